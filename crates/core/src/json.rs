@@ -1,0 +1,46 @@
+//! Canonical JSON (RFC 8785) and hashes over it, so that equal documents have equal hashes.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// The RFC 8785 form of `value`. Numbers beyond IEEE 754 doubles are rounded as the RFC says.
+///
+/// # Panics
+/// Never for values made of JSON types; a map with non-string keys cannot be given here as `Value`.
+pub fn canonical(value: &serde_json::Value) -> String {
+    serde_json_canonicalizer::to_string(value).expect("a JSON value always has a canonical form")
+}
+
+/// Lower-case hexadecimal SHA-256 of the canonical form: 64 characters.
+pub fn sha256_hex(value: &serde_json::Value) -> String {
+    hex(&sha256(canonical(value).as_bytes()))
+}
+
+/// SHA-256 of bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// `value` as a JSON value; for our own types, whose serialisation cannot fail.
+pub fn to_value<T: Serialize>(value: &T) -> serde_json::Value {
+    serde_json::to_value(value).expect("our own types have only string keys")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn key_order_and_spacing_do_not_change_the_hash() {
+        let a: serde_json::Value = serde_json::from_str(r#"{"b":1.0,"a":[true,null]}"#).unwrap();
+        assert_eq!(canonical(&a), r#"{"a":[true,null],"b":1}"#);
+        assert_eq!(sha256_hex(&a), sha256_hex(&json!({"a": [true, null], "b": 1})));
+        assert_eq!(sha256_hex(&a).len(), 64);
+    }
+}

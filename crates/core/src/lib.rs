@@ -1,0 +1,18 @@
+//! What is true without a computer: ids, run states, error codes, contracts, the rules of the gates.
+//!
+//! Architecture Invariant: this crate knows no tokio, no SQL, no clock and no network. Everything here
+//! is a pure function or a value, so every rule can be tested through plain calls.
+
+pub mod contract;
+pub mod error;
+pub mod gate;
+pub mod ids;
+pub mod json;
+pub mod key;
+pub mod role;
+pub mod run;
+pub mod schema;
+
+pub use error::ErrorCode;
+pub use ids::{AgentId, ProjectId, ProviderId, RunId};
+pub use run::{Mode, RunState};

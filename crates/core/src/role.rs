@@ -1,0 +1,72 @@
+//! Who may do what: one table of role x operation id. The router asks it, and a test compares it with
+//! the OpenAPI document, so an endpoint without a row here cannot ship.
+
+use serde::{Deserialize, Serialize};
+
+/// What a principal is in a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Runs to start and stop; reads.
+    Operator,
+    /// Reads.
+    Viewer,
+    /// An agent's own tools and runs.
+    Agent,
+}
+
+impl Role {
+    /// As the API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Operator => "operator",
+            Role::Viewer => "viewer",
+            Role::Agent => "agent",
+        }
+    }
+
+    /// Reads a role back from its text.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Role::Admin, Role::Operator, Role::Viewer, Role::Agent].into_iter().find(|r| r.as_str() == text)
+    }
+}
+
+/// Operation id and the roles that may call it, besides `admin`, who may call all.
+pub const OPERATIONS: &[(&str, &[Role])] = &[
+    ("create_run", &[Role::Operator, Role::Agent]),
+    ("list_runs", &[Role::Operator, Role::Viewer]),
+    ("get_run", &[Role::Operator, Role::Viewer, Role::Agent]),
+    ("cancel_run", &[Role::Operator]),
+    ("list_steps", &[Role::Operator, Role::Viewer]),
+    ("watch_run", &[Role::Operator, Role::Viewer]),
+    ("apply_contracts", &[]),
+    ("list_contracts", &[Role::Operator, Role::Viewer]),
+    ("list_projects", &[Role::Operator, Role::Viewer]),
+    ("list_tools", &[Role::Operator, Role::Viewer, Role::Agent]),
+    ("create_key", &[]),
+    ("list_keys", &[]),
+    ("revoke_key", &[]),
+    ("get_budget", &[Role::Operator, Role::Viewer]),
+    ("use_mcp", &[Role::Agent]),
+];
+
+/// May `role` call `operation`? An operation without a row is refused to everybody.
+pub fn is_allowed(role: Role, operation: &str) -> bool {
+    OPERATIONS.iter().any(|(id, roles)| *id == operation && (role == Role::Admin || roles.contains(&role)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_viewer_reads_and_an_unknown_operation_is_refused() {
+        assert!(is_allowed(Role::Viewer, "get_run"));
+        assert!(!is_allowed(Role::Viewer, "create_run"));
+        assert!(is_allowed(Role::Admin, "create_key"));
+        assert!(!is_allowed(Role::Admin, "no_such_operation"));
+    }
+}
