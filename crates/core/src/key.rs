@@ -44,7 +44,9 @@ mod tests {
         let text = format(&ProjectId::parse("a_b_c").unwrap(), "Id0123456789", &"s".repeat(43));
         let key = parse(&text).expect("a key");
         assert_eq!((key.project.as_str(), key.id), ("a_b_c", "Id0123456789"));
-        for bad in ["", "awp_", &text[1..], &text[..text.len() - 1], &format!("{text}x"), &text.replace("Id", "I-")] {
+        for bad in
+            ["", "awp_", &text[1..], &text[..text.len() - 1], &format!("{text}x"), &text.replace("Id", "I-")]
+        {
             assert!(parse(bad).is_none(), "{bad}");
         }
     }

@@ -1,0 +1,216 @@
+//! The rules of the five gates, as pure functions over facts. The gateway's pipeline loads the facts,
+//! runs these in order and turns each success into the proof the next gate consumes.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::contract::Risk;
+use crate::error::{ErrorCode, Violation};
+use crate::run::Mode;
+use crate::schema::{Schema, depth_exceeds};
+
+/// Largest arguments of one call, in bytes of their JSON text.
+pub const MAX_ARGUMENT_BYTES: usize = 256 * 1024;
+/// Deepest nesting of arguments.
+pub const MAX_ARGUMENT_DEPTH: usize = 32;
+
+/// A gate that said no: the code, and a sentence for the caller that repeats no argument.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Which gate, 1 to 5.
+    pub gate: u8,
+    /// Its stable code.
+    pub code: ErrorCode,
+    /// What was expected.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Builds a refusal.
+    pub fn new(gate: u8, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { gate, code, message: message.into() }
+    }
+}
+
+/// What one gate decided, for the journal and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// The gate's name.
+    pub gate: &'static str,
+    /// `pass`, `stub` or `refuse`.
+    pub verdict: &'static str,
+    /// The code of a refusal.
+    pub code: Option<ErrorCode>,
+}
+
+/// The gates' names, in order.
+pub const GATES: [&str; 5] = ["identity", "registry", "authorization", "arguments", "clearance"];
+
+/// The verdicts of a call that ended with `refusal`, or passed all gates.
+pub fn verdicts(refusal: Option<&Refusal>, is_stub: bool) -> Vec<Verdict> {
+    let last = refusal.map_or(5, |r| r.gate);
+    (1..=last)
+        .map(|n| {
+            let gate = GATES[usize::from(n) - 1];
+            match refusal {
+                Some(r) if r.gate == n => Verdict { gate, verdict: "refuse", code: Some(r.code) },
+                _ if n == 3 && is_stub => Verdict { gate, verdict: "stub", code: None },
+                _ => Verdict { gate, verdict: "pass", code: None },
+            }
+        })
+        .collect()
+}
+
+/// What the registry knows of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredTool {
+    /// The pinned definition's hash; `None` until a definition was first seen.
+    pub pinned_sha256: Option<String>,
+    /// What the contract says it does.
+    pub risk: Risk,
+}
+
+/// Gate 2: the tool is in the project's registry and its definition is the pinned one.
+pub fn registry(name: &str, tool: Option<&RegisteredTool>, seen_sha256: Option<&str>) -> Result<(), Refusal> {
+    let Some(tool) = tool else {
+        return Err(Refusal::new(2, ErrorCode::Gate002, format!("there is no tool `{}`", printable(name))));
+    };
+    let Some(seen) = seen_sha256 else {
+        return Err(Refusal::new(
+            2,
+            ErrorCode::Gate002,
+            format!("`{}` is not offered by its server", printable(name)),
+        ));
+    };
+    match &tool.pinned_sha256 {
+        Some(pinned) if pinned != seen => Err(Refusal::new(
+            2,
+            ErrorCode::Gate003,
+            format!(
+                "the definition of `{}` is not the pinned one (pinned {pinned}, seen {seen})",
+                printable(name)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// How far gate 3 lets a call go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The call goes upstream.
+    Call,
+    /// The effect is recorded and answered with a stub.
+    Stub,
+}
+
+/// Gate 3: granted to the agent, and the mode permits what the tool does.
+pub fn authorization(name: &str, is_granted: bool, risk: Risk, mode: Mode) -> Result<Reach, Refusal> {
+    if !is_granted {
+        let message = format!("`{}` is not granted to this agent", printable(name));
+        return Err(Refusal::new(3, ErrorCode::Gate004, message));
+    }
+    match (risk, mode) {
+        (Risk::ReadOnly, _) => Ok(Reach::Call),
+        (Risk::Write, Mode::Shadow) => Ok(Reach::Stub),
+        (Risk::Write, Mode::Suggest | Mode::Live) => {
+            let message = format!("`{}` has effects, which are allowed in shadow only", printable(name));
+            Err(Refusal::new(3, ErrorCode::Gate005, message))
+        }
+    }
+}
+
+/// Gate 4: bounded, valid against the tool's schema and the grant's constraints.
+/// Whether they hold a credential is asked by the gateway, which owns the redactor.
+pub fn arguments(
+    arguments: &Map<String, Value>,
+    input_schema: &Value,
+    constraints: Option<&Value>,
+) -> Result<(), Refusal> {
+    let refuse = |message: String| Err(Refusal::new(4, ErrorCode::Gate006, message));
+    let value = Value::Object(arguments.clone());
+    if depth_exceeds(&value, MAX_ARGUMENT_DEPTH) {
+        return refuse(format!("the arguments nest deeper than {MAX_ARGUMENT_DEPTH} levels"));
+    }
+    if value.to_string().len() > MAX_ARGUMENT_BYTES {
+        return refuse(format!("the arguments are larger than {MAX_ARGUMENT_BYTES} bytes"));
+    }
+    for (what, schema) in
+        [("the tool's schema", Some(input_schema)), ("the grant's constraints", constraints)]
+    {
+        let Some(schema) = schema else { continue };
+        let compiled = match Schema::compile(schema) {
+            Ok(compiled) => compiled,
+            Err(e) => return refuse(format!("{what} cannot be used: {e}")),
+        };
+        if let Err(found) = compiled.validate(&value) {
+            return refuse(format!("the arguments do not fit {what}: {}", describe(&found)));
+        }
+    }
+    Ok(())
+}
+
+/// Violations as one readable line: path, keyword, expected.
+pub fn describe(found: &[Violation]) -> String {
+    let line = |v: &Violation| {
+        format!("{} ({}): {}", if v.path.is_empty() { "/" } else { &v.path }, v.keyword, v.message)
+    };
+    found.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+/// A name from outside, bounded and without control characters, for messages.
+fn printable(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn tool(pinned: Option<&str>) -> RegisteredTool {
+        RegisteredTool { pinned_sha256: pinned.map(str::to_owned), risk: Risk::ReadOnly }
+    }
+
+    fn code(result: Result<impl Sized, Refusal>) -> Option<ErrorCode> {
+        result.err().map(|r| r.code)
+    }
+
+    #[test]
+    fn each_rule_refuses_with_its_own_code() {
+        assert_eq!(code(registry("a__b", None, None)), Some(ErrorCode::Gate002));
+        assert_eq!(code(registry("a__b", Some(&tool(None)), None)), Some(ErrorCode::Gate002));
+        assert_eq!(code(registry("a__b", Some(&tool(Some("x"))), Some("y"))), Some(ErrorCode::Gate003));
+        assert_eq!(code(registry("a__b", Some(&tool(Some("x"))), Some("x"))), None);
+        assert_eq!(code(authorization("a__b", false, Risk::ReadOnly, Mode::Live)), Some(ErrorCode::Gate004));
+        assert_eq!(code(authorization("a__b", true, Risk::Write, Mode::Live)), Some(ErrorCode::Gate005));
+        assert_eq!(authorization("a__b", true, Risk::Write, Mode::Shadow), Ok(Reach::Stub));
+        assert_eq!(authorization("a__b", true, Risk::ReadOnly, Mode::Shadow), Ok(Reach::Call));
+    }
+
+    #[test]
+    fn arguments_must_fit_the_tool_and_the_grant() {
+        let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+        let limit = json!({"properties": {"n": {"maximum": 5}}});
+        let args = |v: Value| v.as_object().cloned().unwrap();
+        assert_eq!(arguments(&args(json!({"n": 5})), &schema, Some(&limit)), Ok(()));
+        let refused = arguments(&args(json!({"n": 6})), &schema, Some(&limit)).unwrap_err();
+        assert!(
+            refused.message.contains("grant's constraints") && refused.message.contains("/n"),
+            "{refused}"
+        );
+        assert_eq!(code(arguments(&args(json!({})), &schema, None)), Some(ErrorCode::Gate006));
+        let big = args(json!({"n": 1, "x": "y".repeat(MAX_ARGUMENT_BYTES)}));
+        assert_eq!(code(arguments(&big, &schema, None)), Some(ErrorCode::Gate006));
+    }
+
+    #[test]
+    fn verdicts_end_at_the_gate_that_refused() {
+        let refusal = Refusal::new(3, ErrorCode::Gate004, "no");
+        let found: Vec<_> = verdicts(Some(&refusal), false).iter().map(|v| (v.gate, v.verdict)).collect();
+        assert_eq!(found, [("identity", "pass"), ("registry", "pass"), ("authorization", "refuse")]);
+        assert_eq!(verdicts(None, true)[2].verdict, "stub");
+        assert_eq!(verdicts(None, false).len(), 5);
+    }
+}

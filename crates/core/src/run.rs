@@ -1,0 +1,281 @@
+//! The run state machine: the eight states of the contract `runtime_run_state`, and which event may
+//! follow which. SQL repeats the guards (every UPDATE names the state it leaves); this is the model
+//! those guards are read against.
+//!
+//! `waiting_approval` and `waiting_tool` are states of the contract that no event here enters yet.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorCode;
+
+/// The name of a state, spelled as the API and the database spell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateName {
+    /// Queued, or due after a reap.
+    Pending,
+    /// Claimed by a worker under a lease.
+    Running,
+    /// Parked until a person decides.
+    WaitingApproval,
+    /// Parked until a result is delivered.
+    WaitingTool,
+    /// Ended with an output.
+    Completed,
+    /// Ended with an error code.
+    Failed,
+    /// Ended by a caller.
+    Cancelled,
+    /// Ended by the clock.
+    Timeout,
+}
+
+impl StateName {
+    /// All eight, in the contract's order.
+    pub const ALL: [StateName; 8] = [
+        StateName::Pending,
+        StateName::Running,
+        StateName::WaitingApproval,
+        StateName::WaitingTool,
+        StateName::Completed,
+        StateName::Failed,
+        StateName::Cancelled,
+        StateName::Timeout,
+    ];
+
+    /// As the API and the database spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StateName::Pending => "pending",
+            StateName::Running => "running",
+            StateName::WaitingApproval => "waiting_approval",
+            StateName::WaitingTool => "waiting_tool",
+            StateName::Completed => "completed",
+            StateName::Failed => "failed",
+            StateName::Cancelled => "cancelled",
+            StateName::Timeout => "timeout",
+        }
+    }
+
+    /// Reads a state back from its text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// Has the run ended?
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Timeout)
+    }
+}
+
+/// A run's state with what belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// Due; `attempt` counts the claims so far.
+    Pending {
+        /// Claims so far.
+        attempt: u32,
+        /// Grows with every claim and every taking back; an effect under an older one is refused.
+        epoch: u64,
+    },
+    /// Held by a worker.
+    Running {
+        /// This claim's ordinal, from 1.
+        attempt: u32,
+        /// The epoch every write of this claim must carry.
+        epoch: u64,
+    },
+    /// Ended with an output.
+    Completed,
+    /// Ended with a code.
+    Failed(ErrorCode),
+    /// Ended by a caller.
+    Cancelled,
+    /// Ended by the clock, code E-RUN-011.
+    Timeout,
+}
+
+/// What can happen to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A worker took it.
+    Claimed,
+    /// The agent answered and the output fits.
+    Completed,
+    /// It cannot go on.
+    Failed(ErrorCode),
+    /// A caller ended it.
+    Cancelled,
+    /// Its time is over.
+    TimedOut,
+    /// Its worker fell silent; tried again until `max_attempts` claims were made.
+    Reaped {
+        /// Claims the agent allows.
+        max_attempts: u32,
+    },
+    /// Its worker gave it back unharmed (a drain): the claim does not count as an attempt.
+    Released,
+}
+
+/// An event that the state does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a run that is {} cannot take {event:?}", state.as_str())]
+pub struct Forbidden {
+    /// The state the run is in.
+    pub state: StateName,
+    /// What was tried.
+    pub event: Event,
+}
+
+impl RunState {
+    /// The state's name.
+    pub fn name(self) -> StateName {
+        match self {
+            RunState::Pending { .. } => StateName::Pending,
+            RunState::Running { .. } => StateName::Running,
+            RunState::Completed => StateName::Completed,
+            RunState::Failed(_) => StateName::Failed,
+            RunState::Cancelled => StateName::Cancelled,
+            RunState::Timeout => StateName::Timeout,
+        }
+    }
+
+    /// The state after `event`, or why there is none. Terminal states take nothing.
+    pub fn apply(self, event: Event) -> Result<RunState, Forbidden> {
+        use Event as E;
+        use RunState as S;
+        match (self, event) {
+            (S::Pending { attempt, epoch }, E::Claimed) => {
+                Ok(S::Running { attempt: attempt + 1, epoch: epoch + 1 })
+            }
+            (S::Pending { .. } | S::Running { .. }, E::Cancelled) => Ok(S::Cancelled),
+            (S::Pending { .. } | S::Running { .. }, E::TimedOut) => Ok(S::Timeout),
+            (S::Running { .. }, E::Completed) => Ok(S::Completed),
+            (S::Running { .. }, E::Failed(code)) => Ok(S::Failed(code)),
+            (S::Running { attempt, epoch }, E::Reaped { max_attempts }) if attempt < max_attempts => {
+                Ok(S::Pending { attempt, epoch: epoch + 1 })
+            }
+            (S::Running { .. }, E::Reaped { .. }) => Ok(S::Failed(ErrorCode::Run010)),
+            (S::Running { attempt, epoch }, E::Released) => {
+                Ok(S::Pending { attempt: attempt - 1, epoch: epoch + 1 })
+            }
+            (state, event) => Err(Forbidden { state: state.name(), event }),
+        }
+    }
+}
+
+/// How far a run's effects may go. Ordered: a run never acts above its mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Models and read-only tools run; every effect is recorded and answered with a stub.
+    #[default]
+    Shadow,
+    /// Every effect waits for a person.
+    Suggest,
+    /// Policy decides.
+    Live,
+}
+
+impl Mode {
+    /// As the API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Shadow => "shadow",
+            Mode::Suggest => "suggest",
+            Mode::Live => "live",
+        }
+    }
+
+    /// Reads a mode back from its text.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Mode::Shadow, Mode::Suggest, Mode::Live].into_iter().find(|m| m.as_str() == text)
+    }
+
+    /// The mode a new run gets: what was asked for, else the agent's; never above the agent's or the
+    /// parent's. `suggest` needs approvals, which this version does not have.
+    pub fn resolve(requested: Option<Mode>, agent: Mode, parent: Option<Mode>) -> Result<Mode, ErrorCode> {
+        let ceiling = parent.map_or(agent, |p| p.min(agent));
+        match requested {
+            Some(Mode::Suggest) => Err(ErrorCode::Run004),
+            Some(mode) if mode > ceiling => Err(ErrorCode::Run003),
+            Some(mode) => Ok(mode),
+            None => Ok(ceiling),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn events() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            4 => Just(Event::Claimed),
+            1 => Just(Event::Completed),
+            1 => Just(Event::Failed(ErrorCode::Run013)),
+            1 => Just(Event::Cancelled),
+            1 => Just(Event::TimedOut),
+            3 => (1u32..4).prop_map(|max_attempts| Event::Reaped { max_attempts }),
+            2 => Just(Event::Released),
+        ]
+    }
+
+    fn numbers(state: RunState) -> Option<(u32, u64)> {
+        match state {
+            RunState::Pending { attempt, epoch } | RunState::Running { attempt, epoch } => {
+                Some((attempt, epoch))
+            }
+            _ => None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_events_revives_an_ended_run_or_turns_an_epoch_back(
+            sequence in prop::collection::vec(events(), 0..40)
+        ) {
+            let mut state = RunState::Pending { attempt: 0, epoch: 0 };
+            for event in sequence {
+                let next = state.apply(event);
+                if state.name().is_terminal() {
+                    prop_assert!(next.is_err());
+                }
+                let Ok(next) = next else { continue };
+                if let (Some((_, before)), Some((_, after))) = (numbers(state), numbers(next)) {
+                    prop_assert!(after > before);
+                }
+                if let Event::Reaped { max_attempts } = event {
+                    prop_assert!(numbers(next).is_none_or(|(attempt, _)| attempt < max_attempts));
+                }
+                state = next;
+            }
+        }
+    }
+
+    #[test]
+    fn a_mode_is_never_raised() {
+        use Mode::*;
+        assert_eq!(Mode::resolve(None, Live, None), Ok(Live));
+        assert_eq!(Mode::resolve(None, Live, Some(Shadow)), Ok(Shadow));
+        assert_eq!(Mode::resolve(Some(Shadow), Live, None), Ok(Shadow));
+        assert_eq!(Mode::resolve(Some(Live), Shadow, None), Err(ErrorCode::Run003));
+        assert_eq!(Mode::resolve(Some(Live), Live, Some(Shadow)), Err(ErrorCode::Run003));
+        assert_eq!(Mode::resolve(Some(Suggest), Live, None), Err(ErrorCode::Run004));
+        assert_eq!(Mode::default(), Shadow);
+    }
+
+    #[test]
+    fn states_are_spelled_as_the_contract_spells_them() {
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../../contracts/runtime_run_state/schema.json")).unwrap();
+        let names: Vec<&str> = schema["properties"]["state"]["enum"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_str().unwrap())
+            .collect();
+        assert_eq!(names, StateName::ALL.map(StateName::as_str));
+    }
+}
