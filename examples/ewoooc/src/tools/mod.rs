@@ -112,6 +112,21 @@ mod tests {
     }
 
     #[test]
+    fn the_ranges_in_the_schemas_are_those_of_the_records() {
+        let book = OrderBook::embedded().expect("the embedded file");
+        let described = |tool: &ShopTool, name: &str| {
+            (tool.define)().input_schema["properties"][name]["description"].to_string()
+        };
+        for tool in &TOOLS[..3] {
+            assert!(described(tool, "from").contains(&book.period().from().to_string()), "{}", tool.name);
+            assert!(described(tool, "to").contains(&book.period().to().to_string()), "{}", tool.name);
+        }
+        let (first, last) = book.customer_range();
+        assert!(described(&TOOLS[2], "customer_id").contains(&format!("{first} to {last}")));
+        assert!(described(&TOOLS[3], "cohort").contains(&book.cohorts()[0].to_string()));
+    }
+
+    #[test]
     fn the_largest_answers_stay_under_twelve_thousand_characters() {
         let book = OrderBook::embedded().expect("the embedded file");
         let busiest = book.customers().max_by_key(|(_, orders)| orders.len()).expect("customers").0;

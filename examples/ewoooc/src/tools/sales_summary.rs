@@ -94,7 +94,7 @@ impl Tally {
 
     fn in_words(&self) -> String {
         format!(
-            "{} in {}, {} by {}",
+            "{} ({}, {}, {})",
             self.revenue,
             count(self.orders, "order"),
             count(self.cds, "CD"),
@@ -133,7 +133,7 @@ fn answer(book: &OrderBook, mut arguments: Arguments<'_>) -> Result<Answer, BadA
         }
     }
 
-    let mut text = format!("From {period} (both days included) the shop sold {}.", total.in_words());
+    let mut text = format!("Sales from {period} (both days included) were {}.", total.in_words());
     for (label, tally) in &groups {
         text.push_str(&format!("\n{label}: {}", tally.in_words()));
     }

@@ -18,7 +18,7 @@ use crate::{Answer, Arguments, BadArguments, Cents, OrderBook};
 pub(super) const TOOL: ShopTool = ShopTool { name: "top_customers", define: definition, answer };
 
 const DESCRIPTION: &str = "Ranking of the best customers of a period, the biggest first: who the top N customers are \
-and what each of them spent. Ranked by money spent, or by number of orders, or by number of CDs. \
+and what each of them spent. Ranked by money spent, or by how often they came, or by how many CDs they took. \
 客戶排行、顧客排名：前幾名客戶是誰（前三名、前五名、前十名）、消費最多的顧客、最大的客戶、最好的客戶。";
 
 const DEFAULT_LIMIT: u64 = 10;

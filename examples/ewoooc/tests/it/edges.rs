@@ -61,7 +61,10 @@ fn a_day_without_orders_is_zeros_and_not_an_error() {
     let day = json!({ "from": "1998-04-13", "to": "1998-04-13" });
     let (text, figures) = client.answer("sales_summary", &day);
     assert_eq!((&figures["orders"], &figures["revenue_usd"]), (&json!(0), &json!("0.00")));
-    assert!(text.contains("$0.00 in 0 orders") && !text.contains("records cover"), "{text}");
+    assert!(
+        text.contains("were $0.00 (0 orders, 0 CDs, 0 customers)") && !text.contains("records cover"),
+        "{text}"
+    );
     let (text, figures) = client.answer("top_customers", &day);
     assert_eq!((&figures["customers"], &figures["customers_in_period"]), (&json!([]), &json!(0)));
     assert!(text.starts_with("No customer bought anything"), "{text}");

@@ -51,7 +51,7 @@ fn the_known_totals_of_the_file_are_said() {
     let (text, figures) = client.answer("sales_summary", &json!({}));
     assert_eq!((&figures["orders"], &figures["customers"]), (&json!(6919), &json!(2357)));
     assert!(text.contains("6,919 orders") && text.contains("2,357 customers"), "{text}");
-    assert!(text.starts_with("From 1997-01-01 to 1998-06-30"), "{text}");
+    assert!(text.starts_with("Sales from 1997-01-01 to 1998-06-30"), "{text}");
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod client;
 mod edges;
 mod facts;
 mod figures;
+mod manifests;
 mod protocol;
 mod questions;

@@ -94,8 +94,9 @@ fn a_call_without_arguments_is_a_call_with_none() {
 fn noise_on_stdin_does_not_stop_the_server() {
     let mut client = Client::connect();
     client.send_line("this is not JSON");
-    let complaint = client.next_message();
-    assert_eq!(complaint["error"]["code"], -32700, "{complaint}");
+    client.send_line("");
+    client.send_line("{\"jsonrpc\":\"2.0\",\"id\":");
+    // Text that is no JSON has no id to answer to: the next message is the next call's.
     let (_, figures) = client.answer("repeat_rate", &json!({}));
     assert_eq!(figures["customers"], 2357);
 }
