@@ -1,0 +1,139 @@
+//! Names that say their value is secret: `db_password`, `clientSecret`, `X-API-Key`, `密碼`.
+//!
+//! A name is compared by its end, without separators and case, so `AWS_SECRET_ACCESS_KEY` and `accessKey` meet
+//! `accesskey`. Names that only sound secret (`page_token`, `max_tokens`, `public_key`) are not in it.
+
+use crate::Class;
+
+/// How much a name says about its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strength {
+    /// The value of a password is a secret whatever it looks like.
+    Strong,
+    /// Prose and code use the word for other things too; the value must look the part.
+    Weak,
+}
+
+const STRONG: &[&str] = &[
+    "password",
+    "passwords",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "pwd",
+    "dbpass",
+    "userpass",
+    "密碼",
+    "密码",
+    "口令",
+];
+
+const WEAK: &[&str] = &[
+    "secret",
+    "secrets",
+    "token",
+    "credential",
+    "credentials",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "secretkey",
+    "signingkey",
+    "encryptionkey",
+    "accountkey",
+    "masterkey",
+    "authkey",
+    "sharedkey",
+    "sessionkey",
+    "servicekey",
+    "sshkey",
+    "deploykey",
+    "金鑰",
+    "密鑰",
+    "密钥",
+];
+
+/// Tokens that are cursors, correlation ids or vocabulary, not credentials.
+const HARMLESS: &[&str] = &[
+    "pagetoken",
+    "nexttoken",
+    "synctoken",
+    "continuationtoken",
+    "paginationtoken",
+    "progresstoken",
+    "canceltoken",
+    "cancellationtoken",
+    "stoptoken",
+    "bostoken",
+    "eostoken",
+    "padtoken",
+    "unktoken",
+    "pertoken",
+];
+
+/// The longest name that is looked at, in bytes.
+pub(crate) const MAX_NAME: usize = 64;
+
+/// What `name` says about its value; `None` if nothing.
+pub(crate) fn judge(name: &str) -> Option<(Strength, Class)> {
+    if name.len() > 2 * MAX_NAME || matches!(name, "PWD" | "OLDPWD") {
+        return None;
+    }
+    let plain: String =
+        name.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
+    let plain = plain.trim_end_matches(|c: char| c.is_ascii_digit());
+    let ends_in = |list: &[&str]| list.iter().any(|word| plain.ends_with(word));
+    if plain.ends_with("authorization") {
+        return Some((Strength::Strong, Class::Authorization));
+    }
+    if ends_in(STRONG) || is_pass(name, plain) {
+        return Some((Strength::Strong, Class::Secret));
+    }
+    if !ends_in(WEAK) || ends_in(HARMLESS) {
+        return None;
+    }
+    let class = match plain {
+        _ if plain.ends_with("accountkey") || plain.ends_with("sharedaccesskey") => Class::AzureKey,
+        _ if plain.contains("aws") || plain.ends_with("secretaccesskey") => Class::AwsKey,
+        _ => Class::Secret,
+    };
+    Some((Strength::Weak, class))
+}
+
+/// `pass` as a word of its own, unlike `bypass` and `compass`.
+fn is_pass(name: &str, plain: &str) -> bool {
+    let Some(before) = name.len().checked_sub(5) else { return plain == "pass" };
+    plain.ends_with("pass") && (name.ends_with("Pass") || !name.as_bytes()[before].is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_by_their_end() {
+        for name in ["password", "DB_PASS", "dbPass", "pass", "MYSQL_PWD", "userPassword2", "新密碼"] {
+            assert_eq!(judge(name), Some((Strength::Strong, Class::Secret)), "{name}");
+        }
+        for name in ["api_key", "X-API-Key", "clientSecret", "auth.token", "private key", "credentials"] {
+            assert_eq!(judge(name), Some((Strength::Weak, Class::Secret)), "{name}");
+        }
+        for name in [
+            "bypass",
+            "compass",
+            "PWD",
+            "tokens",
+            "max_tokens",
+            "page_token",
+            "public_key",
+            "key",
+            "keyboard",
+            "",
+            "é",
+        ] {
+            assert_eq!(judge(name), None, "{name}");
+        }
+        assert_eq!(judge("AWS_SECRET_ACCESS_KEY").map(|found| found.1), Some(Class::AwsKey));
+        assert_eq!(judge("AccountKey").map(|found| found.1), Some(Class::AzureKey));
+    }
+}

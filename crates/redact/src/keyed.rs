@@ -1,0 +1,265 @@
+//! `name = value` in its many spellings: assignments, headers, YAML, JSON, XML, flags, sentences.
+//!
+//! JSON inside a JSON string has its quotes escaped, once or several times; quotes are matched by their number of
+//! backslashes, and a mask never holds an unescaped quote, half an escape or a bare JSON number, so a document stays
+//! a document.
+
+use crate::Class;
+use crate::ident::{self, Strength};
+use crate::judge::{self, Form};
+use crate::scan::{Candidate, Scanner};
+
+/// The longest rest of a name behind an anchor, in bytes.
+const MAX_NAME_REST: usize = 24;
+
+/// Where a value is.
+struct Value {
+    start: usize,
+    end: usize,
+    form: Form,
+    is_quoted: bool,
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+impl Scanner<'_> {
+    /// A word at `start..end` that may be, or end, the name of a secret.
+    pub(crate) fn keyword(&mut self, start: usize, end: usize) {
+        let bytes = self.text.bytes;
+        let rest = bytes[end..].iter().take(MAX_NAME_REST).take_while(|b| is_name_byte(**b)).count();
+        let name_end = end + rest;
+        if rest == MAX_NAME_REST || name_end == self.last_name_end {
+            return;
+        }
+        self.last_name_end = name_end;
+        let before = |b: &&u8| is_name_byte(**b) || **b == b'.';
+        let name_start = start - bytes[..start].iter().rev().take(ident::MAX_NAME).take_while(before).count();
+        let name = &self.text.str[name_start..name_end];
+        let Some((strength, class)) = ident::judge(name) else { return };
+        if let Some(value) = self.value_of(name_start, name_end) {
+            self.suspect(strength, class, &value);
+        }
+    }
+
+    /// Judges a value and remembers it with the verdict.
+    fn suspect(&mut self, strength: Strength, class: Class, value: &Value) {
+        let is_alone = value.is_quoted || self.is_alone(value.end);
+        let text = &self.text.str[value.start..value.end];
+        self.candidates.push(Candidate {
+            start: value.start,
+            end: value.end,
+            class,
+            is_secret: judge::is_secret(strength, value.form, text, is_alone),
+            is_quoted: value.is_quoted,
+        });
+    }
+
+    /// The value of an `Authorization` header whose name ends at `end`.
+    pub(crate) fn authorization(&mut self, start: usize, end: usize) {
+        if is_name_byte(self.text.at(end)) {
+            return;
+        }
+        let Some(mut value) = self.value_of(start, end) else { return };
+        let scheme_len = self.text.bytes[value.start..value.end.max(value.start)]
+            .iter()
+            .take(20)
+            .take_while(|b| is_name_byte(**b))
+            .count();
+        let scheme_end = value.start + scheme_len;
+        let scheme = self.text.str[value.start..scheme_end].to_ascii_lowercase();
+        match scheme.as_str() {
+            "bearer" | "basic" | "token" | "bot" | "apikey" | "key" | "negotiate" | "ntlm" | "dpop" => {
+                value.start = self.text.skip_blanks(scheme_end);
+                if !value.is_quoted || value.start >= value.end {
+                    value.end = self.unquoted_end(value.start);
+                }
+            }
+            "aws4-hmac-sha256" | "hawk" | "oauth" | "signature" => {
+                value.start = self.text.skip_blanks(scheme_end);
+                let rest = &self.text.bytes[value.start..];
+                let len = rest.iter().take_while(|b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\')).count();
+                value.end = value.start + len;
+            }
+            _ => {}
+        }
+        if value.start < value.end {
+            self.suspect(Strength::Strong, Class::Authorization, &value);
+        }
+    }
+
+    /// The value that belongs to the name at `start..end`.
+    fn value_of(&mut self, start: usize, end: usize) -> Option<Value> {
+        let quote_at = end + self.backslashes_at(end);
+        let is_key_quoted = is_quote(self.text.at(quote_at));
+        if !is_key_quoted {
+            if let Some(at) = self.tag_or_flag(start, end) {
+                return self.value_at(at, Form::Assigned, false);
+            }
+            let (at, form) = self.separator(end)?;
+            return self.value_at(self.text.skip_blanks(at), form, false);
+        }
+        let bracket = usize::from(self.text.at(quote_at + 1) == b']');
+        let (at, form) = self.separator(self.skip_space(quote_at + 1 + bracket))?;
+        self.value_at(self.skip_space(at), form, true)
+    }
+
+    /// `<name>` or `--name `: where the value begins.
+    fn tag_or_flag(&self, start: usize, end: usize) -> Option<usize> {
+        let before = start.checked_sub(1).map_or(0, |at| self.text.at(at));
+        if self.text.at(end) == b'>' && matches!(before, b'<' | b':') {
+            return Some(end + 1);
+        }
+        let value = self.text.skip_blanks(end);
+        let is_flag =
+            self.text.at(start) == b'-' && value > end && !matches!(self.text.at(value), b'-' | b'=' | b':');
+        is_flag.then_some(value)
+    }
+
+    /// What connects a name that ends at `end` with its value: the position behind it.
+    fn separator(&self, end: usize) -> Option<(usize, Form)> {
+        let at = self.text.skip_blanks(end);
+        let rest = &self.text.str[at..];
+        let first =
+            |signs: &[&str]| signs.iter().find(|sign| rest.starts_with(**sign)).map(|sign| at + sign.len());
+        if rest.starts_with("::") || rest.starts_with("://") {
+            return None;
+        }
+        if let Some(at) = first(&["===", "==", "=>", ":=", "=", "＝", "%3D", "%3d"]) {
+            return Some((at, Form::Assigned));
+        }
+        if let Some(at) = first(&[":", "：", "%3A", "%3a"]) {
+            return Some((at, Form::Colon));
+        }
+        let words: &[&str] =
+            if at > end { &["is ", "is: ", "was "] } else { &["是：", "是", "為", "为"] };
+        first(words).map(|at| (at, Form::Said))
+    }
+
+    /// The value that begins at `at`, which may be a quote.
+    fn value_at(&mut self, at: usize, form: Form, is_key_quoted: bool) -> Option<Value> {
+        let literal_prefix =
+            matches!(self.text.at(at), b'b' | b'r' | b'f' | b'u') && is_quote(self.text.at(at + 1));
+        let at = at + usize::from(literal_prefix);
+        let level = self.backslashes_at(at);
+        let quote = self.text.at(at + level);
+        if is_quote(quote)
+            && let Some(end) = self.closing(at + level + 1, quote, level)
+        {
+            let start = at + level + 1;
+            let form = if is_key_quoted { Form::Member } else { Form::Literal };
+            // A quote directly behind `name:` may close a string instead of opening one: what follows tells.
+            let head = self.text.str[start..end].trim_start().bytes().next()?;
+            let is_outside = !is_key_quoted && matches!(head, b',' | b':' | b'}' | b']');
+            return (!is_outside).then_some(Value { start, end, form, is_quoted: true });
+        }
+        let opens_list = self.text.at(at) == b'[' && Class::tag_len(&self.text.bytes[at..]).is_none();
+        let end = self.unquoted_end(at);
+        if opens_list || end <= at || (is_key_quoted && is_json_scalar(&self.text.bytes[at..end])) {
+            return None;
+        }
+        Some(Value { start: at, end, form, is_quoted: false })
+    }
+
+    /// Where the string that began at `start` with `level` backslashes and `quote` ends.
+    fn closing(&self, start: usize, quote: u8, level: usize) -> Option<usize> {
+        let mut at = start;
+        loop {
+            at += self.text.bytes[at..].iter().position(|b| *b == quote)?;
+            let slashes = self.text.backslashes_before(at).min(at - start);
+            if slashes < level {
+                return Some(at - slashes);
+            }
+            if slashes % (2 * level + 2) == level {
+                return Some(at - level);
+            }
+            at += 1;
+        }
+    }
+
+    /// Where an unquoted value that begins at `start` ends: at white space, a quote, an escape, or a delimiter
+    /// behind which something else begins.
+    pub(crate) fn unquoted_end(&mut self, start: usize) -> usize {
+        if self.last_value.0 <= start && start < self.last_value.1 {
+            return self.last_value.1;
+        }
+        let bytes = self.text.bytes;
+        let mut at = start;
+        while at < bytes.len() {
+            if let Some(len) = Class::tag_len(&bytes[at..]) {
+                at += len;
+                continue;
+            }
+            let ends = match bytes[at] {
+                b'"' | b'\'' | b'`' | b'<' | b'>' | b'&' | b'|' => true,
+                byte if byte.is_ascii_whitespace() => true,
+                b'\\' if bytes.get(at + 1) == Some(&b'\\') => {
+                    at += 1;
+                    false
+                }
+                b'\\' => matches!(bytes.get(at + 1), Some(b'n' | b'r' | b't' | b'"' | b'\'' | b'u') | None),
+                b',' | b';' | b')' | b']' | b'}' => self.is_border(at + 1),
+                0xe3 | 0xef => is_wide_stop(&bytes[at..]),
+                _ => false,
+            };
+            if ends {
+                break;
+            }
+            at += 1;
+        }
+        let at = at.min(bytes.len());
+        self.last_value = (start, at);
+        at
+    }
+
+    /// Whether behind a delimiter nothing of the value follows: an end, another delimiter, or `name=`.
+    fn is_border(&self, at: usize) -> bool {
+        let rest = &self.text.bytes[at..];
+        let name = rest.iter().take(40).take_while(|b| is_name_byte(**b)).count();
+        match rest.get(name) {
+            None => name == 0,
+            Some(b'=' | b':') => name > 0,
+            Some(next) => {
+                name == 0
+                    && (next.is_ascii_whitespace()
+                        || matches!(next, b'"' | b'\'' | b'\\' | b',' | b';' | b')' | b']' | b'}' | b'{'))
+            }
+        }
+    }
+
+    /// Whether nothing but an end or a delimiter follows a value on its line.
+    fn is_alone(&self, end: usize) -> bool {
+        let next = self.text.skip_blanks(end);
+        matches!(
+            self.text.at(next),
+            0 | b'\n' | b'\r' | b'"' | b'\'' | b'\\' | b',' | b';' | b')' | b'}' | b'<' | b'&'
+        )
+    }
+
+    fn backslashes_at(&self, at: usize) -> usize {
+        self.text.bytes[at.min(self.text.bytes.len())..].iter().take(64).take_while(|b| **b == b'\\').count()
+    }
+
+    fn skip_space(&self, from: usize) -> usize {
+        let rest = &self.text.bytes[from.min(self.text.bytes.len())..];
+        from.min(self.text.bytes.len())
+            + rest.iter().take(256).take_while(|b| b.is_ascii_whitespace()).count()
+    }
+}
+
+fn is_quote(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\'' | b'`')
+}
+
+fn is_json_scalar(value: &[u8]) -> bool {
+    let is_number = |b: &u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
+    value.iter().all(is_number)
+        || matches!(value, b"true" | b"false" | b"null")
+        || matches!(value[0], b'{' | b'[')
+}
+
+/// The stops of Chinese text: a value does not go on behind them.
+fn is_wide_stop(rest: &[u8]) -> bool {
+    ["、", "。", "，", "；", "）", "」", "！", "？"].iter().any(|stop| rest.starts_with(stop.as_bytes()))
+}

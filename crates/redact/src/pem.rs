@@ -1,0 +1,80 @@
+//! Private key blocks: PEM, OpenSSH, SSH2, PGP, PuTTY.
+//!
+//! A block without its last line is masked to the end of the text, or to the end of the string it stands in: a
+//! quote met before a line break shows that the block lies in a string of JSON or code with escaped line breaks.
+//! A block spread over several such strings is masked piece by piece, so that the quotes between stay.
+
+use crate::Class;
+use crate::scan::{PemMark, Scanner};
+
+/// The shortest run of base64 that is masked between the strings of a block.
+const MIN_PIECE: usize = 16;
+
+impl Scanner<'_> {
+    /// Remembers a first or last line of a block around the words at `start..end`.
+    pub(crate) fn pem_mark(&mut self, start: usize, end: usize) {
+        let bytes = self.text.bytes;
+        let label = |b: &&u8| b.is_ascii_alphanumeric() || **b == b' ';
+        let label_start = start - bytes[..start].iter().rev().take(40).take_while(label).count();
+        let dashes = bytes[..label_start].iter().rev().take(8).take_while(|b| **b == b'-').count();
+        let words = self.text.str[label_start..start].trim_start().to_ascii_uppercase();
+        let opens = words.starts_with("BEGIN");
+        if dashes < 2 || !(opens || words.starts_with("END")) {
+            return;
+        }
+        let tail = |b: &&u8| matches!(**b, b'-' | b' ') || b.is_ascii_uppercase();
+        let end = end + bytes[end..].iter().take(12).take_while(tail).count();
+        let trailing_space = bytes[..end].iter().rev().take_while(|b| **b == b' ').count();
+        self.pem_marks.push(PemMark { start: label_start - dashes, end: end - trailing_space, opens });
+    }
+
+    /// Masks the blocks between the marks.
+    pub(crate) fn pem_blocks(&mut self) {
+        let marks = std::mem::take(&mut self.pem_marks);
+        for (i, mark) in marks.iter().enumerate().filter(|(_, mark)| mark.opens) {
+            let next = marks.get(i + 1);
+            let is_closed = next.is_some_and(|next| !next.opens);
+            let limit =
+                next.map_or(self.text.bytes.len(), |next| if next.opens { next.start } else { next.end });
+            let body = &self.text.bytes[mark.end.min(limit)..limit];
+            let border = body.iter().position(|b| matches!(b, b'\n' | b'"')).map(|n| mark.end + n);
+            match border.filter(|at| self.text.at(*at) == b'"') {
+                None => self.push(Class::PrivateKey, mark.start, limit),
+                Some(quote) => {
+                    self.push(Class::PrivateKey, mark.start, quote - self.text.backslashes_before(quote));
+                    if is_closed {
+                        self.pem_pieces(quote, limit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Masks the runs of base64 between `from` and `to`.
+    fn pem_pieces(&mut self, from: usize, to: usize) {
+        let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+        let mut at = from;
+        while at < to {
+            let run = self.text.bytes[at..to].iter().take_while(|b| is_base64(b)).count();
+            let escape = usize::from(run > 0 && self.text.at(at - 1) == b'\\');
+            let letters = self.text.bytes[at..at + run].iter().filter(|b| b.is_ascii_alphabetic()).count();
+            if run - escape >= MIN_PIECE && letters >= 4 {
+                self.push(Class::PrivateKey, at + escape, at + run);
+            }
+            at += run + 1;
+        }
+    }
+
+    /// The secret lines of a PuTTY key file, which begin behind `start..end`.
+    pub(crate) fn putty(&mut self, start: usize, end: usize) {
+        let rest = &self.text.str[end..];
+        let stop = rest
+            .find("Private-MAC")
+            .into_iter()
+            .chain(rest.find('"'))
+            .min()
+            .map_or(self.text.bytes.len(), |n| end + n);
+        let stop = stop - self.text.backslashes_before(stop).min(stop - end);
+        self.push(Class::PrivateKey, start, stop);
+    }
+}

@@ -1,0 +1,211 @@
+//! Tokens that carry their own mark: vendor prefixes, JWT, AWS key ids, Telegram, Azure.
+//!
+//! A prefix with enough of the right characters behind it is a token, whether or not a checksum would agree:
+//! a shape that fits is masked. The mask covers the whole run, so a token with something glued to it leaves no tail.
+//! Sources: the vendors' published formats; lengths are minima, since vendors lengthen their tokens.
+
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use crate::Class;
+use crate::judge;
+use crate::scan::Scanner;
+use crate::text::Set;
+
+/// A vendor's token format.
+pub(crate) struct Prefix {
+    /// The first characters, in their true case.
+    pub(crate) literal: &'static str,
+    class: Class,
+    set: Set,
+    /// Characters that must follow the prefix.
+    min: usize,
+}
+
+const fn prefix(literal: &'static str, class: Class, set: Set, min: usize) -> Prefix {
+    Prefix { literal, class, set, min }
+}
+
+/// Every format that is recognised by its prefix alone.
+pub(crate) static PREFIXES: &[Prefix] = &[
+    prefix("awp_", Class::AwooopKey, Set::Url, 40),
+    prefix("awr_", Class::AwooopKey, Set::Dotted, 20),
+    prefix("AIza", Class::GoogleKey, Set::Url, 30),
+    prefix("ya29.", Class::GoogleKey, Set::Url, 20),
+    prefix("GOCSPX-", Class::GoogleKey, Set::Url, 20),
+    prefix("ghp_", Class::GithubToken, Set::Alnum, 20),
+    prefix("gho_", Class::GithubToken, Set::Alnum, 20),
+    prefix("ghu_", Class::GithubToken, Set::Alnum, 20),
+    prefix("ghs_", Class::GithubToken, Set::Dotted, 20),
+    prefix("ghr_", Class::GithubToken, Set::Alnum, 20),
+    prefix("github_pat_", Class::GithubToken, Set::Url, 20),
+    prefix("glpat-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("gldt-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("glrt-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("glptt-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("glcbt-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("npm_", Class::RegistryToken, Set::Alnum, 30),
+    prefix("pypi-", Class::RegistryToken, Set::Url, 50),
+    prefix("rubygems_", Class::RegistryToken, Set::Alnum, 40),
+    prefix("dckr_pat_", Class::RegistryToken, Set::Url, 20),
+    prefix("sk-", Class::ModelKey, Set::Url, 20),
+    prefix("csk-", Class::ModelKey, Set::Url, 30),
+    prefix("gsk_", Class::ModelKey, Set::Alnum, 30),
+    prefix("hf_", Class::ModelKey, Set::Alnum, 30),
+    prefix("r8_", Class::ModelKey, Set::Alnum, 30),
+    prefix("xai-", Class::ModelKey, Set::Url, 30),
+    prefix("pplx-", Class::ModelKey, Set::Alnum, 30),
+    prefix("nvapi-", Class::ModelKey, Set::Url, 30),
+    prefix("tgp_v1_", Class::ModelKey, Set::Url, 30),
+    prefix("lsv2_", Class::ModelKey, Set::Url, 30),
+    prefix("xoxa-", Class::SlackToken, Set::Url, 10),
+    prefix("xoxb-", Class::SlackToken, Set::Url, 10),
+    prefix("xoxc-", Class::SlackToken, Set::Url, 10),
+    prefix("xoxd-", Class::SlackToken, Set::Opaque, 10),
+    prefix("xoxe-", Class::SlackToken, Set::Url, 10),
+    prefix("xoxe.", Class::SlackToken, Set::Dotted, 10),
+    prefix("xoxo-", Class::SlackToken, Set::Url, 10),
+    prefix("xoxp-", Class::SlackToken, Set::Url, 10),
+    prefix("xoxr-", Class::SlackToken, Set::Url, 10),
+    prefix("xoxs-", Class::SlackToken, Set::Url, 10),
+    prefix("xapp-", Class::SlackToken, Set::Url, 10),
+    prefix("sk_live_", Class::ServiceToken, Set::Alnum, 16),
+    prefix("rk_live_", Class::ServiceToken, Set::Alnum, 16),
+    prefix("whsec_", Class::ServiceToken, Set::Opaque, 20),
+    prefix("SG.", Class::ServiceToken, Set::Dotted, 40),
+    prefix("hvs.", Class::ServiceToken, Set::Url, 20),
+    prefix("dop_v1_", Class::ServiceToken, Set::Alnum, 40),
+    prefix("shpat_", Class::ServiceToken, Set::Alnum, 24),
+];
+
+/// base64url with or without padding.
+const JWT_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+impl Scanner<'_> {
+    /// A token that begins at `start` with `prefix`.
+    pub(crate) fn prefixed(&mut self, prefix: &Prefix, start: usize) {
+        if !self.text.has(start, prefix.literal) || !self.text.is_free_before(start) {
+            return;
+        }
+        let body = start + prefix.literal.len();
+        let mut end = self.text.run_end(prefix.set, body);
+        while end > body && self.text.at(end - 1) == b'.' {
+            end -= 1;
+        }
+        if end < body + prefix.min || !judge::is_token_like(&self.text.bytes[body..end]) {
+            return;
+        }
+        self.push(prefix.class, start, end);
+    }
+
+    /// A JWT whose header begins at `start`: two to five base64url segments, the first a JSON object with `alg`.
+    pub(crate) fn jwt(&mut self, start: usize) {
+        if !self.text.has(start, "eyJ") && !self.text.has(start, "ewog") {
+            return;
+        }
+        let header_end = self.text.run_end(Set::Url, start);
+        if self.text.at(header_end) != b'.' {
+            return;
+        }
+        let mut end = self.text.run_end(Set::Url, header_end + 1);
+        if end < header_end + 5 || !self.is_jose_header(start, header_end) {
+            return;
+        }
+        for _ in 0..3 {
+            if self.text.at(end) != b'.' {
+                break;
+            }
+            let next = self.text.run_end(Set::Url, end + 1);
+            if next == end + 1 && self.text.at(next) != b'.' {
+                break;
+            }
+            end = next;
+        }
+        self.push(Class::Jwt, start, end);
+    }
+
+    /// Whether a segment decodes to an object with `alg`. With the budget spent, the shape decides.
+    fn is_jose_header(&mut self, start: usize, end: usize) -> bool {
+        let Some(left) = self.decode_budget.checked_sub(end - start) else { return true };
+        self.decode_budget = left;
+        let Ok(json) = JWT_BASE64.decode(&self.text.bytes[start..end]) else { return false };
+        serde_json::from_slice::<serde_json::Value>(&json).is_ok_and(|header| header.get("alg").is_some())
+    }
+
+    /// `AKIA` or `ASIA` and 16 capitals or digits; beside it, the 40 characters of a secret access key.
+    pub(crate) fn aws(&mut self, start: usize) {
+        let is_upper = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+        let shape = self.text.bytes.get(start..start + 20).is_some_and(|key| key.iter().all(is_upper));
+        if !shape || !self.text.is_free_before(start) {
+            return;
+        }
+        let end = self.text.run_end(Set::Alnum, start);
+        if !judge::is_token_like(&self.text.bytes[start + 4..end]) {
+            return;
+        }
+        self.push(Class::AwsKey, start, end);
+        self.aws_secrets(start.saturating_sub(160), start);
+        self.aws_secrets(end, (end + 320).min(self.text.bytes.len()));
+    }
+
+    /// Runs of exactly 40 base64 characters between `from` and `to`.
+    fn aws_secrets(&mut self, from: usize, to: usize) {
+        let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+        let mut at = from;
+        while at < to {
+            let len = self.text.bytes[at..].iter().take(400).take_while(|b| is_base64(**b)).count();
+            let escaped = usize::from(at > 0 && self.text.at(at - 1) == b'\\');
+            if len == 40 + escaped && judge::is_mixed(&self.text.bytes[at + escaped..at + len]) {
+                self.push(Class::AwsKey, at + escaped, at + len);
+            }
+            at += len + 1;
+        }
+    }
+
+    /// An Azure client secret: three characters, a digit, `Q~`, then 31 to 34 characters.
+    pub(crate) fn azure_secret(&mut self, anchor: usize) {
+        let Some(start) = anchor.checked_sub(4) else { return };
+        if !self.text.has(anchor, "Q~") || !self.text.at(anchor - 1).is_ascii_digit() {
+            return;
+        }
+        let end = self.text.run_end(Set::Opaque, anchor + 2);
+        let head = &self.text.bytes[start..anchor];
+        if end >= anchor + 33
+            && head.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'~' | b'-'))
+        {
+            self.push(Class::AzureKey, start, end);
+        }
+    }
+
+    /// The `sig` parameter of a shared access signature.
+    pub(crate) fn sas(&mut self, start: usize) {
+        if start == 0 || !matches!(self.text.at(start - 1), b'?' | b'&' | b';') {
+            return;
+        }
+        let value = start + 4;
+        let end = self.text.run_end(Set::Opaque, value);
+        if end >= value + 30 && judge::is_token_like(&self.text.bytes[value..end]) {
+            self.push(Class::AzureKey, value, end);
+        }
+    }
+
+    /// `<bot id>:AA<33 characters>`; `anchor` is the colon, plain or percent-encoded, `body` what follows `AA`.
+    pub(crate) fn telegram(&mut self, anchor: usize, body: usize) {
+        if self.text.at(body - 1) != b'A' || self.text.at(body - 2) != b'A' {
+            return;
+        }
+        let digits =
+            self.text.bytes[..anchor].iter().rev().take(16).take_while(|b| b.is_ascii_digit()).count();
+        let end = self.text.run_end(Set::Url, body);
+        if (6..=12).contains(&digits) && end >= body + 30 && judge::is_token_like(&self.text.bytes[body..end])
+        {
+            self.push(Class::TelegramToken, anchor - digits, end);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Credentials in addresses: `scheme://user:password@host`, and webhooks whose path is the secret.
+//!
+//! Only the secret part is masked; where it pointed stays readable. A password may hold `/` or `#` though it must
+//! not; it is then found by the `@` behind it. A port is not a password.
+
+use crate::Class;
+use crate::judge;
+use crate::scan::Scanner;
+use crate::text::Set;
+
+/// The longest `user:password`, in bytes.
+const MAX_USERINFO: usize = 512;
+/// The shortest user name without a password that is taken for a token.
+const MIN_TOKEN: usize = 20;
+
+impl Scanner<'_> {
+    /// The user information of a URL whose authority begins at `start`.
+    pub(crate) fn url(&mut self, start: usize) {
+        let Some(at) = self.end_of_userinfo(start) else { return };
+        let userinfo = &self.text.bytes[start..at];
+        let (secret, min) = match userinfo.iter().position(|b| *b == b':') {
+            Some(colon) => (start + colon + 1, 1),
+            None => (start, MIN_TOKEN),
+        };
+        let value = &self.text.str[secret..at];
+        let is_token = secret > start || judge::is_token_like(value.as_bytes());
+        if value.len() >= min && is_token && !judge::is_masked_or_reference(value) {
+            self.push(Class::UrlPassword, secret, at);
+        }
+    }
+
+    /// The position of the `@` that ends the user information.
+    fn end_of_userinfo(&self, start: usize) -> Option<usize> {
+        let stops =
+            |b: &&u8| !(b.is_ascii_whitespace() || matches!(**b, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\'));
+        let rest: &[u8] = &self.text.bytes[start..];
+        let word = rest.iter().take(MAX_USERINFO).take_while(stops).count();
+        let word = rest[..word].windows(3).position(|w| w == b"://").unwrap_or(word);
+        let authority = rest[..word].iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(word);
+        if let Some(at) = rest[..authority].iter().rposition(|b| *b == b'@') {
+            return Some(start + at);
+        }
+        let colon = rest[..authority].iter().position(|b| *b == b':')?;
+        let is_port = rest[colon + 1..authority].iter().all(u8::is_ascii_digit);
+        let at = rest[..word].iter().rposition(|b| *b == b'@')?;
+        (!is_port && rest[0] != b'[').then_some(start + at)
+    }
+
+    /// The secret path of a webhook; `start` is behind the constant part.
+    pub(crate) fn webhook(&mut self, start: usize) {
+        let end = self.text.run_end(Set::Opaque, start);
+        let path = &self.text.str[start..end];
+        // Slack: services/T…/B…/secret; Discord: <id>/secret. The first segment says nothing secret.
+        let Some(slash) = path.find('/') else { return };
+        if path.len() - slash > 20 && judge::is_token_like(&path.as_bytes()[slash..]) {
+            self.push(Class::Webhook, start + slash + 1, end);
+        }
+    }
+}
