@@ -1,0 +1,3 @@
+//! The store against a real PostgreSQL. One binary, so that it is linked once.
+
+mod embedded;
