@@ -9,7 +9,8 @@ use super::account;
 
 const NO_CLUSTER: &str = "mkdir -p /etc/postgresql-common && \
      echo 'create_main_cluster = false' >> /etc/postgresql-common/createcluster.conf";
-const PGDG: &str = "/usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y";
+/// Waits for the Enter key; its newer versions know an option against that, its older ones do not.
+const PGDG: &str = "yes | /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh";
 
 /// The command for this machine and this user.
 pub(super) fn command_here() -> String {

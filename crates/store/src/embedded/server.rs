@@ -26,7 +26,10 @@ use super::{log, socket};
 const DATABASE: &str = "awooop";
 /// How long the server may take until it answers; recovery after a crash is within it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Between attempts while nobody listens; and while the server recovers, where each attempt costs it a
+/// process and a line in its log.
 const TRY_EVERY: Duration = Duration::from_millis(15);
+const TRY_RECOVERING_EVERY: Duration = Duration::from_millis(50);
 /// A start is given up when the server ended this often in a row.
 const ENDS_TO_GIVE_UP: u32 = 4;
 
@@ -142,11 +145,13 @@ impl EmbeddedPg {
         let began = Instant::now();
         let tail = || log::tail(&self.log, log_from);
         loop {
-            match connected(config, &work).await {
+            let pause = match connected(config, &work).await {
                 Ok(()) => return Ok(()),
-                Err(error) if is_early(&error) => {}
-                Err(source) => return Err(EmbeddedError::Refused { what: "the superuser", source }),
-            }
+                Err(source) => match pause_after(&source) {
+                    Some(pause) => pause,
+                    None => return Err(EmbeddedError::Refused { what: "the superuser", source }),
+                },
+            };
             match *self.state.borrow() {
                 PgState::Stopped => return Err(EmbeddedError::Stopped),
                 PgState::Down { ends } if ends >= ENDS_TO_GIVE_UP => {
@@ -158,7 +163,7 @@ impl EmbeddedPg {
                 let seconds = ANSWER_WITHIN.as_secs();
                 return Err(EmbeddedError::NoAnswer { seconds, log: self.log.clone(), tail: tail() });
             }
-            tokio::time::sleep(TRY_EVERY).await;
+            tokio::time::sleep(pause).await;
         }
     }
 }
@@ -190,12 +195,10 @@ async fn make_database(client: &Client) -> Result<(), tokio_postgres::Error> {
     Ok(())
 }
 
-/// Is this only "not yet"? No socket, a connection cut by a restart, or a server that starts or recovers.
-fn is_early(error: &tokio_postgres::Error) -> bool {
-    match error.code() {
-        Some(code) => {
-            [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code)
-        }
-        None => true,
-    }
+/// How long to wait when the error only means "not yet": no socket, a connection cut by a restart, or a
+/// server that starts or recovers. `None` when another attempt would end the same.
+fn pause_after(error: &tokio_postgres::Error) -> Option<Duration> {
+    let Some(code) = error.code() else { return Some(TRY_EVERY) };
+    let early = [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
+    early.contains(code).then_some(TRY_RECOVERING_EVERY)
 }

@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(25);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A server that ran this long was healthy: its end starts a new count.
-const HEALTHY: Duration = Duration::from_secs(30);
+const HEALTHY: Duration = Duration::from_secs(5);
 
 /// What the embedded server does.
 #[derive(Debug, Clone, PartialEq, Eq)]
