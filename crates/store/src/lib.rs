@@ -1,1 +1,33 @@
-//! x
+//! The only room that knows SQL. Projects are kept apart here, by the database: every tenant row is
+//! reached through a transaction that names one project and that row security binds to it.
+//!
+//! Architecture Invariant: no pool and no connection leaves this crate. Outside it there are only
+//! `ProjectScope`s, made from an authenticated caller or a claimed unit of work, and functions that
+//! take one.
+
+pub mod audit;
+pub mod auth;
+pub mod beat;
+pub mod budget;
+pub mod claim;
+pub mod clock;
+pub mod contract;
+pub mod doctor;
+pub mod embedded;
+pub mod error;
+pub mod journal;
+pub mod keyring;
+pub mod lease;
+pub mod migrate;
+pub mod pool;
+pub mod project;
+pub mod run;
+pub mod scope;
+pub mod tool;
+pub mod tx;
+pub mod wake;
+
+pub use clock::Clock;
+pub use error::StoreError;
+pub use pool::{DatabaseUrls, Store};
+pub use scope::ProjectScope;

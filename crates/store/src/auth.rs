@@ -1,0 +1,358 @@
+//! Keys and callers. A key proves a principal of one project; everything the caller then does happens in
+//! a [`ProjectScope`] made here. Unknown project, unknown key, wrong secret, revoked and expired keys get
+//! the same answer after the same work.
+
+use awooop_core::ids::PrincipalId;
+use awooop_core::key::{self, KEY_ID_LEN, KEY_SECRET_LEN};
+use awooop_core::role::Role;
+use awooop_core::{AgentId, ProjectId};
+use jiff::Timestamp;
+use rand::distr::{Alphanumeric, SampleString};
+use secrecy::SecretString;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tokio_postgres::Row;
+
+use crate::error::StoreError;
+use crate::pool::Store;
+use crate::scope::ProjectScope;
+
+/// Somebody whose key was checked.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    home: ProjectId,
+    principal: String,
+    role: Role,
+    agent: Option<AgentId>,
+    scope: ProjectScope,
+}
+
+impl Caller {
+    /// The scope the caller acts in: the key's own project, or where [`Caller::act_in`] went.
+    pub fn scope(&self) -> &ProjectScope {
+        &self.scope
+    }
+
+    /// The principal's id in the key's own project.
+    pub fn principal(&self) -> &str {
+        &self.principal
+    }
+
+    /// What the principal may do.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The agent the key is bound to.
+    pub fn agent(&self) -> Option<&AgentId> {
+        self.agent.as_ref()
+    }
+
+    /// An operator of the platform, who may act in any project.
+    pub fn is_platform_admin(&self) -> bool {
+        self.home.is_platform() && self.role == Role::Admin
+    }
+
+    /// The caller acting in `project`: a platform admin anywhere, everybody else only at home.
+    /// `None` says nothing about whether that project exists.
+    pub fn act_in(&self, project: &ProjectId) -> Option<Caller> {
+        if *project == self.home {
+            return Some(self.clone());
+        }
+        if !self.is_platform_admin() {
+            return None;
+        }
+        let actor = self.scope.actor().to_owned();
+        Some(Caller { scope: ProjectScope::new(project.clone(), actor), ..self.clone() })
+    }
+}
+
+/// A key's row, without its secret.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    /// The public id.
+    pub key_id: String,
+    /// The principal it proves.
+    pub principal: String,
+    /// The principal's role.
+    pub role: Role,
+    /// The agent it is bound to.
+    pub agent_id: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// What a new key is to be.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// The principal; made when it does not exist.
+    pub principal: PrincipalId,
+    /// Its role.
+    pub role: Role,
+    /// The agent to bind it to; the role is then [`Role::Agent`].
+    pub agent: Option<AgentId>,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why no key was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateKeyError {
+    /// The principal exists with another role.
+    #[error("`{principal}` already has the role {role}; use another name")]
+    OtherRole {
+        /// The principal.
+        principal: String,
+        /// The role it has.
+        role: String,
+    },
+    /// The project has no such agent.
+    #[error("the project has no active agent `{0}`")]
+    NoAgent(AgentId),
+    /// The project does not exist.
+    #[error("there is no such project")]
+    NoProject,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+const KEY_COLUMNS: &str =
+    "k.key_id, k.principal_id, b.role, k.agent_id, k.created_at, k.expires_at, k.revoked_at";
+
+impl Store {
+    /// Checks a key. `None` for every key that is not valid, whatever the reason.
+    pub async fn authenticate(&self, presented: &str) -> Result<Option<Caller>, StoreError> {
+        let parsed = key::parse(presented);
+        let project = parsed.as_ref().map_or_else(ProjectId::platform, |k| k.project.clone());
+        let key_id = parsed.as_ref().map_or("", |k| k.id);
+        let lookup = ProjectScope::new(project.clone(), "nobody");
+        let rows = self
+            .once(
+                &lookup,
+                "SELECT k.principal_id, k.agent_id, k.secret_hmac, k.expires_at, k.revoked_at, b.role
+                 FROM api_key k
+                 JOIN role_binding b ON b.project_id = $1 AND b.principal_id = k.principal_id
+                 WHERE k.project_id = $1 AND k.key_id = $2",
+                &[&project.as_str(), &key_id],
+            )
+            .await?;
+        let computed = self.inner.keyring.key_hmac(presented);
+        let absent = [0u8; 32];
+        let stored: &[u8] = rows.first().map_or(&absent, |row| row.get(2));
+        let is_same = bool::from(computed.ct_eq(stored));
+        let Some(row) = rows.first().filter(|_| is_same && parsed.is_some()) else { return Ok(None) };
+        let is_expired = row.get::<_, Option<Timestamp>>(3).is_some_and(|at| at <= self.inner.clock.now());
+        if is_expired || row.get::<_, Option<Timestamp>>(4).is_some() {
+            return Ok(None);
+        }
+        caller(project, row).map(Some)
+    }
+
+    /// Makes a key in the scope's project and returns it whole, once.
+    pub async fn create_key(
+        &self,
+        scope: &ProjectScope,
+        new: &NewKey,
+    ) -> Result<(SecretString, ApiKey), CreateKeyError> {
+        let mut rng = rand::rng();
+        let key_id = Alphanumeric.sample_string(&mut rng, KEY_ID_LEN);
+        let text =
+            key::format(scope.project(), &key_id, &Alphanumeric.sample_string(&mut rng, KEY_SECRET_LEN));
+        let hmac = self.inner.keyring.key_hmac(&text);
+        let agent = new.agent.as_ref().map(AgentId::as_str);
+        let kind = if agent.is_some() { "agent" } else { "service" };
+        let body = json!({"role": new.role.as_str(), "agent_id": agent, "expires_at": new.expires_at});
+        let event = self.audit(scope, body);
+        let rows = self
+            .once(
+                scope,
+                "WITH p AS (   -- the guard: the project exists, and so does the agent, if one is named
+                   SELECT project_id FROM project WHERE project_id = $1 AND ($4::text IS NULL OR EXISTS
+                     (SELECT FROM contract c WHERE c.project_id = $1 AND c.kind = 'agent' AND c.id = $4))),
+                 n AS (INSERT INTO principal (project_id, principal_id, kind, created_at)
+                   SELECT $1, $2, $5, $9 FROM p ON CONFLICT DO NOTHING),
+                 r AS (        -- a principal keeps its role: a key of another role is refused
+                   INSERT INTO role_binding AS b (project_id, principal_id, role, created_at)
+                   SELECT $1, $2, $6, $9 FROM p
+                   ON CONFLICT (project_id, principal_id) DO UPDATE SET role = b.role WHERE b.role = $6
+                   RETURNING b.role),
+                 k AS (INSERT INTO api_key (project_id, key_id, principal_id, agent_id, pepper_id, secret_hmac,
+                         created_at, created_by, expires_at)
+                   SELECT $1, $3, $2, $4, $7, $8, $9, $11, $12 FROM r RETURNING key_id),
+                 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body)
+                   SELECT $1, $10, $9, $11, 'key.create', 'key/' || key_id, $13 FROM k)
+                 SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM k)",
+                &[
+                    &scope.project().as_str(),
+                    &new.principal.as_str(),
+                    &key_id,
+                    &agent,
+                    &kind,
+                    &new.role.as_str(),
+                    &self.inner.keyring.pepper_id(),
+                    &hmac,
+                    &event.at,
+                    &event.id,
+                    &event.actor,
+                    &new.expires_at,
+                    &event.body,
+                ],
+            )
+            .await?;
+        let row = rows.first().ok_or_else(|| StoreError::Corrupt("no answer to create_key".into()))?;
+        match (row.get::<_, i64>(0), row.get::<_, i64>(1)) {
+            (0, _) => return Err(self.why_no_key(scope, new).await?),
+            (_, 0) => return Err(self.other_role(scope, new).await?),
+            _ => {}
+        }
+        let made = ApiKey {
+            key_id,
+            principal: new.principal.to_string(),
+            role: new.role,
+            agent_id: agent.map(str::to_owned),
+            created_at: event.at,
+            expires_at: new.expires_at,
+            revoked_at: None,
+        };
+        Ok((text.into(), made))
+    }
+
+    async fn why_no_key(&self, scope: &ProjectScope, new: &NewKey) -> Result<CreateKeyError, StoreError> {
+        let project = self.find_project(scope).await?;
+        Ok(match (&new.agent, project) {
+            (Some(agent), Some(_)) => CreateKeyError::NoAgent(agent.clone()),
+            _ => CreateKeyError::NoProject,
+        })
+    }
+
+    async fn other_role(&self, scope: &ProjectScope, new: &NewKey) -> Result<CreateKeyError, StoreError> {
+        let rows = self
+            .once(
+                scope,
+                "SELECT role FROM role_binding WHERE project_id = $1 AND principal_id = $2",
+                &[&scope.project().as_str(), &new.principal.as_str()],
+            )
+            .await?;
+        let role = rows.first().map_or_else(String::new, |row| row.get(0));
+        Ok(CreateKeyError::OtherRole { principal: new.principal.to_string(), role })
+    }
+
+    /// The project's keys, newest first; `before` is the last page's oldest.
+    pub async fn list_keys(
+        &self,
+        scope: &ProjectScope,
+        before: Option<(Timestamp, String)>,
+        limit: i64,
+    ) -> Result<Vec<ApiKey>, StoreError> {
+        let (at, id) = before.map_or((Timestamp::MAX, String::new()), |(at, id)| (at, id));
+        let at = at.min(far_future());
+        let sql = format!(
+            "SELECT {KEY_COLUMNS} FROM api_key k
+             JOIN role_binding b ON b.project_id = $1 AND b.principal_id = k.principal_id
+             WHERE k.project_id = $1 AND (k.created_at, k.key_id) < ($2, $3)
+             ORDER BY k.created_at DESC, k.key_id DESC LIMIT $4"
+        );
+        let rows = self.once(scope, &sql, &[&scope.project().as_str(), &at, &id, &limit]).await?;
+        rows.iter().map(api_key).collect()
+    }
+
+    /// Revokes a key; `None` when the project has none of this id. Revoking twice keeps the first time.
+    pub async fn revoke_key(&self, scope: &ProjectScope, key_id: &str) -> Result<Option<ApiKey>, StoreError> {
+        let event = self.audit(scope, json!({}));
+        let sql = format!(
+            "WITH u AS (UPDATE api_key SET revoked_at = $3
+                        WHERE project_id = $1 AND key_id = $2 AND revoked_at IS NULL RETURNING key_id),
+             a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body)
+                   SELECT $1, $4, $3, $5, 'key.revoke', 'key/' || key_id, $6 FROM u)
+             SELECT {KEY_COLUMNS}, (SELECT count(*) FROM u) FROM api_key k
+             JOIN role_binding b ON b.project_id = $1 AND b.principal_id = k.principal_id
+             WHERE k.project_id = $1 AND k.key_id = $2"
+        );
+        let rows = self
+            .once(
+                scope,
+                &sql,
+                &[&scope.project().as_str(), &key_id, &event.at, &event.id, &event.actor, &event.body],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let mut found = api_key(row)?;
+        if row.get::<_, i64>(7) == 1 {
+            found.revoked_at = Some(event.at);
+        }
+        Ok(Some(found))
+    }
+
+    /// The first admin key of the platform, when it has none that works; `dev` and `migrate` call this.
+    pub async fn bootstrap(&self) -> Result<Option<SecretString>, CreateKeyError> {
+        let scope = ProjectScope::new(ProjectId::platform(), "platform/bootstrap");
+        let now = self.inner.clock.now();
+        self.once(
+            &scope,
+            "INSERT INTO project (project_id, display_name, state, created_at)
+             VALUES ($1, 'Platform operators', 'active', $2) ON CONFLICT DO NOTHING",
+            &[&scope.project().as_str(), &now],
+        )
+        .await?;
+        self.once(
+            &scope,
+            "INSERT INTO budget (project_id, scope, unit) VALUES ($1, 'project', 'tokens') ON CONFLICT DO NOTHING",
+            &[&scope.project().as_str()],
+        )
+        .await?;
+        let keys = self.list_keys(&scope, None, 200).await?;
+        let works = |k: &ApiKey| k.revoked_at.is_none() && k.expires_at.is_none_or(|at| at > now);
+        if keys.iter().any(|k| k.role == Role::Admin && works(k)) {
+            return Ok(None);
+        }
+        self.create_admin_key(&scope).await.map(Some)
+    }
+
+    /// A further admin key of the platform: who holds the database and the keyring is an operator anyway.
+    pub async fn bootstrap_again(&self) -> Result<SecretString, CreateKeyError> {
+        let scope = ProjectScope::new(ProjectId::platform(), "platform/bootstrap");
+        self.create_admin_key(&scope).await
+    }
+
+    async fn create_admin_key(&self, scope: &ProjectScope) -> Result<SecretString, CreateKeyError> {
+        let principal = PrincipalId::parse("admin").expect("a valid name");
+        let new = NewKey { principal, role: Role::Admin, agent: None, expires_at: None };
+        Ok(self.create_key(scope, &new).await?.0)
+    }
+}
+
+/// Later than any row, and still a time PostgreSQL can hold.
+pub(crate) fn far_future() -> Timestamp {
+    Timestamp::from_second(32_503_680_000).expect("the year 3000")
+}
+
+fn caller(home: ProjectId, row: &Row) -> Result<Caller, StoreError> {
+    let principal: String = row.get(0);
+    let agent = row.get::<_, Option<String>>(1).map(|text| AgentId::parse(&text)).transpose();
+    let role: String = row.get(5);
+    Ok(Caller {
+        scope: ProjectScope::new(home.clone(), format!("{home}/{principal}")),
+        home,
+        principal,
+        role: Role::parse(&role).ok_or(StoreError::Corrupt(role))?,
+        agent: agent.map_err(|e| StoreError::Corrupt(e.to_string()))?,
+    })
+}
+
+fn api_key(row: &Row) -> Result<ApiKey, StoreError> {
+    let role: String = row.get(2);
+    Ok(ApiKey {
+        key_id: row.get(0),
+        principal: row.get(1),
+        role: Role::parse(&role).ok_or(StoreError::Corrupt(role))?,
+        agent_id: row.get(3),
+        created_at: row.get(4),
+        expires_at: row.get(5),
+        revoked_at: row.get(6),
+    })
+}

@@ -1,0 +1,192 @@
+//! Claiming: which projects have due work, and taking some of one project's runs under a new lease.
+//! `… FOR UPDATE SKIP LOCKED` inside a MATERIALIZED CTE and deletion by ctid: joined by run_id, a table
+//! without statistics loops over the whole queue, and `IN (SELECT … SKIP LOCKED LIMIT)` over-claims.
+
+use std::time::Duration;
+
+use awooop_core::contract::AgentSpec;
+use awooop_core::{AgentId, Mode, ProjectId, RunId};
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::pool::Store;
+use crate::run::agent_spec;
+use crate::scope::ProjectScope;
+
+/// Most runs one claim takes, and one lease lists.
+pub const MAX_CLAIM: usize = 200;
+
+/// A worker's identity: its node and the life it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// The node's id.
+    pub id: String,
+    /// Grows with every start, so that a former life's leases are known as such.
+    pub incarnation: i64,
+}
+
+/// A claimed run: the unit of work, and the only proof under which its steps can be recorded.
+#[derive(Debug, Clone)]
+pub struct ClaimedRun {
+    scope: ProjectScope,
+    /// The run.
+    pub run_id: RunId,
+    /// The lease it was claimed under.
+    pub lease_id: Uuid,
+    /// Every write of this claim must still find this epoch.
+    pub epoch: i64,
+    /// This claim's ordinal, from 1.
+    pub attempt: i32,
+    /// The agent.
+    pub agent_id: AgentId,
+    /// The version the run was created with.
+    pub agent_version_id: Uuid,
+    /// That version's spec.
+    pub agent: AgentSpec,
+    /// How far its effects may go.
+    pub mode: Mode,
+    /// W3C trace id.
+    pub trace_id: String,
+    /// When it times out.
+    pub timeout_at: Timestamp,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// What the agent is asked, masked.
+    pub input: Value,
+}
+
+impl ClaimedRun {
+    /// The run's project; the actor is the agent.
+    pub fn scope(&self) -> &ProjectScope {
+        &self.scope
+    }
+
+    /// The key under which step `n` is done, in this epoch and in any later one.
+    pub fn idempotency_key(&self, n: i32) -> String {
+        format!("{}:{n}", self.run_id)
+    }
+}
+
+impl Store {
+    /// Projects with due runs, in their order, at most `limit` after `after`: a loose index scan, so its
+    /// cost grows with the projects and not with the queue.
+    pub async fn discover(&self, after: &str, limit: i64) -> Result<Vec<ProjectId>, StoreError> {
+        let rows = self
+            .system(
+                "WITH RECURSIVE t AS (
+                   (SELECT project_id FROM run_queue WHERE project_id > $1 ORDER BY project_id LIMIT 1)
+                   UNION ALL
+                   SELECT (SELECT q.project_id FROM run_queue q WHERE q.project_id > t.project_id
+                           ORDER BY q.project_id LIMIT 1)
+                   FROM t WHERE t.project_id IS NOT NULL)
+                 SELECT project_id FROM t WHERE project_id IS NOT NULL LIMIT $2",
+                &[&after, &limit],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string())))
+            .collect()
+    }
+
+    /// Takes up to `limit` runs of one project under one new lease.
+    pub async fn claim(
+        &self,
+        project: &ProjectId,
+        worker: &Worker,
+        limit: i64,
+    ) -> Result<Vec<ClaimedRun>, StoreError> {
+        let scope = ProjectScope::new(project.clone(), format!("platform/{}", worker.id));
+        let limit = limit.min(MAX_CLAIM as i64);
+        let (lease_id, now) = (self.inner.clock.new_id(), self.inner.clock.now());
+        let rows = self
+            .once(
+                &scope,
+                CLAIM,
+                &[&project.as_str(), &limit, &worker.id, &now, &lease_id, &worker.incarnation],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let (agent, mode): (String, String) = (row.get(3), row.get(5));
+                let agent_id = AgentId::parse(&agent).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+                Ok(ClaimedRun {
+                    scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
+                    run_id: row.get(0),
+                    lease_id,
+                    epoch: row.get(1),
+                    attempt: row.get(2),
+                    agent_id,
+                    agent_version_id: row.get(4),
+                    agent: agent_spec(row.get(10))?,
+                    mode: Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?,
+                    trace_id: row.get(6),
+                    timeout_at: row.get(7),
+                    created_at: row.get(8),
+                    input: serde_json::from_str(row.get(9))
+                        .map_err(|e| StoreError::Corrupt(e.to_string()))?,
+                })
+            })
+            .collect()
+    }
+
+    /// Ends queued runs whose time is over, in every project that has one. Returns how many.
+    pub async fn time_out_queued(&self) -> Result<usize, StoreError> {
+        let now = self.inner.clock.now();
+        let due =
+            self.system("SELECT DISTINCT project_id FROM run_queue WHERE timeout_at <= $1", &[&now]).await?;
+        let mut ended = 0;
+        for row in due {
+            let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+            let scope = ProjectScope::new(project, "platform/timeout");
+            let event = self.audit(&scope, serde_json::json!({"error_code": "E-RUN-011"}));
+            let limit = MAX_CLAIM as i64;
+            let ids = self.inner.clock.new_ids(MAX_CLAIM);
+            let params: crate::tx::Params<'_> =
+                &[&scope.project().as_str(), &limit, &event.at, &event.actor, &event.body, &ids];
+            let rows = self.once(&scope, TIME_OUT_QUEUED, params).await?;
+            ended += rows.len();
+            for run in rows {
+                self.inner.wake.run_changed(run.get(0));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// How long the oldest claimable run of the node's view waits; a claim's start latency is measured by
+    /// the worker from `created_at`.
+    pub fn start_latency(&self, run: &ClaimedRun) -> Duration {
+        let waited = self.inner.clock.now().duration_since(run.created_at);
+        Duration::try_from(waited).unwrap_or_default()
+    }
+}
+
+const CLAIM: &str = "
+WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1
+  ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED),
+d AS (   -- the guard: whoever deletes the queue row owns the run
+  DELETE FROM run_queue k WHERE k.project_id = $1 AND k.ctid = ANY (ARRAY(SELECT ctid FROM q))
+  RETURNING k.run_id),
+u AS (
+  UPDATE run_state r SET state = 'running', lease_epoch = r.lease_epoch + 1, lease_id = $5, worker_id = $3,
+    attempt = r.attempt + 1, started_at = coalesce(r.started_at, $4)
+  FROM d WHERE r.project_id = $1 AND r.run_id = d.run_id AND r.state = 'pending'
+  RETURNING r.run_id, r.lease_epoch, r.attempt, r.agent_id, r.agent_version_id, r.mode, r.trace_id,
+    r.timeout_at, r.created_at, r.input),
+l AS (   -- one lease row for the batch
+  INSERT INTO run_lease (project_id, lease_id, worker_id, incarnation, deadline_at, run_ids)
+  SELECT $1, $5, $3, $6, min(timeout_at), array_agg(run_id) FROM u HAVING count(*) > 0)
+SELECT u.*, v.body FROM u JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id";
+
+const TIME_OUT_QUEUED: &str = "
+WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1 AND timeout_at <= $3
+  LIMIT $2 FOR UPDATE SKIP LOCKED),
+d AS (DELETE FROM run_queue k WHERE k.project_id = $1 AND k.ctid = ANY (ARRAY(SELECT ctid FROM q))
+  RETURNING k.run_id),
+u AS (UPDATE run_state r SET state = 'timeout', completed_at = $3, lease_epoch = r.lease_epoch + 1,
+    error_code = 'E-RUN-011', error_message = 'the run waited until its time was over'
+  FROM d WHERE r.project_id = $1 AND r.run_id = d.run_id AND r.state = 'pending' RETURNING r.run_id, r.trace_id),
+a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body)
+  SELECT $1, ($6::uuid[])[row_number() OVER ()], $3, $4, 'run.end', 'run/' || run_id, run_id, trace_id, $5 FROM u)
+SELECT run_id FROM u";

@@ -1,0 +1,83 @@
+//! What must hold of the rows, checked on a live database: the walls between projects, and in each
+//! project the invariants of runs and money. The fault tests call this after every fault.
+
+use crate::error::StoreError;
+use crate::pool::Store;
+use crate::scope::ProjectScope;
+
+/// One thing that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The project, or none for the database itself.
+    pub project: Option<String>,
+    /// What does not hold, in a sentence.
+    pub message: String,
+}
+
+impl Store {
+    /// Checks everything in every project. An empty list is good news.
+    pub async fn examine(&self) -> Result<Vec<Finding>, StoreError> {
+        let mut found = self.examine_walls().await?;
+        let mut after = String::new();
+        loop {
+            let page = self.project_ids(&after, 200).await?;
+            let Some(last) = page.last() else { return Ok(found) };
+            after = last.to_string();
+            for project in page {
+                let scope = ProjectScope::new(project, "platform/doctor");
+                found.extend(self.examine_project(&scope).await?);
+            }
+        }
+    }
+
+    /// Row security: forced on every table that has a project, with the tenant policy.
+    async fn examine_walls(&self) -> Result<Vec<Finding>, StoreError> {
+        let client = self.app().await?;
+        let rows = client.query(WALLS, &[]).await?;
+        Ok(rows.iter().map(|row| Finding { project: None, message: row.get(0) }).collect())
+    }
+
+    async fn examine_project(&self, scope: &ProjectScope) -> Result<Vec<Finding>, StoreError> {
+        let rows = self.once(scope, INVARIANTS, &[&scope.project().as_str()]).await?;
+        let project = Some(scope.project().to_string());
+        Ok(rows.iter().map(|row| Finding { project: project.clone(), message: row.get(0) }).collect())
+    }
+}
+
+const WALLS: &str = "
+SELECT 'table ' || c.relname || ' holds project rows without FORCE ROW LEVEL SECURITY and the tenant policy'
+FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+WHERE s.nspname = 'awooop' AND c.relkind = 'r'
+  AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'project_id')
+  AND NOT (c.relrowsecurity AND c.relforcerowsecurity
+    AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'tenant'))";
+
+const INVARIANTS: &str = "
+WITH r AS (SELECT run_id, state, lease_id, lease_epoch FROM run_state WHERE project_id = $1),
+q AS (SELECT run_id, count(*) AS n FROM run_queue WHERE project_id = $1 GROUP BY run_id),
+l AS (SELECT lease_id, run_ids FROM run_lease WHERE project_id = $1)
+SELECT 'run ' || r.run_id || ' is pending and not in the queue' FROM r LEFT JOIN q USING (run_id)
+  WHERE r.state = 'pending' AND coalesce(q.n, 0) <> 1
+UNION ALL
+SELECT 'run ' || r.run_id || ' is ' || r.state || ' and in the queue' FROM r JOIN q USING (run_id)
+  WHERE r.state <> 'pending'
+UNION ALL
+SELECT 'the queue names a run that does not exist: ' || q.run_id FROM q LEFT JOIN r USING (run_id)
+  WHERE r.run_id IS NULL
+UNION ALL
+SELECT 'run ' || r.run_id || ' is running under a lease that does not list it' FROM r
+  WHERE r.state = 'running' AND NOT EXISTS
+    (SELECT FROM l WHERE l.lease_id = r.lease_id AND r.run_id = ANY (l.run_ids))
+UNION ALL
+SELECT 'the budget says ' || b.held || ' held, its holds say ' || coalesce(h.amount, 0)
+  FROM budget b LEFT JOIN (SELECT sum(amount) AS amount FROM budget_hold WHERE project_id = $1) h ON true
+  WHERE b.project_id = $1 AND b.held <> coalesce(h.amount, 0)
+UNION ALL
+SELECT 'the budget says ' || b.settled || ' settled, its ledger says ' || coalesce(e.amount, 0)
+  FROM budget b LEFT JOIN (SELECT sum(amount) AS amount FROM budget_ledger WHERE project_id = $1) e ON true
+  WHERE b.project_id = $1 AND b.settled <> coalesce(e.amount, 0)
+UNION ALL
+SELECT 'contract ' || c.kind || '/' || c.id || ' has no active version ' || c.active_version
+  FROM contract c WHERE c.project_id = $1 AND NOT EXISTS (SELECT FROM contract_version v
+    WHERE v.project_id = $1 AND v.kind = c.kind AND v.id = c.id AND v.version = c.active_version AND v.state = 'active')
+LIMIT 200";

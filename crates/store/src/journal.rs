@@ -1,0 +1,361 @@
+//! The step journal: the only log of a run, append-only, and the end of a run. Every write is fenced by
+//! the lease it was claimed under. A clean lease is one row to check; a dirty one (some run of it was
+//! cancelled) sends the writer the slow way, which checks its run's own epoch under a row lock.
+
+use awooop_core::{ErrorCode, RunId};
+use awooop_redact::Clean;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::budget::Settlement;
+use crate::claim::ClaimedRun;
+use crate::error::StoreError;
+use crate::pool::Store;
+use crate::scope::ProjectScope;
+use crate::tx::Params;
+
+/// What a step was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// An answer of a model.
+    Llm,
+    /// A call of a tool.
+    Tool,
+}
+
+impl StepKind {
+    /// As the API and the database spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StepKind::Llm => "llm",
+            StepKind::Tool => "tool",
+        }
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepStatus {
+    /// It gave a result.
+    Ok,
+    /// It gave an error.
+    Error,
+    /// A gate said no.
+    Refused,
+    /// Shadow mode answered in its place.
+    Stub,
+}
+
+impl StepStatus {
+    /// As the API and the database spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StepStatus::Ok => "ok",
+            StepStatus::Error => "error",
+            StepStatus::Refused => "refused",
+            StepStatus::Stub => "stub",
+        }
+    }
+}
+
+/// A finished step, masked.
+#[derive(Debug, Clone)]
+pub struct StepResult {
+    /// Ordinal in the run, from 1, going on over epochs.
+    pub n: i32,
+    /// What it was.
+    pub kind: StepKind,
+    /// The model or the tool's full name.
+    pub name: String,
+    /// How it ended.
+    pub status: StepStatus,
+    /// The code of an error or refusal.
+    pub code: Option<ErrorCode>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: i64,
+    /// JSON `{input, output, usage, gates}`; only the redactor makes one.
+    pub body: Clean,
+}
+
+/// A tool call's row, written with its step or on its own for a call without a run.
+#[derive(Debug, Clone)]
+pub struct CallRecord {
+    /// The agent that called.
+    pub agent_id: String,
+    /// The tool's full name, bounded.
+    pub tool: String,
+    /// How it ended.
+    pub status: StepStatus,
+    /// The code of an error or refusal.
+    pub code: Option<ErrorCode>,
+    /// Hash of the canonical arguments.
+    pub arguments_sha256: String,
+    /// Characters given to the model.
+    pub result_chars: i32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: i64,
+    /// W3C trace id.
+    pub trace_id: Option<String>,
+}
+
+/// A step as read back.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Ordinal in the run.
+    pub n: i32,
+    /// The epoch that wrote it.
+    pub epoch: i64,
+    /// `llm` or `tool`.
+    pub kind: String,
+    /// The model or the tool's full name.
+    pub name: String,
+    /// `ok`, `error`, `refused` or `stub`.
+    pub status: String,
+    /// The code of an error or refusal.
+    pub code: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: i64,
+    /// `{input, output, usage, gates}`.
+    pub body: Value,
+}
+
+/// The writer no longer holds the run: nothing was written, and nothing of it may be done any more.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The lease or the epoch is gone, or another epoch wrote this step.
+    #[error("the run was taken from this worker")]
+    Fenced,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How a run ends.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// With an output.
+    Completed(Value),
+    /// With a code and a sentence for the caller.
+    Failed(ErrorCode, String),
+    /// Its time was over.
+    TimedOut,
+}
+
+impl Store {
+    /// Appends a finished step; a model call's settlement and a tool call's row travel in the same commit.
+    /// The settlement stands even when the fence refuses the step: what was used is charged.
+    pub async fn record_step(
+        &self,
+        run: &ClaimedRun,
+        step: &StepResult,
+        settlement: Option<&Settlement>,
+        call: Option<&CallRecord>,
+    ) -> Result<(), RecordError> {
+        if self.try_record(run, step, settlement, call, FENCE_CLEAN).await?
+            || self.try_record(run, step, None, call, FENCE_DIRTY).await?
+        {
+            self.inner.wake.run_changed(run.run_id);
+            return Ok(());
+        }
+        Err(RecordError::Fenced)
+    }
+
+    async fn try_record(
+        &self,
+        run: &ClaimedRun,
+        step: &StepResult,
+        settlement: Option<&Settlement>,
+        call: Option<&CallRecord>,
+        fence: &str,
+    ) -> Result<bool, RecordError> {
+        let project = run.scope().project().as_str();
+        let code = step.code.map(ErrorCode::as_str);
+        let key = run.idempotency_key(step.n);
+        let (kind, status, body) = (step.kind.as_str(), step.status.as_str(), step.body.as_str());
+        let call_id = self.inner.clock.new_id();
+        let actor = run.scope().actor();
+        let empty = CallRecord::none(step);
+        let c = call.unwrap_or(&empty);
+        let c_code = c.code.map(ErrorCode::as_str);
+        let sql = format!("{fence}{JOURNAL}");
+        let journal: Params<'_> = &[
+            &project,
+            &run.lease_id,
+            &run.run_id,
+            &run.epoch,
+            &step.n,
+            &kind,
+            &step.name,
+            &key,
+            &status,
+            &code,
+            &step.started_at,
+            &step.duration_ms,
+            &body,
+            &call.is_some(),
+            &call_id,
+            &c.agent_id,
+            &actor,
+            &c.tool,
+            &c_code,
+            &c.arguments_sha256,
+            &c.result_chars,
+            &run.trace_id,
+        ];
+        let now = self.inner.clock.now();
+        let result = match settlement {
+            Some(s) => {
+                let settle: Params<'_> = &[&project, &s.hold_id, &s.amount, &s.is_estimated, &now];
+                self.flight(run.scope(), &[(crate::budget::SETTLE, settle), (&sql, journal)]).await
+            }
+            None => self.flight(run.scope(), &[(&sql, journal)]).await,
+        };
+        match result {
+            Ok(rows) => Ok(rows.last().is_some_and(|r| !r.is_empty())),
+            // another epoch's result stands already: the settlement is rolled back with it, so settle alone
+            Err(e) if e.is_constraint("step_journal_pkey") => {
+                if let Some(s) = settlement {
+                    self.settle(run.scope(), s).await?;
+                }
+                Err(RecordError::Fenced)
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Ends a run; its last step may travel in the same statement. `is_last` deletes the lease with it.
+    pub async fn end_run(
+        &self,
+        run: &ClaimedRun,
+        outcome: &Outcome,
+        is_last: bool,
+    ) -> Result<(), RecordError> {
+        let (state, output, code, message) = match outcome {
+            Outcome::Completed(output) => ("completed", Some(output), None, None),
+            Outcome::Failed(code, message) => ("failed", None, Some(*code), Some(message.as_str())),
+            Outcome::TimedOut => ("timeout", None, Some(ErrorCode::Run011), Some("the run's time was over")),
+        };
+        let output = output.map(|o| self.inner.redactor.clean_json(o.clone()));
+        let sha256 = output.as_ref().map(|o| awooop_core::json::sha256_hex(o.as_value()));
+        let output = output.map(|o| o.to_string());
+        let message = message.map(|m| self.inner.redactor.clean(m.chars().take(2000).collect::<String>()));
+        let message = message.as_ref().map(Clean::as_str);
+        let code = code.map(ErrorCode::as_str);
+        let event =
+            self.audit(run.scope(), json!({"state": state, "error_code": code, "output_sha256": sha256}));
+        let fence = if is_last { LEASE_LAST } else { LEASE_SHARED };
+        let sql = format!("{fence}{END}");
+        let rows = self
+            .once(
+                run.scope(),
+                &sql,
+                &[
+                    &run.scope().project().as_str(),
+                    &run.lease_id,
+                    &run.run_id,
+                    &run.epoch,
+                    &state,
+                    &event.at,
+                    &output,
+                    &sha256,
+                    &code,
+                    &message,
+                    &event.id,
+                    &event.actor,
+                    &run.trace_id,
+                    &event.body,
+                ],
+            )
+            .await?;
+        self.inner.wake.run_changed(run.run_id);
+        if rows.is_empty() { Err(RecordError::Fenced) } else { Ok(()) }
+    }
+
+    /// A run's finished steps with `n > after`, oldest first.
+    pub async fn list_steps(
+        &self,
+        scope: &ProjectScope,
+        run_id: RunId,
+        after: i32,
+        limit: i64,
+    ) -> Result<Vec<Step>, StoreError> {
+        let rows = self
+            .once(
+                scope,
+                "SELECT n, epoch, kind, name, status, code, started_at, duration_ms, body FROM step_journal
+                 WHERE project_id = $1 AND run_id = $2 AND n > $3 AND phase = 'result' ORDER BY n LIMIT $4",
+                &[&scope.project().as_str(), &run_id, &after, &limit],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let body: &str = row.get(8);
+                Ok(Step {
+                    n: row.get(0),
+                    epoch: row.get(1),
+                    kind: row.get(2),
+                    name: row.get(3),
+                    status: row.get(4),
+                    code: row.get(5),
+                    started_at: row.get(6),
+                    duration_ms: row.get(7),
+                    body: serde_json::from_str(body).map_err(|e| StoreError::Corrupt(e.to_string()))?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl CallRecord {
+    /// Fills the parameters of a step that called no tool.
+    fn none(step: &StepResult) -> Self {
+        Self {
+            agent_id: String::new(),
+            tool: String::new(),
+            status: step.status,
+            code: None,
+            arguments_sha256: String::new(),
+            result_chars: 0,
+            started_at: step.started_at,
+            duration_ms: 0,
+            trace_id: None,
+        }
+    }
+}
+
+// $1 project, $2 lease, $3 run, $4 epoch
+const FENCE_CLEAN: &str = "
+WITH f AS MATERIALIZED (SELECT lease_id FROM run_lease
+  WHERE project_id = $1 AND lease_id = $2 AND NOT dirty AND $3::uuid = ANY (run_ids) FOR SHARE)";
+const FENCE_DIRTY: &str = "
+WITH f AS MATERIALIZED (SELECT lease_id FROM run_state
+  WHERE project_id = $1 AND lease_id = $2 AND run_id = $3 AND lease_epoch = $4 AND state = 'running' FOR SHARE)";
+const JOURNAL: &str = ",
+j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, code,
+    started_at, duration_ms, body)
+  SELECT $1, $3, $5, 'result', $4, $6, $7, $8, $9, $10, $11, $12, $13 FROM f RETURNING n),
+c AS (   -- its commit is the audit of a read-only call
+  INSERT INTO mcp_call (project_id, call_id, agent_id, actor, run_id, n, tool, status, code, arguments_sha256,
+    result_chars, started_at, duration_ms, trace_id)
+  SELECT $1, $15, $16, $17, $3, $5, $18, $9, $19, $20, $21, $11, $12, $22 FROM j WHERE $14::boolean)
+SELECT n FROM j";
+
+// the lease is locked before the run, as the lock order has it; the run's own epoch decides
+const LEASE_SHARED: &str = "
+WITH f AS MATERIALIZED (SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = $2 FOR SHARE)";
+const LEASE_LAST: &str = "
+WITH f AS (DELETE FROM run_lease WHERE project_id = $1 AND lease_id = $2 RETURNING lease_id)";
+const END: &str = ",
+u AS (UPDATE run_state r SET state = $5, completed_at = $6, lease_id = NULL, worker_id = NULL, output = $7,
+    output_sha256 = $8, error_code = $9, error_message = $10
+  FROM f WHERE r.project_id = $1 AND r.run_id = $3 AND r.lease_id = f.lease_id AND r.lease_epoch = $4
+    AND r.state = 'running' RETURNING r.run_id),
+a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body)
+  SELECT $1, $11, $6, $12, 'run.end', 'run/' || run_id, run_id, $13, $14 FROM u)
+SELECT run_id FROM u";

@@ -1,0 +1,224 @@
+//! The two pools, and opening them safely. The server works as `awooop_app` (bound by row security)
+//! and `awooop_dispatch` (sees where work lies). A role that could step over row security is refused.
+
+use std::sync::Arc;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::NoTls;
+use tokio_postgres::config::{Host, SslMode};
+
+use crate::error::StoreError;
+use crate::wake::Wake;
+use crate::{Clock, keyring::Keyring};
+use awooop_redact::Redactor;
+
+/// Where the database is, once for each role the server uses.
+#[derive(Clone)]
+pub struct DatabaseUrls {
+    /// `awooop_app`: `AWOOOP_DATABASE_URL`.
+    pub app: SecretString,
+    /// `awooop_dispatch`: `AWOOOP_DISPATCH_DATABASE_URL`.
+    pub dispatch: SecretString,
+}
+
+/// Why the store cannot be opened. `Display` never contains a URL.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A URL does not parse.
+    #[error("{variable} is not a PostgreSQL URL: {reason}")]
+    Url {
+        /// The setting's name.
+        variable: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The role could read across projects.
+    #[error(
+        "refusing to start: the role `{role}` of {variable} {reason}; use the roles made by `awooop migrate`"
+    )]
+    UnsafeRole {
+        /// The setting's name.
+        variable: &'static str,
+        /// The role.
+        role: String,
+        /// What makes it unsafe.
+        reason: &'static str,
+    },
+    /// The schema is older or newer than this binary.
+    #[error("the schema is at version {found}, this binary needs {needed}: run `awooop migrate`")]
+    Schema {
+        /// What the database has.
+        found: i64,
+        /// What the code needs.
+        needed: i64,
+    },
+    /// The database cannot be reached or refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The database as one node sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) app: Pool,
+    pub(crate) dispatch: Pool,
+    pub(crate) clock: Clock,
+    pub(crate) keyring: Keyring,
+    pub(crate) redactor: Redactor,
+    pub(crate) wake: Wake,
+}
+
+impl Store {
+    /// Opens both pools, checks the roles and the schema's version.
+    pub async fn open(urls: &DatabaseUrls, clock: Clock, keyring: Keyring) -> Result<Self, OpenError> {
+        let app = pool("AWOOOP_DATABASE_URL", &urls.app, 32)?;
+        let dispatch = pool("AWOOOP_DISPATCH_DATABASE_URL", &urls.dispatch, 4)?;
+        refuse_unsafe("AWOOOP_DATABASE_URL", &app).await?;
+        refuse_unsafe("AWOOOP_DISPATCH_DATABASE_URL", &dispatch).await?;
+        check_schema(&app).await?;
+        let inner = Inner { app, dispatch, clock, keyring, redactor: Redactor::new(), wake: Wake::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Time and ids.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Wake-ups within this process.
+    pub fn wake(&self) -> &Wake {
+        &self.inner.wake
+    }
+
+    /// The redactor that everything stored goes through.
+    pub fn redactor(&self) -> &Redactor {
+        &self.inner.redactor
+    }
+
+    /// Is the database answering?
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let connection = self.inner.app.get().await?;
+        connection.simple_query("SELECT 1").await?;
+        Ok(())
+    }
+
+    pub(crate) async fn app(&self) -> Result<Object, StoreError> {
+        Ok(self.inner.app.get().await?)
+    }
+
+    pub(crate) async fn dispatch(&self) -> Result<Object, StoreError> {
+        Ok(self.inner.dispatch.get().await?)
+    }
+
+    /// Closes both pools; connections that are in use end with their work.
+    pub fn close(&self) {
+        self.inner.app.close();
+        self.inner.dispatch.close();
+    }
+}
+
+/// Reads a URL or keyword/value string without repeating it in the error.
+pub(crate) fn parse_url(
+    variable: &'static str,
+    url: &SecretString,
+) -> Result<tokio_postgres::Config, OpenError> {
+    let mut config: tokio_postgres::Config = url
+        .expose_secret()
+        .parse()
+        .map_err(|e: tokio_postgres::Error| OpenError::Url { variable, reason: describe(&e) })?;
+    config.application_name("awooop");
+    config.connect_timeout(std::time::Duration::from_secs(5));
+    if config.get_options().is_none() {
+        config.options(
+            "-c search_path=awooop -c idle_in_transaction_session_timeout=30s -c statement_timeout=30s",
+        );
+    }
+    Ok(config)
+}
+
+fn describe(error: &tokio_postgres::Error) -> String {
+    use std::error::Error;
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn pool(variable: &'static str, url: &SecretString, size: usize) -> Result<Pool, OpenError> {
+    let config = parse_url(variable, url)?;
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = if wants_tls(&config) {
+        Manager::from_config(config, tls(), recycling)
+    } else {
+        Manager::from_config(config, NoTls, recycling)
+    };
+    let built = Pool::builder(manager)
+        .max_size(size)
+        .runtime(deadpool_postgres::Runtime::Tokio1)
+        .wait_timeout(Some(std::time::Duration::from_secs(10)))
+        .create_timeout(Some(std::time::Duration::from_secs(10)))
+        .build();
+    Ok(built.expect("a pool with a runtime and timeouts builds"))
+}
+
+pub(crate) fn wants_tls(config: &tokio_postgres::Config) -> bool {
+    config.get_ssl_mode() == SslMode::Require
+        || (config.get_ssl_mode() == SslMode::Prefer
+            && config.get_hosts().iter().any(|h| matches!(h, Host::Tcp(name) if !is_local(name))))
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+pub(crate) fn tls() -> tokio_postgres_rustls::MakeRustlsConnect {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring speaks the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tokio_postgres_rustls::MakeRustlsConnect::new(config)
+}
+
+/// A superuser, a role that bypasses row security, and the tables' owner (who could switch it off) could
+/// all step over the wall between projects, so none of them may serve.
+async fn refuse_unsafe(variable: &'static str, pool: &Pool) -> Result<(), OpenError> {
+    let connection = pool.get().await.map_err(StoreError::from)?;
+    let row = connection
+        .query_one(
+            "SELECT current_user::text, r.rolsuper, r.rolbypassrls,
+                    EXISTS (SELECT FROM pg_roles o WHERE o.rolname = 'awooop_owner'
+                            AND pg_has_role(current_user, o.oid, 'MEMBER'))
+                    OR EXISTS (SELECT FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+                               WHERE s.nspname = 'awooop' AND pg_has_role(current_user, c.relowner, 'MEMBER'))
+             FROM pg_roles r WHERE r.rolname = current_user",
+            &[],
+        )
+        .await
+        .map_err(StoreError::from)?;
+    let reason = match (row.get::<_, bool>(1), row.get::<_, bool>(2), row.get::<_, bool>(3)) {
+        (true, _, _) => "is a superuser",
+        (_, true, _) => "may bypass row security",
+        (_, _, true) => "owns the tables",
+        _ => return Ok(()),
+    };
+    Err(OpenError::UnsafeRole { variable, role: row.get(0), reason })
+}
+
+async fn check_schema(pool: &Pool) -> Result<(), OpenError> {
+    let connection = pool.get().await.map_err(StoreError::from)?;
+    let found = match connection.query_one("SELECT awooop.schema_version()", &[]).await {
+        Ok(row) => row.get(0),
+        Err(e) if e.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_FUNCTION) => 0,
+        Err(e) if e.code() == Some(&tokio_postgres::error::SqlState::INVALID_SCHEMA_NAME) => 0,
+        Err(e) if e.code() == Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) => 0,
+        Err(e) => return Err(StoreError::from(e).into()),
+    };
+    let needed = crate::migrate::latest_version();
+    if found == needed { Ok(()) } else { Err(OpenError::Schema { found, needed }) }
+}

@@ -1,0 +1,54 @@
+//! Projects: the tenants themselves.
+
+use awooop_core::ProjectId;
+use jiff::Timestamp;
+
+use crate::error::StoreError;
+use crate::pool::Store;
+use crate::scope::ProjectScope;
+
+/// A tenant.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Its id.
+    pub project_id: String,
+    /// For people.
+    pub display_name: String,
+    /// `active` or `paused`.
+    pub state: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl Store {
+    /// The scope's own project; `None` before its project contract was applied.
+    pub async fn find_project(&self, scope: &ProjectScope) -> Result<Option<Project>, StoreError> {
+        let rows = self
+            .once(
+                scope,
+                "SELECT project_id, display_name, state, created_at FROM project WHERE project_id = $1",
+                &[&scope.project().as_str()],
+            )
+            .await?;
+        Ok(rows.first().map(|row| Project {
+            project_id: row.get(0),
+            display_name: row.get(1),
+            state: row.get(2),
+            created_at: row.get(3),
+        }))
+    }
+
+    /// Ids of projects after `after` in their order, for the operators' list. Ids only: what a project
+    /// says of itself is read in its own scope.
+    pub async fn project_ids(&self, after: &str, limit: i64) -> Result<Vec<ProjectId>, StoreError> {
+        let rows = self
+            .system(
+                "SELECT project_id FROM project WHERE project_id > $1 ORDER BY project_id LIMIT $2",
+                &[&after, &limit],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string())))
+            .collect()
+    }
+}

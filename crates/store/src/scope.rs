@@ -1,0 +1,52 @@
+//! A project's scope: the proof that some work acts for exactly one project. Made only from an
+//! authenticated caller or from a claimed unit of work, and carried by every task that is spawned.
+
+use std::future::Future;
+
+use awooop_core::ProjectId;
+use tracing::Instrument;
+
+/// One project and who acts in it. Without one there is no way to a tenant's rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectScope {
+    project: ProjectId,
+    actor: String,
+}
+
+impl ProjectScope {
+    /// Only this crate makes scopes: from a checked key, or from a row that a worker claimed.
+    pub(crate) fn new(project: ProjectId, actor: impl Into<String>) -> Self {
+        Self { project, actor: actor.into() }
+    }
+
+    /// The project everything under this scope belongs to.
+    pub fn project(&self) -> &ProjectId {
+        &self.project
+    }
+
+    /// Who acts, `<project>/<principal>`: what the audit names.
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+}
+
+/// Spawns a task that carries the scope's span, so that each log line names its project.
+#[expect(clippy::disallowed_methods, reason = "the one place that spawns for a project")]
+pub fn spawn<F>(scope: &ProjectScope, name: &'static str, future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let span = tracing::info_span!("task", name, project = scope.project.as_str());
+    tokio::spawn(future.instrument(span))
+}
+
+/// Spawns a service of the node itself, which belongs to no project.
+#[expect(clippy::disallowed_methods, reason = "the one place that spawns for the node")]
+pub fn spawn_service<F>(name: &'static str, future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(future.instrument(tracing::info_span!("service", name)))
+}

@@ -1,0 +1,217 @@
+//! Tools as the project's contracts materialised them, what the gates need to know of one call, pins, and
+//! the record of every call.
+
+use awooop_core::contract::{McpSpec, ProviderSpec, Risk};
+use awooop_core::ids::ToolName;
+use awooop_core::{AgentId, ProviderId};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::claim::ClaimedRun;
+use crate::error::StoreError;
+use crate::journal::CallRecord;
+use crate::pool::Store;
+use crate::scope::ProjectScope;
+use crate::tx::Params;
+
+/// A tool server of the project.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its id.
+    pub provider: ProviderId,
+    /// The contract version it came from: a new version is a new connection.
+    pub version_id: Uuid,
+    /// How it is reached, and its tools.
+    pub spec: McpSpec,
+}
+
+/// A tool of the registry, seen by one agent or by nobody in particular.
+#[derive(Debug, Clone)]
+pub struct ToolFacts {
+    /// Its full name.
+    pub name: ToolName,
+    /// Who serves it.
+    pub server: Server,
+    /// What the contract says it does.
+    pub risk: Risk,
+    /// The hash the contract names, else the first one seen.
+    pub pinned_sha256: Option<String>,
+    /// Is it granted to the agent asked for?
+    pub is_granted: bool,
+    /// The grant's constraints.
+    pub constraints: Option<Value>,
+    /// Agents it is granted to.
+    pub granted_to: Vec<String>,
+}
+
+/// Whether the caller of a tool still is who it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdentityFacts {
+    /// The project is there and active.
+    pub is_project_active: bool,
+    /// The agent has an active contract.
+    pub is_agent_active: bool,
+    /// The run is running under the caller's epoch; true for a call without a run.
+    pub is_epoch_current: bool,
+    /// The project's budget is used up.
+    pub is_budget_spent: bool,
+}
+
+/// Everything the gates need from the database, read in one flight.
+#[derive(Debug, Clone)]
+pub struct CallFacts {
+    /// Gate 1.
+    pub identity: IdentityFacts,
+    /// Gates 2 to 4; `None` when the registry has no such tool.
+    pub tool: Option<ToolFacts>,
+}
+
+const TOOL_COLUMNS: &str =
+    "t.provider_id, t.tool, t.risk, coalesce(t.definition_sha256, p.definition_sha256),
+    s.contract_version_id, s.spec, g.agent_id IS NOT NULL, g.constraints,
+    ARRAY(SELECT a.agent_id FROM mcp_grant a WHERE a.project_id = $1 AND a.provider_id = t.provider_id
+          AND a.tool = t.tool ORDER BY a.agent_id)
+  FROM mcp_tool t
+  JOIN mcp_server s ON s.project_id = $1 AND s.provider_id = t.provider_id
+  LEFT JOIN mcp_pin p ON p.project_id = $1 AND p.provider_id = t.provider_id AND p.tool = t.tool
+  LEFT JOIN mcp_grant g ON g.project_id = $1 AND g.agent_id = $2 AND g.provider_id = t.provider_id
+    AND g.tool = t.tool
+  WHERE t.project_id = $1";
+
+impl Store {
+    /// What gates 1 to 4 need for one call: read, never cached, so a cancel or a withdrawn grant counts at once.
+    pub async fn call_facts(
+        &self,
+        scope: &ProjectScope,
+        agent: &AgentId,
+        run: Option<&ClaimedRun>,
+        name: Option<&ToolName>,
+    ) -> Result<CallFacts, StoreError> {
+        let project = scope.project().as_str();
+        let (run_id, epoch) = (run.map(|r| r.run_id), run.map(|r| r.epoch));
+        let provider = name.map_or("", |n| n.provider().as_str());
+        let tool = name.map_or("", ToolName::tool);
+        let identity: Params<'_> = &[&project, &agent.as_str(), &run_id, &epoch];
+        let sql = format!("SELECT {TOOL_COLUMNS} AND t.provider_id = $3 AND t.tool = $4");
+        let of_tool: Params<'_> = &[&project, &agent.as_str(), &provider, &tool];
+        let mut rows = self.flight(scope, &[(IDENTITY, identity), (&sql, of_tool)]).await?;
+        let tools = rows.pop().unwrap_or_default();
+        let identity = rows.pop().unwrap_or_default();
+        let row = identity.first().ok_or_else(|| StoreError::Corrupt("no identity facts".into()))?;
+        Ok(CallFacts {
+            identity: IdentityFacts {
+                is_project_active: row.get(0),
+                is_agent_active: row.get(1),
+                is_epoch_current: row.get(2),
+                is_budget_spent: row.get(3),
+            },
+            tool: tools.first().map(tool_facts).transpose()?,
+        })
+    }
+
+    /// The project's tools in the order of their names; grants are `agent`'s, where one is given.
+    pub async fn list_tools(
+        &self,
+        scope: &ProjectScope,
+        agent: Option<&AgentId>,
+    ) -> Result<Vec<ToolFacts>, StoreError> {
+        let sql = format!("SELECT {TOOL_COLUMNS} ORDER BY t.provider_id, t.tool");
+        let agent = agent.map(AgentId::as_str);
+        let rows = self.once(scope, &sql, &[&scope.project().as_str(), &agent]).await?;
+        rows.iter().map(tool_facts).collect()
+    }
+
+    /// Pins the first definition seen of a tool whose contract names no hash. Two first sights: one wins,
+    /// and the loser's next check finds the winner's.
+    pub async fn pin_tool(
+        &self,
+        scope: &ProjectScope,
+        name: &ToolName,
+        sha256: &str,
+    ) -> Result<(), StoreError> {
+        let now = self.inner.clock.now();
+        self.once(
+            scope,
+            "INSERT INTO mcp_pin (project_id, provider_id, tool, definition_sha256, pinned_at)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            &[&scope.project().as_str(), &name.provider().as_str(), &name.tool(), &sha256, &now],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Records a call that belongs to no run: its commit is the call's audit.
+    pub async fn record_call(&self, scope: &ProjectScope, call: &CallRecord) -> Result<(), StoreError> {
+        let call_id = self.inner.clock.new_id();
+        let code = call.code.map(awooop_core::ErrorCode::as_str);
+        self.once(
+            scope,
+            "INSERT INTO mcp_call (project_id, call_id, agent_id, actor, tool, status, code, arguments_sha256,
+               result_chars, started_at, duration_ms, trace_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            &[
+                &scope.project().as_str(),
+                &call_id,
+                &call.agent_id,
+                &scope.actor(),
+                &call.tool,
+                &call.status.as_str(),
+                &code,
+                &call.arguments_sha256,
+                &call.result_chars,
+                &call.started_at,
+                &call.duration_ms,
+                &call.trace_id,
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// A provider's spec, of either type.
+    pub async fn find_provider(
+        &self,
+        scope: &ProjectScope,
+        provider: &ProviderId,
+    ) -> Result<Option<ProviderSpec>, StoreError> {
+        let rows = self
+            .once(
+                scope,
+                "SELECT spec FROM provider WHERE project_id = $1 AND provider_id = $2
+                 UNION ALL SELECT spec FROM mcp_server WHERE project_id = $1 AND provider_id = $2",
+                &[&scope.project().as_str(), &provider.as_str()],
+            )
+            .await?;
+        rows.first().map(|row| provider_spec(row.get(0))).transpose()
+    }
+}
+
+fn provider_spec(text: &str) -> Result<ProviderSpec, StoreError> {
+    serde_json::from_str(text).map_err(|e| StoreError::Corrupt(e.to_string()))
+}
+
+fn tool_facts(row: &tokio_postgres::Row) -> Result<ToolFacts, StoreError> {
+    let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
+    let provider = ProviderId::parse(row.get(0)).map_err(|e| corrupt(&e))?;
+    let risk: &str = row.get(2);
+    let ProviderSpec::Mcp(spec) = provider_spec(row.get(5))? else {
+        return Err(StoreError::Corrupt("a tool server that is a model provider".into()));
+    };
+    let constraints: Option<&str> = row.get(7);
+    Ok(ToolFacts {
+        name: ToolName::new(provider.clone(), row.get(1)),
+        server: Server { provider, version_id: row.get(4), spec },
+        risk: Risk::parse(risk).ok_or_else(|| corrupt(&risk))?,
+        pinned_sha256: row.get(3),
+        is_granted: row.get(6),
+        constraints: constraints.map(serde_json::from_str).transpose().map_err(|e| corrupt(&e))?,
+        granted_to: row.get(8),
+    })
+}
+
+const IDENTITY: &str = "
+SELECT EXISTS (SELECT FROM project WHERE project_id = $1 AND state = 'active'),
+  EXISTS (SELECT FROM contract WHERE project_id = $1 AND kind = 'agent' AND id = $2),
+  $3::uuid IS NULL OR EXISTS (SELECT FROM run_state WHERE project_id = $1 AND run_id = $3
+    AND lease_epoch = $4 AND state = 'running'),
+  EXISTS (SELECT FROM budget WHERE project_id = $1 AND settled >= limit_amount)";

@@ -1,0 +1,181 @@
+//! Transactions. The transaction type is the wall in the code; row security is the wall in the database.
+//!
+//! - `ProjectTx`: one project's rows, opened from a [`ProjectScope`]. Two forms: [`Store::flight`] sends
+//!   BEGIN, `set_project`, the statements and COMMIT in one go; [`Store::begin`] is for work that must
+//!   read before it writes.
+//! - `SystemTx` ([`Store::system`]): discovery and heartbeats, no tenant's content.
+//!
+//! Two traps of pipelining, both handled here or by rule: a pipelined COMMIT answers Ok after a failed
+//! statement, so every result is checked; and "0 rows" is no error, so a guard heads ONE statement whose
+//! other writes select from it. A transaction that is dropped midway takes its connection out of the
+//! pool: the server rolls it back and nobody inherits its settings.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::error::StoreError;
+use crate::pool::Store;
+use crate::scope::ProjectScope;
+
+/// A statement's parameters.
+pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+const SET_PROJECT: &str = "SELECT awooop.set_project($1)";
+const TRIES: u32 = 3;
+
+/// A connection that leaves the pool when it is dropped inside a transaction.
+struct Guarded {
+    object: Option<Object>,
+    is_open: bool,
+}
+
+impl Guarded {
+    fn client(&self) -> &Object {
+        self.object.as_ref().expect("taken only on drop")
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if self.is_open
+            && let Some(object) = self.object.take()
+        {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// An open transaction bound to one project.
+pub struct ProjectTx {
+    connection: Guarded,
+}
+
+impl Store {
+    /// Opens a transaction in the scope's project, for work that reads before it writes.
+    pub(crate) async fn begin(&self, scope: &ProjectScope) -> Result<ProjectTx, StoreError> {
+        let mut connection = Guarded { object: Some(self.app().await?), is_open: true };
+        let opened = {
+            let client = connection.client();
+            let set = client.prepare_cached(SET_PROJECT).await?;
+            let project = scope.project().as_str();
+            let params: [&(dyn ToSql + Sync); 1] = [&project];
+            let (begin, set) = futures::join!(client.batch_execute("BEGIN"), client.query(&set, &params));
+            begin.and(set.map(drop))
+        };
+        match opened {
+            Ok(()) => Ok(ProjectTx { connection }),
+            Err(e) => {
+                connection.is_open = true;
+                Err(e.into())
+            }
+        }
+    }
+
+    /// One whole transaction in one flight. Statements whose guard finds nothing must write nothing.
+    /// Deadlocks and serialisation failures are retried, 3 times in all.
+    pub(crate) async fn flight(
+        &self,
+        scope: &ProjectScope,
+        statements: &[(&str, Params<'_>)],
+    ) -> Result<Vec<Vec<Row>>, StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.fly(scope, statements).await {
+                Err(e) if e.is_transient() && tries < TRIES => {
+                    let jitter = rand::random_range(1..=10 * tries);
+                    tokio::time::sleep(Duration::from_millis(u64::from(jitter))).await;
+                    tries += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// A flight of one statement.
+    pub(crate) async fn once(
+        &self,
+        scope: &ProjectScope,
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut all = self.flight(scope, &[(sql, params)]).await?;
+        Ok(all.pop().unwrap_or_default())
+    }
+
+    async fn fly(
+        &self,
+        scope: &ProjectScope,
+        statements: &[(&str, Params<'_>)],
+    ) -> Result<Vec<Vec<Row>>, StoreError> {
+        let mut connection = Guarded { object: Some(self.app().await?), is_open: true };
+        let results = {
+            let client = connection.client();
+            let set = client.prepare_cached(SET_PROJECT).await?;
+            let mut prepared = Vec::with_capacity(statements.len());
+            for (sql, _) in statements {
+                prepared.push(client.prepare_cached(sql).await?);
+            }
+            let project = scope.project().as_str();
+            let set_params: [&(dyn ToSql + Sync); 1] = [&project];
+            // join_all polls in order, and the driver sends a request at its first poll
+            let mut flight: Vec<Flying<'_>> = Vec::with_capacity(statements.len() + 3);
+            flight.push(Box::pin(async { client.batch_execute("BEGIN").await.map(|()| vec![]) }));
+            flight.push(Box::pin(client.query(&set, &set_params)));
+            for (statement, (_, params)) in prepared.iter().zip(statements) {
+                flight.push(Box::pin(client.query(statement, params)));
+            }
+            flight.push(Box::pin(async { client.batch_execute("COMMIT").await.map(|()| vec![]) }));
+            futures::future::join_all(flight).await
+        };
+        let failed = results.iter().any(Result::is_err);
+        if !failed {
+            connection.is_open = false;
+        } else if let Some(object) = &connection.object {
+            // after a failed statement the pipelined COMMIT has rolled back already
+            connection.is_open = object.is_closed() || object.batch_execute("ROLLBACK").await.is_err();
+        }
+        let mut rows: Vec<Vec<Row>> = results.into_iter().collect::<Result<_, _>>()?;
+        rows.pop();
+        rows.drain(..2);
+        Ok(rows)
+    }
+}
+
+type Flying<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send + 'a>>;
+
+impl ProjectTx {
+    /// Runs a statement and returns its rows.
+    pub(crate) async fn rows(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        let client = self.connection.client();
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.query(&statement, params).await?)
+    }
+
+    /// Makes everything durable.
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        self.connection.client().batch_execute("COMMIT").await?;
+        self.connection.is_open = false;
+        Ok(())
+    }
+
+    /// Undoes everything and gives the connection back.
+    pub(crate) async fn rollback(mut self) -> Result<(), StoreError> {
+        self.connection.client().batch_execute("ROLLBACK").await?;
+        self.connection.is_open = false;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// A statement of the dispatcher: discovery and beats, autocommitted, no tenant's content.
+    pub(crate) async fn system(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        let client = self.dispatch().await?;
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.query(&statement, params).await?)
+    }
+}
