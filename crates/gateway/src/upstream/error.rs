@@ -1,0 +1,60 @@
+//! Why an upstream gave no answer. `Display` is for the caller: fixed words, numbers and, for a child
+//! that cannot start, the directory that is closed. Upstream text, credentials and a child's environment
+//! are never in it.
+
+use std::time::Duration;
+
+use awooop_core::ErrorCode;
+
+use super::address::AddressError;
+
+/// Why an upstream gave no answer. Cloned to everyone who waited for the same connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection, or it ended while the call was in flight (the call may have been carried out).
+    #[error("the tool server cannot be reached: {0}")]
+    Unreachable(String),
+    /// No answer in time (the call may have been carried out).
+    #[error("the tool server did not finish {doing} within {} ms", .after.as_millis())]
+    Timeout {
+        /// What was waited for: `connecting`, `listing its tools`, `the call`.
+        doing: &'static str,
+        /// The limit that passed.
+        after: Duration,
+    },
+    /// The answer is not MCP, or larger than the limit.
+    #[error("the tool server broke the protocol: {0}")]
+    Protocol(String),
+    /// A rule of this host forbids the connection; nothing was sent.
+    #[error("this host does not allow the connection to the tool server: {0}")]
+    Refused(String),
+}
+
+impl UpstreamError {
+    /// The code callers see.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unreachable(_) | Self::Refused(_) => ErrorCode::Upstream001,
+            Self::Timeout { .. } => ErrorCode::Upstream002,
+            Self::Protocol(_) => ErrorCode::Upstream003,
+        }
+    }
+
+    pub(super) fn unreachable(reason: impl Into<String>) -> Self {
+        Self::Unreachable(reason.into())
+    }
+
+    pub(super) fn protocol(reason: impl Into<String>) -> Self {
+        Self::Protocol(reason.into())
+    }
+
+    pub(super) fn too_large(max_bytes: usize) -> Self {
+        Self::Protocol(format!("its answer is larger than {max_bytes} bytes"))
+    }
+}
+
+impl From<AddressError> for UpstreamError {
+    fn from(error: AddressError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}

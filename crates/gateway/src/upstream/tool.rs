@@ -1,0 +1,188 @@
+//! Tools as a server describes them, calls and results. The raw JSON of a definition is kept whole,
+//! unknown members included, because a pin over a parsed type would not see what the type drops.
+//! Everything here came from an untrusted server: annotations are hints, texts may try to instruct.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::error::UpstreamError;
+
+/// Members of a definition that its pin covers.
+const PINNED: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
+
+/// A tool as its server lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolDefinition {
+    /// The server's own name of the tool.
+    pub name: String,
+    /// A name for people.
+    pub title: Option<String>,
+    /// What the tool does, in the server's words.
+    pub description: Option<String>,
+    /// JSON Schema of the arguments, always an object.
+    pub input_schema: Value,
+    /// JSON Schema of `structuredContent`.
+    pub output_schema: Option<Value>,
+    /// Untrusted hints.
+    pub annotations: Option<Value>,
+    /// The definition as it came, unknown members included.
+    pub raw: Value,
+}
+
+impl ToolDefinition {
+    /// Reads one member of a `tools/list` answer. `None` when it has no usable name or input schema.
+    pub fn from_raw(raw: Value) -> Option<Self> {
+        let text = |member: &str| raw.get(member).and_then(Value::as_str).map(str::to_owned);
+        let name = text("name").filter(|name| !name.is_empty())?;
+        let input_schema = raw.get("inputSchema").filter(|schema| schema.is_object())?.clone();
+        Some(Self {
+            name,
+            title: text("title"),
+            description: text("description"),
+            input_schema,
+            output_schema: raw.get("outputSchema").cloned(),
+            annotations: raw.get("annotations").cloned(),
+            raw,
+        })
+    }
+
+    /// SHA-256 (64 hexadecimal characters) over the canonical JSON of the pinned members: name, title,
+    /// description, inputSchema, outputSchema, annotations. An absent member stays absent.
+    pub fn sha256_hex(&self) -> String {
+        let pinned: Map<String, Value> = PINNED
+            .iter()
+            .filter_map(|member| Some(((*member).to_owned(), self.raw.get(*member)?.clone())))
+            .collect();
+        awooop_core::json::sha256_hex(&Value::Object(pinned))
+    }
+}
+
+/// One call of a tool.
+#[derive(Debug, Clone)]
+pub struct ToolCallRequest {
+    /// The server's own name of the tool.
+    pub name: String,
+    /// Arguments, already checked.
+    pub arguments: Map<String, Value>,
+    /// Equal for every attempt of the same step; sent as `_meta["awooop/idempotency-key"]`.
+    pub idempotency_key: String,
+    /// W3C trace context, sent as `_meta.traceparent`.
+    pub traceparent: Option<String>,
+    /// Shorter than the configured limit, or `None` for that limit.
+    pub timeout: Option<Duration>,
+}
+
+/// What a tool answered, unredacted and untruncated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolResult {
+    /// Content parts as they came; each is an object.
+    pub content: Vec<Value>,
+    /// Structured content, when the tool gave some.
+    pub structured_content: Option<Value>,
+    /// Did the tool (or its server) say that it failed?
+    pub is_error: bool,
+    /// The result's `_meta`.
+    pub meta: Option<Value>,
+}
+
+impl ToolResult {
+    /// The text parts, joined by line ends.
+    pub fn text(&self) -> String {
+        let texts: Vec<&str> = self
+            .content
+            .iter()
+            .filter(|part| part.get("type").and_then(Value::as_str) == Some("text"))
+            .filter_map(|part| part.get("text").and_then(Value::as_str))
+            .collect();
+        texts.join("\n")
+    }
+
+    /// Reads the `result` of a `tools/call`.
+    pub(super) fn from_value(value: Value) -> Result<Self, UpstreamError> {
+        let Value::Object(mut members) = value else {
+            return Err(UpstreamError::protocol("the result of a call is not an object"));
+        };
+        let structured_content = members.remove("structuredContent");
+        let content = match members.remove("content") {
+            Some(Value::Array(parts)) if parts.iter().all(Value::is_object) => parts,
+            None if structured_content.is_some() => Vec::new(),
+            _ => return Err(UpstreamError::protocol("the result of a call has no list of content parts")),
+        };
+        let is_error = members.get("isError").and_then(Value::as_bool).unwrap_or(false);
+        Ok(Self { content, structured_content, is_error, meta: members.remove("_meta") })
+    }
+
+    /// A JSON-RPC error answer as a failed result, so that the model can mend its arguments and the
+    /// server's words pass through redaction like any other result.
+    pub(super) fn from_rpc_error(code: i32, message: &str) -> Self {
+        let text = format!("the tool's server answered error {code}: {message}");
+        Self {
+            content: vec![serde_json::json!({"type": "text", "text": text})],
+            structured_content: None,
+            is_error: true,
+            meta: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn unknown_members_survive_in_raw_and_do_not_change_the_pin() {
+        let plain = json!({"name": "a", "inputSchema": {"type": "object"}});
+        let mut more = plain.clone();
+        more["execution"] = json!({"taskSupport": "optional"});
+        let (plain, more) =
+            (ToolDefinition::from_raw(plain).unwrap(), ToolDefinition::from_raw(more).unwrap());
+        assert_eq!(more.raw["execution"]["taskSupport"], "optional");
+        assert_eq!(plain.sha256_hex(), more.sha256_hex());
+    }
+
+    #[test]
+    fn every_pinned_member_changes_the_pin() {
+        let base = json!({"name": "a", "inputSchema": {"type": "object"}});
+        let pin = ToolDefinition::from_raw(base.clone()).unwrap().sha256_hex();
+        assert_eq!(pin, awooop_core::json::sha256_hex(&base));
+        for member in ["title", "description", "outputSchema", "annotations"] {
+            let mut changed = base.clone();
+            changed[member] = json!({"x": 1});
+            assert_ne!(ToolDefinition::from_raw(changed).unwrap().sha256_hex(), pin, "{member}");
+        }
+    }
+
+    #[test]
+    fn a_definition_without_name_or_schema_is_no_tool() {
+        for bad in [
+            json!({}),
+            json!(3),
+            json!({"name": "", "inputSchema": {}}),
+            json!({"name": "a", "inputSchema": true}),
+        ] {
+            assert!(ToolDefinition::from_raw(bad.clone()).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_result_keeps_unknown_content_and_joins_its_texts() {
+        let result = ToolResult::from_value(json!({
+            "content": [{"type": "text", "text": "one"}, {"type": "hologram", "x": 1}, {"type": "text", "text": "two"}],
+            "structuredContent": {"n": 1}, "isError": true, "_meta": {"k": "v"}, "unknown": 1
+        }))
+        .unwrap();
+        assert_eq!(result.text(), "one\ntwo");
+        assert_eq!(result.content[1]["type"], "hologram");
+        assert!(result.is_error);
+        assert_eq!(result.meta, Some(json!({"k": "v"})));
+    }
+
+    #[test]
+    fn a_result_that_is_no_result_breaks_the_protocol() {
+        for bad in [json!([]), json!({}), json!({"content": "text"}), json!({"content": ["text"]})] {
+            assert!(matches!(ToolResult::from_value(bad.clone()), Err(UpstreamError::Protocol(_))), "{bad}");
+        }
+    }
+}
