@@ -44,6 +44,7 @@ pub(super) struct Program<'a> {
 pub(super) struct ServerProcess {
     child: Child,
     group: Pid,
+    has_ended: bool,
 }
 
 /// Both ends of the conversation.
@@ -73,7 +74,7 @@ pub(super) async fn start(
     let log = StderrLog::new(spec, Arc::clone(&config.redact));
     super::spawn(tracing::Span::current(), log.run(stderr));
     let group = Pid::from_raw(pid.cast_signed());
-    Ok((ServerProcess { child, group }, Pipes { stdin, stdout }))
+    Ok((ServerProcess { child, group, has_ended: false }, Pipes { stdin, stdout }))
 }
 
 fn command(program: &Program<'_>) -> Command {
@@ -120,21 +121,23 @@ impl ServerProcess {
     /// its pipes close. May be dropped and called again.
     pub(super) async fn exited(&mut self) {
         let status = self.child.wait().await;
-        self.signal(Signal::SIGKILL);
-        tracing::debug!(?status, "the tool server's process ended");
+        if !self.has_ended {
+            // Only now: later the group's number may belong to somebody else.
+            self.has_ended = true;
+            self.signal(Signal::SIGKILL);
+            tracing::debug!(?status, "the tool server's process ended");
+        }
     }
 
     /// Ends the process: its stdin is closed by now, so it gets a moment, then SIGTERM, then SIGKILL.
     pub(super) async fn end(mut self) {
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            if timeout(GRACE, self.child.wait()).await.is_ok() {
-                break;
+            if timeout(GRACE, self.exited()).await.is_ok() {
+                return;
             }
             self.signal(signal);
         }
-        // Also what outlived its leader.
-        self.signal(Signal::SIGKILL);
-        let _ = self.child.wait().await;
+        self.exited().await;
     }
 
     fn signal(&self, signal: Signal) {
@@ -145,8 +148,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // After the leader was reaped its number may belong to another group.
-        if self.child.id().is_some() {
+        if !self.has_ended {
             self.signal(Signal::SIGKILL);
         }
     }

@@ -33,15 +33,12 @@ pub use reach::closed_ancestor;
 pub use spec::{Transport, UpstreamSpec};
 pub use tool::{ToolCallRequest, ToolDefinition, ToolResult};
 
-/// Starts a task that serves a connection rather than one run.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a connection outlives the run that opened it; its project and provider are fields of its own span"
-)]
+/// Starts a task that serves a connection rather than one run: the connection outlives the run that opened
+/// it, so the task carries the connection's span (project and provider) instead of a run's scope.
 fn spawn<F>(span: tracing::Span, future: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
     use tracing::Instrument as _;
-    tokio::spawn(future.instrument(span))
+    awooop_store::scope::spawn_service("upstream", future.instrument(span))
 }

@@ -27,6 +27,8 @@ pub(super) struct Limits {
 }
 
 const OPEN_FILES: u64 = 256;
+/// How far descriptors are looked for where the kernel cannot mark them all at once.
+const MOST_DESCRIPTORS: libc::c_int = 65_536;
 
 struct Job {
     command: Command,
@@ -64,7 +66,7 @@ fn spawner() -> Option<&'static mpsc::Sender<Job>> {
 fn harden(command: &mut Command, limits: Limits) {
     let parent = std::process::id();
     // SAFETY: `before_exec` makes system calls only (setsid, umask, prctl, getppid, setrlimit,
-    // close_range), all async-signal-safe. It allocates nothing, takes no lock and touches no memory
+    // close_range, fcntl), all async-signal-safe. It allocates nothing, takes no lock and touches no memory
     // but its own copies of integers. Its errors are made from errno, which does not allocate.
     unsafe {
         command.pre_exec(move || before_exec(parent, limits));
@@ -86,11 +88,26 @@ fn before_exec(parent: u32, limits: Limits) -> io::Result<()> {
     if nix::unistd::getppid().as_raw().unsigned_abs() != parent {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
-    // Closed by exec, not now: the standard library reports a failed exec through one of them.
+    close_on_exec()
+}
+
+/// Marks every descriptor above stderr to be closed by exec. Not closed now: the standard library reports
+/// a failed exec through one of them.
+fn close_on_exec() -> io::Result<()> {
     let flag = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
     // SAFETY: marks descriptors of this process; no pointer is passed. The raw system call because not
     // every C library has the function.
-    check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flag) })
+    let marked = check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flag) });
+    let Err(error) = marked else { return Ok(()) };
+    if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) {
+        return Err(error);
+    }
+    // Linux before 5.11: one by one. An error means that the number is not open.
+    for descriptor in 3..MOST_DESCRIPTORS {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
 }
 
 fn set_limit(resource: Resource, limit: Option<u64>) -> io::Result<()> {

@@ -1,0 +1,3 @@
+//! The gateway's integration tests, one binary.
+
+mod upstream;
