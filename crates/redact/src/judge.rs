@@ -26,6 +26,9 @@ pub(crate) enum Form {
 /// The shortest value, in characters, that is masked for its name alone.
 const MIN_CHARS: usize = 4;
 
+/// Of a longer value the first bytes are judged, which bounds the work.
+const MAX_JUDGED: usize = 1024;
+
 /// Words that stand for a value or speak about it. A value that consists of them is a placeholder.
 const FILLER: &[&str] = &[
     "a",
@@ -172,10 +175,12 @@ const REFERENCES: &[&str] = &[
 /// Whether `value`, found behind a name of `strength` in `form`, is a secret. `is_alone`: nothing but the end of
 /// the line or a delimiter follows it.
 pub(crate) fn is_secret(strength: Strength, form: Form, value: &str, is_alone: bool) -> bool {
-    let rest = without_tags(value);
-    if rest.len() < value.len() {
-        return !rest.trim().is_empty();
+    let head = &value[..value.floor_char_boundary(MAX_JUDGED)];
+    let rest = without_tags(head);
+    if rest.len() < head.len() {
+        return !rest.trim().is_empty() || head.len() < value.len();
     }
+    let value = head;
     if value.chars().count() < MIN_CHARS || is_reference(value) || is_filler(value) || is_prose(value) {
         return false;
     }
@@ -217,9 +222,9 @@ pub(crate) fn is_reference(value: &str) -> bool {
     let value = value.trim();
     let within = |open: &str, close: &str| value.starts_with(open) && value.ends_with(close);
     let is_name = |t: &str| t.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-    distinct(value.as_bytes()) <= 2
-        || within("${", "}")
-        || within("$(", ")")
+    value.is_empty()
+        || distinct(value.as_bytes()) <= value.len().min(4) / 2
+        || ["${", "$(", "{{"].iter().any(|open| value.starts_with(open))
         || within("{", "}")
         || within("<", ">")
         || within("%", "%")
@@ -236,7 +241,7 @@ fn is_filler(value: &str) -> bool {
     let mut words = value.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).peekable();
     value.len() <= 80
         && words.peek().is_some()
-        && words.all(|word| distinct(word.as_bytes()) == 1 || has_word(FILLER, word))
+        && words.all(|word| (word.len() >= 3 && distinct(word.as_bytes()) == 1) || has_word(FILLER, word))
 }
 
 fn is_prose(value: &str) -> bool {

@@ -95,14 +95,14 @@ impl Scanner<'_> {
         let is_key_quoted = is_quote(self.text.at(quote_at));
         if !is_key_quoted {
             if let Some(at) = self.tag_or_flag(start, end) {
-                return self.value_at(at, Form::Assigned, false);
+                return self.value_at(at, Form::Assigned, None);
             }
             let (at, form) = self.separator(end)?;
-            return self.value_at(self.text.skip_blanks(at), form, false);
+            return self.value_at(self.text.skip_blanks(at), form, None);
         }
         let bracket = usize::from(self.text.at(quote_at + 1) == b']');
         let (at, form) = self.separator(self.skip_space(quote_at + 1 + bracket))?;
-        self.value_at(self.skip_space(at), form, true)
+        self.value_at(self.skip_space(at), form, Some(quote_at - end))
     }
 
     /// `<name>` or `--name `: where the value begins.
@@ -137,13 +137,18 @@ impl Scanner<'_> {
         first(words).map(|at| (at, Form::Said))
     }
 
-    /// The value that begins at `at`, which may be a quote.
-    fn value_at(&mut self, at: usize, form: Form, is_key_quoted: bool) -> Option<Value> {
+    /// The value that begins at `at`, which may be a quote; `key_level`: backslashes before the name's quote.
+    fn value_at(&mut self, at: usize, form: Form, key_level: Option<usize>) -> Option<Value> {
         let literal_prefix =
             matches!(self.text.at(at), b'b' | b'r' | b'f' | b'u') && is_quote(self.text.at(at + 1));
         let at = at + usize::from(literal_prefix);
         let level = self.backslashes_at(at);
         let quote = self.text.at(at + level);
+        let is_key_quoted = key_level.is_some();
+        if is_quote(quote) && key_level.is_some_and(|key_level| key_level != level) {
+            // The quote closes the string in which the quoted name stands.
+            return None;
+        }
         if is_quote(quote)
             && let Some(end) = self.closing(at + level + 1, quote, level)
         {
@@ -194,11 +199,15 @@ impl Scanner<'_> {
             let ends = match bytes[at] {
                 b'"' | b'\'' | b'`' | b'<' | b'>' | b'&' | b'|' => true,
                 byte if byte.is_ascii_whitespace() => true,
-                b'\\' if bytes.get(at + 1) == Some(&b'\\') => {
-                    at += 1;
-                    false
+                b'\\' => {
+                    let slashes = self.backslashes_at(at);
+                    let ends = matches!(
+                        bytes.get(at + slashes),
+                        Some(b'n' | b'r' | b't' | b'u' | b'"' | b'\'' | b'`') | None
+                    );
+                    at += if ends { 0 } else { slashes - 1 };
+                    ends
                 }
-                b'\\' => matches!(bytes.get(at + 1), Some(b'n' | b'r' | b't' | b'"' | b'\'' | b'u') | None),
                 b',' | b';' | b')' | b']' | b'}' => self.is_border(at + 1),
                 0xe3 | 0xef => is_wide_stop(&bytes[at..]),
                 _ => false,

@@ -67,14 +67,14 @@ impl Scanner<'_> {
 
     /// The secret lines of a PuTTY key file, which begin behind `start..end`.
     pub(crate) fn putty(&mut self, start: usize, end: usize) {
+        if start < self.putty_end {
+            return;
+        }
         let rest = &self.text.str[end..];
-        let stop = rest
-            .find("Private-MAC")
-            .into_iter()
-            .chain(rest.find('"'))
-            .min()
-            .map_or(self.text.bytes.len(), |n| end + n);
-        let stop = stop - self.text.backslashes_before(stop).min(stop - end);
-        self.push(Class::PrivateKey, start, stop);
+        let string = &rest[..rest.find('"').unwrap_or(rest.len())];
+        let stop = end + string.find("Private-MAC").unwrap_or(string.len());
+        self.putty_end = stop;
+        let slashes = self.text.backslashes_before(stop).min(stop - end);
+        self.push(Class::PrivateKey, start, stop - slashes);
     }
 }

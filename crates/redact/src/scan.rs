@@ -37,6 +37,8 @@ pub(crate) struct Scanner<'a> {
     pub(crate) last_name_end: usize,
     /// Remembered extent of the last unquoted value.
     pub(crate) last_value: (usize, usize),
+    /// End of the last PuTTY key found.
+    pub(crate) putty_end: usize,
     hits: Vec<Finding>,
 }
 
@@ -79,13 +81,14 @@ impl Scanner<'_> {
             while shapes.get(next).is_some_and(|shape| shape.end <= candidate.start) {
                 next += 1;
             }
-            let mut at = next;
-            while let Some(shape) = shapes.get(at).filter(|shape| shape.start < candidate.end) {
+            loop {
+                let inside = shapes[next..].partition_point(|shape| shape.start < candidate.end);
+                let Some(last) = inside.checked_sub(1).map(|n| shapes[next + n]) else { break };
                 candidate.is_secret = true;
-                if shape.end > candidate.end && !candidate.is_quoted {
-                    candidate.end = self.unquoted_end(shape.end).max(shape.end);
+                if candidate.is_quoted || last.end <= candidate.end {
+                    break;
                 }
-                at += 1;
+                candidate.end = self.unquoted_end(last.end).max(last.end);
             }
             if candidate.is_secret {
                 masked.push(Finding { class: candidate.class, start: candidate.start, end: candidate.end });
@@ -104,6 +107,7 @@ pub(crate) fn findings(anchors: &Anchors, text: &str) -> Vec<Finding> {
         decode_budget: 64 * 1024 + 4 * text.len(),
         last_name_end: 0,
         last_value: (0, 0),
+        putty_end: 0,
         hits: Vec::new(),
     };
     for (rule, start, end) in anchors.find(text) {
