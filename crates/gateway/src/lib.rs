@@ -1,1 +1,22 @@
-//! x
+//! The one way out: tools, models. Five gates before a tool, a budget hold before a model, credentials
+//! resolved here and nowhere else, and what comes back is redacted before anybody sees it.
+//!
+//! Architecture Invariant: no other room opens a connection to a provider. The order of the gates is
+//! readable in [`pipeline`], and a call that skipped one does not compile.
+
+pub mod credential;
+mod gateway;
+pub mod http_client;
+pub mod model;
+mod models;
+pub mod names;
+pub mod operator;
+pub mod pipeline;
+pub mod result;
+mod tools;
+pub mod upstream;
+
+pub use gateway::Gateway;
+pub use models::CompleteError;
+pub use operator::{HostRules, Operator};
+pub use tools::{CallError, ClientResult, Invocation, ListedTool, ToolStatus};

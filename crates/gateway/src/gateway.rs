@@ -1,0 +1,55 @@
+//! The gateway itself: what the worker and the HTTP room hold. Cheap to clone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use awooop_core::ProjectId;
+use awooop_store::Store;
+use tokio::sync::Mutex;
+
+use crate::model::openai::OpenAiClient;
+use crate::operator::Operator;
+use crate::upstream::{UpstreamConfig, Upstreams};
+
+/// The one way out. Clones share connections.
+#[derive(Clone)]
+pub struct Gateway {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) operator: Operator,
+    pub(crate) upstreams: Upstreams,
+    /// Model clients with the time they were made; they are made anew after a minute, so that a rotated
+    /// credential and a changed address are followed.
+    pub(crate) models: Mutex<HashMap<(ProjectId, String), (Instant, Arc<OpenAiClient>)>>,
+}
+
+impl Gateway {
+    /// A gateway that may reach what `operator` lists.
+    pub fn new(store: Store, operator: Operator) -> Self {
+        let redactor = store.redactor().clone();
+        let config = UpstreamConfig {
+            redact: Arc::new(move |line| redactor.redact_line(line).into_owned()),
+            ..UpstreamConfig::default()
+        };
+        let inner = Inner { store, operator, upstreams: Upstreams::new(config), models: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Does the operator allow what the manifest names on the host? Asked before it is applied, and again
+    /// at each use.
+    pub fn check_manifest(
+        &self,
+        manifest: &awooop_core::contract::Manifest,
+    ) -> Vec<awooop_core::error::Violation> {
+        self.inner.operator.check_manifest(manifest)
+    }
+
+    /// Closes connections and ends children; calls under way fail.
+    pub async fn shutdown(&self) {
+        self.inner.upstreams.shutdown().await;
+    }
+}

@@ -1,0 +1,119 @@
+//! Models: a provider is asked only with a budget hold in hand. There is no other way to a client.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use awooop_core::contract::{LlmSpec, ProviderSpec};
+use awooop_core::{ErrorCode, ProjectId, ProviderId};
+use awooop_store::StoreError;
+use awooop_store::budget::Hold;
+use awooop_store::claim::ClaimedRun;
+
+use crate::credential::resolve;
+use crate::gateway::Gateway;
+use crate::http_client::http_client_pinned;
+use crate::model::offline::OfflineModel;
+use crate::model::openai::OpenAiClient;
+use crate::model::{ModelError, ModelReply, ModelRequest};
+use crate::upstream::address::pin;
+
+const CLIENT_KEPT: Duration = Duration::from_secs(60);
+
+/// Why a model gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CompleteError {
+    /// The agent's provider or model is not there any more, or may not be reached.
+    #[error("the model provider cannot be used: {0}")]
+    NotAvailable(String),
+    /// The provider failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl CompleteError {
+    /// The code of a run that ends by it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotAvailable(_) => ErrorCode::Run013,
+            Self::Model(e) => e.code(),
+            Self::Store(e) => e.code(),
+        }
+    }
+
+    /// Can the provider not have billed anything?
+    pub fn is_unbilled(&self) -> bool {
+        match self {
+            Self::NotAvailable(_) | Self::Store(_) => true,
+            Self::Model(ModelError::RateLimited { .. } | ModelError::Connect | ModelError::Unauthorized { .. }) => true,
+            Self::Model(ModelError::Rejected { .. }) => true,
+            Self::Model(
+                ModelError::Server { .. }
+                | ModelError::Interrupted
+                | ModelError::Timeout { .. }
+                | ModelError::Malformed { .. }
+                | ModelError::TooLarge { .. },
+            ) => false,
+        }
+    }
+}
+
+impl Gateway {
+    /// Asks the run's model. The hold proves that the budget has room for the answer; the caller settles it.
+    pub async fn complete(
+        &self,
+        run: &ClaimedRun,
+        hold: &Hold,
+        request: &ModelRequest,
+    ) -> Result<ModelReply, CompleteError> {
+        debug_assert!(hold.amount() > 0);
+        let Some((provider, model)) = run.agent.provider_and_model() else {
+            return Err(CompleteError::NotAvailable("the agent names no provider".into()));
+        };
+        let spec = self.inner.store.find_provider(run.scope(), &provider).await?;
+        match spec {
+            Some(ProviderSpec::Llm(LlmSpec::Offline { models })) => {
+                let listed = models.into_iter().find(|m| m.name == model);
+                let Some(listed) = listed else { return Err(no_model(&provider, model)) };
+                Ok(OfflineModel { delay_ms: listed.delay_ms }.complete(request).await)
+            }
+            Some(ProviderSpec::Llm(LlmSpec::Openai { models, .. })) if !models.iter().any(|m| m.name == model) => {
+                Err(no_model(&provider, model))
+            }
+            Some(ProviderSpec::Llm(spec)) => {
+                Ok(self.openai(run.scope().project(), &spec).await?.complete(request).await?)
+            }
+            _ => Err(CompleteError::NotAvailable(format!("there is no model provider `{provider}`"))),
+        }
+    }
+
+    /// The client of a server, made anew after a minute: a rotated credential and a changed address count.
+    async fn openai(&self, project: &ProjectId, spec: &LlmSpec) -> Result<Arc<OpenAiClient>, CompleteError> {
+        let LlmSpec::Openai { base_url, credential, timeout_ms, .. } = spec else {
+            return Err(CompleteError::NotAvailable("the planner has no server".into()));
+        };
+        let key = (project.clone(), awooop_core::json::to_value(spec).to_string());
+        let mut clients = self.inner.models.lock().await;
+        clients.retain(|_, (made, _)| made.elapsed() < CLIENT_KEPT);
+        if let Some((_, client)) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let unavailable = |why: String| CompleteError::NotAvailable(why);
+        let allowed = self.inner.operator.private_addresses(project);
+        let pinned = pin(base_url, &allowed).await.map_err(|_| unavailable("its name does not resolve".into()))?;
+        let pinned = pinned.map_err(|e| unavailable(e.to_string()))?;
+        let http = http_client_pinned(Some(&pinned)).map_err(|e| unavailable(e.to_string()))?;
+        let api_key = credential.as_ref().map(|c| resolve(&self.inner.operator, project, c)).transpose();
+        let api_key = api_key.map_err(|e| unavailable(e.to_string()))?;
+        let client = OpenAiClient::new(base_url.clone(), api_key, http)?;
+        let client = Arc::new(client.with_total_timeout(Duration::from_millis(*timeout_ms)));
+        clients.insert(key, (Instant::now(), client.clone()));
+        Ok(client)
+    }
+}
+
+fn no_model(provider: &ProviderId, model: &str) -> CompleteError {
+    CompleteError::NotAvailable(format!("`{provider}` lists no model `{model}`"))
+}

@@ -1,0 +1,237 @@
+//! What a project may name on the host: nothing the operator did not list. Contracts are written by
+//! projects, so a contract gives a command's name and never a path, a credential's name and never its
+//! place, and an address that is public unless the operator listed it.
+//!
+//! Asked when a contract is applied, and again at each use: the list may have changed in between.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use awooop_core::ProjectId;
+use awooop_core::contract::{CredentialRef, LlmSpec, Manifest, McpSpec, ProviderSpec, Spec, TransportSpec};
+use awooop_core::error::Violation;
+use serde::Deserialize;
+
+use crate::upstream::address::check_url;
+
+/// The operator's list, as `operator.toml` holds it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Operator {
+    /// Below it lies one folder of secrets a project, for `file://`.
+    pub secrets: Option<PathBuf>,
+    /// Start stdio servers under our own uid where there is no other. Only a machine of one person's should.
+    pub allow_same_uid_children: bool,
+    /// Private addresses every project may reach.
+    pub private_addresses: Vec<String>,
+    /// What each project may name.
+    pub projects: BTreeMap<ProjectId, HostRules>,
+}
+
+/// What one project may name on the host.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostRules {
+    /// Uid and gid of its stdio servers, of no other project and no other use.
+    pub uid: Option<u32>,
+    /// Programs by the name its contracts use.
+    pub commands: BTreeMap<String, PathBuf>,
+    /// Variables of our environment it may use as credentials.
+    pub env: Vec<String>,
+    /// Private addresses it may reach: addresses, ranges or hosts, each optionally with `:port`.
+    pub private_addresses: Vec<String>,
+}
+
+/// Why the list itself cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// Two projects would share a uid and so each other's processes.
+    #[error("the projects `{0}` and `{1}` have the same uid {2}")]
+    SharedUid(ProjectId, ProjectId, u32),
+    /// Root, or a uid no child may have.
+    #[error("the project `{0}` may not have uid {1}")]
+    ForbiddenUid(ProjectId, u32),
+    /// A command is not an absolute path.
+    #[error("the command `{command}` of project `{project}` must be an absolute path")]
+    RelativeCommand {
+        /// The project.
+        project: ProjectId,
+        /// The command's name.
+        command: String,
+    },
+}
+
+impl Operator {
+    /// Checks the list.
+    pub fn validate(&self) -> Result<(), OperatorError> {
+        let mut uids: BTreeMap<u32, &ProjectId> = BTreeMap::new();
+        for (project, rules) in &self.projects {
+            if let Some(uid) = rules.uid {
+                if uid == 0 || uid == u32::MAX {
+                    return Err(OperatorError::ForbiddenUid(project.clone(), uid));
+                }
+                if let Some(other) = uids.insert(uid, project) {
+                    return Err(OperatorError::SharedUid(other.clone(), project.clone(), uid));
+                }
+            }
+            if let Some((command, _)) = rules.commands.iter().find(|(_, path)| !path.is_absolute()) {
+                let command = command.clone();
+                return Err(OperatorError::RelativeCommand { project: project.clone(), command });
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(&self, project: &ProjectId) -> HostRules {
+        self.projects.get(project).cloned().unwrap_or_default()
+    }
+
+    /// Private addresses the project may reach.
+    pub fn private_addresses(&self, project: &ProjectId) -> Vec<String> {
+        let mut all = self.private_addresses.clone();
+        all.extend(self.rules(project).private_addresses);
+        all
+    }
+
+    /// The program behind a command's name.
+    pub fn command(&self, project: &ProjectId, name: &str) -> Option<PathBuf> {
+        self.projects.get(project)?.commands.get(name).cloned()
+    }
+
+    /// May the project use this variable as a credential?
+    pub fn allows_env(&self, project: &ProjectId, name: &str) -> bool {
+        self.projects.get(project).is_some_and(|rules| rules.env.iter().any(|listed| listed == name))
+    }
+
+    /// The uid for the project's children: its own as root, ours only where that was allowed.
+    pub fn child_uid(&self, project: &ProjectId) -> Result<Option<u32>, String> {
+        if nix::unistd::geteuid().is_root() {
+            return match self.rules(project).uid {
+                Some(uid) => Ok(Some(uid)),
+                None => Err(format!("the operator gave project `{project}` no uid for its tool servers")),
+            };
+        }
+        if self.allow_same_uid_children {
+            return Ok(None);
+        }
+        Err("this server may not start tool servers: it is not root, and `allow_same_uid_children` is off".into())
+    }
+
+    /// What of a manifest the operator does not allow, with paths into the manifest.
+    pub fn check_manifest(&self, manifest: &Manifest) -> Vec<Violation> {
+        let Spec::Provider(spec) = &manifest.spec else { return Vec::new() };
+        let project = &manifest.project;
+        let mut found = Vec::new();
+        match spec {
+            ProviderSpec::Llm(LlmSpec::Offline { .. }) => {}
+            ProviderSpec::Llm(LlmSpec::Openai { base_url, credential, .. }) => {
+                self.check_address(project, "/spec/base_url", base_url, &mut found);
+                self.check_credential(project, "/spec/credential", credential.as_ref(), &mut found);
+            }
+            ProviderSpec::Mcp(McpSpec { transport, .. }) => self.check_transport(project, transport, &mut found),
+        }
+        found
+    }
+
+    fn check_transport(&self, project: &ProjectId, transport: &TransportSpec, found: &mut Vec<Violation>) {
+        match transport {
+            TransportSpec::Stdio { command, env, .. } => {
+                if self.command(project, command).is_none() {
+                    let message = format!("the operator lists no command `{command}` for project `{project}`");
+                    found.push(Violation::new("/spec/command", "operator", message));
+                }
+                if let Err(message) = self.child_uid(project) {
+                    found.push(Violation::new("/spec/transport", "operator", message));
+                }
+                for (name, reference) in env {
+                    self.check_credential(project, &format!("/spec/env/{name}"), Some(reference), found);
+                }
+            }
+            TransportSpec::Http { url, auth } => {
+                self.check_address(project, "/spec/url", url, found);
+                let reference = auth.as_ref().map(|a| &a.credential);
+                self.check_credential(project, "/spec/auth/credential", reference, found);
+            }
+        }
+    }
+
+    fn check_address(&self, project: &ProjectId, path: &str, url: &url::Url, found: &mut Vec<Violation>) {
+        if let Err(e) = check_url(url, &self.private_addresses(project)) {
+            found.push(Violation::new(path, "operator", e.to_string()));
+        }
+    }
+
+    fn check_credential(
+        &self,
+        project: &ProjectId,
+        path: &str,
+        reference: Option<&CredentialRef>,
+        found: &mut Vec<Violation>,
+    ) {
+        let message = match reference {
+            None => return,
+            Some(CredentialRef::Env(name)) if self.allows_env(project, name) => return,
+            Some(CredentialRef::Env(name)) => {
+                format!("the operator does not list the variable `{name}` for project `{project}`")
+            }
+            Some(CredentialRef::File(_)) if self.secrets.is_some() => return,
+            Some(CredentialRef::File(_)) => "the operator configured no secrets folder".to_owned(),
+        };
+        found.push(Violation::new(path, "operator", message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn operator() -> Operator {
+        let project = ProjectId::parse("ewoooc").unwrap();
+        let rules = HostRules {
+            uid: Some(200_001),
+            commands: BTreeMap::from([("shop".to_owned(), PathBuf::from("/usr/bin/shop"))]),
+            env: vec!["SHOP_KEY".to_owned()],
+            private_addresses: vec!["127.0.0.1:9000".to_owned()],
+        };
+        Operator {
+            allow_same_uid_children: true,
+            projects: BTreeMap::from([(project, rules)]),
+            ..Operator::default()
+        }
+    }
+
+    fn refused(project: &str, spec: serde_json::Value) -> Vec<String> {
+        let document = json!({"kind": "provider", "project": project, "id": "p1", "spec": spec});
+        let manifest = awooop_core::contract::parse(document).unwrap();
+        operator().check_manifest(&manifest).into_iter().map(|v| v.path).collect()
+    }
+
+    #[test]
+    fn a_project_names_only_what_the_operator_listed_for_it() {
+        let stdio = |command: &str, secret: &str| {
+            json!({"type": "mcp", "transport": "stdio", "command": command, "tools": [], "env": {"K": secret}})
+        };
+        assert!(refused("ewoooc", stdio("shop", "env://SHOP_KEY")).is_empty());
+        assert_eq!(refused("ewoooc", stdio("sh", "env://SHOP_KEY")), ["/spec/command"]);
+        assert_eq!(refused("ewoooc", stdio("shop", "env://PATH")), ["/spec/env/K"]);
+        assert_eq!(refused("ewoooc", stdio("shop", "file://a")), ["/spec/env/K"]);
+        assert!(refused("other", stdio("shop", "env://SHOP_KEY")).contains(&"/spec/command".to_owned()));
+        let http = |url: &str| json!({"type": "mcp", "transport": "http", "url": url, "tools": []});
+        assert!(refused("ewoooc", http("http://127.0.0.1:9000/mcp")).is_empty());
+        assert_eq!(refused("ewoooc", http("http://127.0.0.1:9001/mcp")), ["/spec/url"]);
+        assert_eq!(refused("other", http("http://127.0.0.1:9000/mcp")), ["/spec/url"]);
+        assert_eq!(refused("ewoooc", http("https://169.254.169.254/latest")), ["/spec/url"]);
+    }
+
+    #[test]
+    fn a_uid_belongs_to_one_project_and_is_never_root() {
+        let mut list = operator();
+        assert!(list.validate().is_ok());
+        let other = HostRules { uid: Some(200_001), ..HostRules::default() };
+        list.projects.insert(ProjectId::parse("other").unwrap(), other);
+        assert!(matches!(list.validate(), Err(OperatorError::SharedUid(..))));
+        list.projects.insert(ProjectId::parse("other").unwrap(), HostRules { uid: Some(0), ..HostRules::default() });
+        assert!(matches!(list.validate(), Err(OperatorError::ForbiddenUid(..))));
+    }
+}

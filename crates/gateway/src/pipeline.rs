@@ -1,0 +1,188 @@
+//! The five gates, in order, on one screen. Each gate consumes the proof of the gate before it, whose
+//! fields are private: a call that skipped a gate does not compile. `tools/list` runs gates 1 to 3, a call
+//! all five. The rules themselves are pure functions in `awooop_core::gate`.
+
+use std::sync::Arc;
+
+use awooop_core::gate::{self, Reach, Refusal};
+use awooop_core::ids::ToolName;
+use awooop_core::{AgentId, ErrorCode, Mode};
+use awooop_redact::Redactor;
+use awooop_store::claim::ClaimedRun;
+use awooop_store::tool::{CallFacts, IdentityFacts, ToolFacts};
+use awooop_store::{ProjectScope, StoreError};
+use serde_json::{Map, Value};
+
+use crate::gateway::Gateway;
+use crate::upstream::{ToolDefinition, UpstreamError, UpstreamSpec};
+
+/// A call as it arrives.
+pub struct Request<'a> {
+    /// Whose project, and who acts.
+    pub scope: &'a ProjectScope,
+    /// The agent that calls.
+    pub agent: &'a AgentId,
+    /// The run it belongs to, if any.
+    pub run: Option<&'a ClaimedRun>,
+    /// How far its effects may go.
+    pub mode: Mode,
+    /// The tool's full name, as the caller wrote it.
+    pub name: &'a str,
+    /// The arguments, or why they cannot be read.
+    pub arguments: Result<Map<String, Value>, String>,
+}
+
+/// Why a call does not go upstream.
+#[derive(Debug)]
+pub enum Stopped {
+    /// A gate said no.
+    Refused(Refusal),
+    /// The tool's server could not say what it offers.
+    Upstream(UpstreamError),
+    /// The database failed: refused.
+    Store(StoreError),
+}
+
+/// All five gates.
+pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, Stopped> {
+    let name = ToolName::parse(request.name);
+    let store = &gateway.inner.store;
+    let facts = store.call_facts(request.scope, request.agent, request.run, name.as_ref()).await;
+    let CallFacts { identity, tool } = facts.map_err(Stopped::Store)?;
+    let identified = Identified::prove(identity)?;
+    let registered = Registered::prove(identified, gateway, request, tool).await?;
+    let authorized = Authorized::prove(registered, request)?;
+    let validated = Validated::prove(authorized, request, store.redactor())?;
+    Cleared::prove(validated, gateway, request)
+}
+
+/// Gate 1: the caller is who it says, now.
+pub struct Identified {
+    is_budget_spent: bool,
+}
+
+impl Identified {
+    /// The project is active, the agent has a contract, the run still has the caller's epoch.
+    pub fn prove(facts: IdentityFacts) -> Result<Self, Stopped> {
+        let refuse = |why: &str| Err(Stopped::Refused(Refusal::new(1, ErrorCode::Gate001, why)));
+        if !facts.is_project_active {
+            return refuse("the project is not active");
+        }
+        if !facts.is_agent_active {
+            return refuse("the agent has no active contract");
+        }
+        if !facts.is_epoch_current {
+            return refuse("the run was cancelled or taken over");
+        }
+        Ok(Self { is_budget_spent: facts.is_budget_spent })
+    }
+}
+
+/// Gate 2: the tool is known and is what was pinned.
+pub struct Registered {
+    identified: Identified,
+    tool: ToolFacts,
+    definition: ToolDefinition,
+}
+
+impl Registered {
+    /// The registry has the tool, its server offers it, and its definition is the pinned one.
+    pub async fn prove(
+        identified: Identified,
+        gateway: &Gateway,
+        request: &Request<'_>,
+        tool: Option<ToolFacts>,
+    ) -> Result<Self, Stopped> {
+        let Some(tool) = tool else {
+            let refusal = gate::registry(request.name, None, None).expect_err("an unknown tool is refused");
+            return Err(Stopped::Refused(refusal));
+        };
+        // asking the server what it offers already needs its credential
+        let spec = gateway.upstream_spec(request.scope.project(), &tool.server);
+        let spec = spec.map_err(|why| Stopped::Refused(Refusal::new(2, ErrorCode::Gate009, why)))?;
+        let offered: Arc<Vec<ToolDefinition>> =
+            gateway.inner.upstreams.list_tools(&spec).await.map_err(Stopped::Upstream)?;
+        let definition = offered.iter().find(|d| d.name == tool.name.tool());
+        let seen = definition.map(ToolDefinition::sha256_hex);
+        gate::registry(request.name, Some(&registered(&tool)), seen.as_deref()).map_err(Stopped::Refused)?;
+        if let (None, Some(seen)) = (&tool.pinned_sha256, &seen) {
+            let store = &gateway.inner.store;
+            store.pin_tool(request.scope, &tool.name, seen).await.map_err(Stopped::Store)?;
+        }
+        let definition = definition.cloned().expect("the gate refused a tool that is not offered");
+        Ok(Self { identified, tool, definition })
+    }
+}
+
+pub(crate) fn registered(tool: &ToolFacts) -> gate::RegisteredTool {
+    gate::RegisteredTool { pinned_sha256: tool.pinned_sha256.clone(), risk: tool.risk }
+}
+
+/// Gate 3: this agent may, in this mode.
+pub struct Authorized {
+    registered: Registered,
+    reach: Reach,
+}
+
+impl Authorized {
+    /// The tool is granted, and the mode permits what it does.
+    pub fn prove(registered: Registered, request: &Request<'_>) -> Result<Self, Stopped> {
+        let tool = &registered.tool;
+        let reach = gate::authorization(request.name, tool.is_granted, tool.risk, request.mode);
+        Ok(Self { reach: reach.map_err(Stopped::Refused)?, registered })
+    }
+}
+
+/// Gate 4: the arguments are allowed, and there is budget left.
+pub struct Validated {
+    authorized: Authorized,
+    arguments: Map<String, Value>,
+}
+
+impl Validated {
+    /// Bounded, valid against the tool and the grant, without a credential; the budget is not spent.
+    pub fn prove(authorized: Authorized, request: &Request<'_>, redactor: &Redactor) -> Result<Self, Stopped> {
+        let refuse = |code, why: String| Err(Stopped::Refused(Refusal::new(4, code, why)));
+        let arguments = match &request.arguments {
+            Ok(arguments) => arguments.clone(),
+            Err(why) => return refuse(ErrorCode::Gate006, why.clone()),
+        };
+        let Registered { identified, tool, definition, .. } = &authorized.registered;
+        gate::arguments(&arguments, &definition.input_schema, tool.constraints.as_ref()).map_err(Stopped::Refused)?;
+        if let Some((path, class)) = redactor.json_contains_credential(&Value::Object(arguments.clone())) {
+            let why = format!("the arguments hold a credential ({}) at {path}", class.as_str());
+            return refuse(ErrorCode::Gate006, why);
+        }
+        if identified.is_budget_spent {
+            return refuse(ErrorCode::Gate007, "the project's budget is spent".into());
+        }
+        Ok(Self { authorized, arguments })
+    }
+}
+
+/// Gate 5: cleared. The only value a tool client takes.
+pub struct Cleared {
+    validated: Validated,
+    spec: UpstreamSpec,
+}
+
+impl Cleared {
+    /// The credential is there now; nothing here needs a person.
+    pub fn prove(validated: Validated, gateway: &Gateway, request: &Request<'_>) -> Result<Self, Stopped> {
+        let server = &validated.authorized.registered.tool.server;
+        let spec = gateway.upstream_spec(request.scope.project(), server);
+        let spec = spec.map_err(|why| Stopped::Refused(Refusal::new(5, ErrorCode::Gate009, why)))?;
+        Ok(Self { validated, spec })
+    }
+
+    /// Does the call go upstream, or is its effect answered with a stub?
+    pub fn reach(&self) -> Reach {
+        self.validated.authorized.reach
+    }
+
+    /// What the one request upstream is made of.
+    pub(crate) fn into_call(self) -> (UpstreamSpec, ToolFacts, Map<String, Value>) {
+        let Validated { authorized, arguments } = self.validated;
+        (self.spec, authorized.registered.tool, arguments)
+    }
+}

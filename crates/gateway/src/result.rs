@@ -1,0 +1,194 @@
+//! What a model gets of a tool's result: redacted first, truncated after, so that no cut can leave half a
+//! secret that no pattern knows any more. The cap counts everything of one result, markers included.
+
+use awooop_core::json::{canonical, hex, sha256};
+use awooop_redact::Redactor;
+use serde_json::{Value, json};
+
+use crate::upstream::ToolResult;
+
+/// Characters of one result that reach a model.
+pub const RESULT_CAP: usize = 16_384;
+
+/// A result as models, journals and clients get it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shaped {
+    /// Content parts, redacted and within the cap.
+    pub content: Vec<Value>,
+    /// Structured content, where it fits.
+    pub structured: Option<Value>,
+    /// The tool said that it failed.
+    pub is_error: bool,
+    /// The result's `_meta`, redacted.
+    pub meta: Option<Value>,
+    /// Characters of content and structured content together.
+    pub chars: usize,
+}
+
+impl Shaped {
+    /// The text parts, joined by line ends.
+    pub fn text(&self) -> String {
+        let texts: Vec<&str> = self.content.iter().filter_map(|part| part.get("text")?.as_str()).collect();
+        texts.join("\n")
+    }
+
+    /// One text part of our own making.
+    pub fn of_text(text: impl Into<String>, is_error: bool) -> Self {
+        let text = text.into();
+        let chars = text.chars().count();
+        Self { content: vec![text_part(&text)], structured: None, is_error, meta: None, chars }
+    }
+}
+
+/// Redacts and truncates a result.
+pub fn shape(redactor: &Redactor, result: ToolResult) -> Shaped {
+    let mut left = RESULT_CAP;
+    let clean = |value: Value| redactor.clean_json(value).into_inner();
+    let structured = result.structured_content.map(clean);
+    let mut content = Vec::with_capacity(result.content.len());
+    // structured content that fits is kept whole: it is what programs read
+    let mut kept = None;
+    let mut replaced = None;
+    if let Some(value) = structured {
+        let size = chars(&canonical(&value));
+        if size <= left {
+            left -= size;
+            kept = Some(value);
+        } else {
+            replaced = Some(canonical(&value));
+        }
+    }
+    for part in result.content {
+        let part = clean(part);
+        match part.get("text").and_then(Value::as_str) {
+            Some(text) if part["type"] == "text" => {
+                let text = fit(text, left);
+                left -= chars(&text);
+                let mut part = part.clone();
+                part["text"] = Value::String(text);
+                content.push(part);
+            }
+            _ => {
+                let size = chars(&part.to_string());
+                if size <= left {
+                    left -= size;
+                    content.push(part);
+                } else {
+                    let text = fit(&omitted(&part, size), left);
+                    left -= chars(&text);
+                    content.push(text_part(&text));
+                }
+            }
+        }
+    }
+    if let Some(text) = replaced {
+        let text = fit(&text, left);
+        left -= chars(&text);
+        content.push(text_part(&text));
+    }
+    content.retain(|part| part.get("text").and_then(Value::as_str) != Some(""));
+    let meta = result.meta.map(clean);
+    Shaped { content, structured: kept, is_error: result.is_error, meta, chars: RESULT_CAP - left }
+}
+
+fn text_part(text: &str) -> Value {
+    json!({"type": "text", "text": text})
+}
+
+fn chars(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn omitted(part: &Value, size: usize) -> String {
+    let kind = part["type"].as_str().unwrap_or("content");
+    format!("[omitted: {kind} of {size} characters, sha256 {}]", hex(&sha256(part.to_string().as_bytes())))
+}
+
+/// The whole text if it fits into `left` characters, else its head and a marker that says what is missing.
+fn fit(text: &str, left: usize) -> String {
+    let total = chars(text);
+    if total <= left {
+        return text.to_owned();
+    }
+    let marker = |kept: usize| {
+        format!("[truncated: {kept} of {total} characters, sha256 {}]", hex(&sha256(text.as_bytes())))
+    };
+    // the marker's own length depends on the number in it only by digits; `total` has the most
+    let room = left.saturating_sub(chars(&marker(total)));
+    if room == 0 {
+        return marker(0).chars().take(left).collect();
+    }
+    let head = whole_masks(text, room);
+    format!("{head}{}", marker(chars(head)))
+}
+
+/// The first `room` characters, shorter where that would cut a `[CLASS]` mask in two.
+fn whole_masks(text: &str, room: usize) -> &str {
+    let end = text.char_indices().nth(room).map_or(text.len(), |(at, _)| at);
+    let head = &text[..end];
+    match head.rfind('[') {
+        Some(open) if !head[open..].contains(']') && is_mask(&text[open..]) => &head[..open],
+        _ => head,
+    }
+}
+
+fn is_mask(text: &str) -> bool {
+    let inner: String = text.chars().skip(1).take(40).take_while(|&c| c != ']').collect();
+    !inner.is_empty() && inner.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(content: Vec<Value>, structured: Option<Value>) -> ToolResult {
+        ToolResult { content, structured_content: structured, is_error: false, meta: None }
+    }
+
+    fn all_chars(shaped: &Shaped) -> usize {
+        let parts = shaped.content.iter().map(|p| p["text"].as_str().map_or_else(|| chars(&p.to_string()), chars));
+        parts.sum::<usize>() + shaped.structured.as_ref().map_or(0, |v| chars(&canonical(v)))
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character_and_says_what_is_missing() {
+        let text = "銷".repeat(100_000);
+        let shaped = shape(&Redactor::new(), result(vec![text_part(&text)], None));
+        assert!(all_chars(&shaped) <= RESULT_CAP);
+        assert_eq!(shaped.chars, all_chars(&shaped));
+        let seen = shaped.text();
+        assert!(seen.contains("of 100000 characters, sha256 "), "{}", &seen[seen.len() - 200..]);
+    }
+
+    #[test]
+    fn structured_content_over_the_cap_becomes_text() {
+        let value = json!({"rows": vec!["x".repeat(100); 1000]});
+        let shaped = shape(&Redactor::new(), result(vec![text_part("a summary")], Some(value)));
+        assert_eq!(shaped.structured, None);
+        assert!(all_chars(&shaped) <= RESULT_CAP);
+        assert!(shaped.text().starts_with("a summary\n{\"rows\":[") && shaped.text().contains("[truncated: "));
+        let small = json!({"n": 1});
+        let shaped = shape(&Redactor::new(), result(vec![text_part("one")], Some(small.clone())));
+        assert_eq!((shaped.structured, shaped.content.len()), (Some(small), 1));
+    }
+
+    #[test]
+    fn a_large_picture_becomes_a_marker_and_a_small_one_stays() {
+        let picture = |n: usize| json!({"type": "image", "mimeType": "image/png", "data": "A".repeat(n)});
+        let shaped = shape(&Redactor::new(), result(vec![picture(50_000), picture(10)], None));
+        assert!(shaped.content[0]["text"].as_str().unwrap().starts_with("[omitted: image of "));
+        assert_eq!(shaped.content[1]["type"], "image");
+    }
+
+    #[test]
+    fn a_secret_on_the_cut_is_masked_before_and_its_mask_is_not_cut() {
+        let key = format!("AKIA{}", "ABCDEFGHIJKLMNOP");
+        for lead in RESULT_CAP - 150..RESULT_CAP - 80 {
+            let text = format!("{} {key} {}", "a".repeat(lead), "b".repeat(500));
+            let seen = shape(&Redactor::new(), result(vec![text_part(&text)], None)).text();
+            assert!(!seen.contains("AKIA"), "{lead}");
+            let head = seen.split("[truncated").next().unwrap();
+            assert!(!head.contains('[') || head.contains(']'), "a cut mask at {lead}: {}", &head[head.len() - 30..]);
+        }
+    }
+}
