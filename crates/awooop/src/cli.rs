@@ -1,0 +1,466 @@
+//! The words of the command line: what may be typed, and what each word means.
+//!
+//! Only definitions live here; `commands` and `server` do the work. Everything a person reads in `--help`
+//! is written here, so what is absent from this file does not exist.
+//! Invariants: a value that can be a secret is a `SecretString` and never prints; identifiers that become
+//! part of an address are checked or encoded before they are sent. Wrong usage ends with exit code 2.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+use uuid::Uuid;
+
+/// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
+#[derive(Parser)]
+#[command(name = "awooop", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 the run or operation failed, 2 usage or invalid input, \
+3 refused (key, role, gate, budget), 4 the server cannot be reached, 130 interrupted.\n\
+With --json exactly one JSON document goes to stdout; everything else goes to stderr.")]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Start everything in one process, with its own PostgreSQL, on this machine
+    Dev(DevArgs),
+    /// Start the server against a PostgreSQL that you run
+    Serve(ServeArgs),
+    /// Make or upgrade the database: schema, roles, grants
+    Migrate(MigrateArgs),
+    /// Say what is wrong with this installation, if anything
+    Doctor(DoctorArgs),
+    /// Apply manifests: check all of them, then activate what changed
+    Apply(ApplyArgs),
+    /// Give an agent an input and wait for its answer
+    Run(RunArgs),
+    /// Look at runs, watch or cancel one
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Look at the tools of a project
+    #[command(subcommand)]
+    Tools(ToolsCommand),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Settings for MCP clients
+    #[command(subcommand)]
+    Mcp(McpCommand),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// Where the server is, and in which project to act.
+#[derive(Args, Clone)]
+pub(crate) struct ServerArgs {
+    /// The server's address; without it the one in `dev.env`, else http://127.0.0.1:7700
+    #[arg(long, env = "AWOOOP_URL", value_name = "URL", help_heading = "Server")]
+    pub(crate) url: Option<String>,
+    /// Act in this project (a platform admin's key may act in any)
+    #[arg(long, value_name = "PROJECT", help_heading = "Server")]
+    pub(crate) project: Option<String>,
+    /// Where `awooop dev` keeps its data, and `dev.env` with the address and key
+    #[arg(long, value_name = "PATH", help_heading = "Server")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// What every command that talks to the server takes.
+#[derive(Args, Clone)]
+pub(crate) struct ClientArgs {
+    /// Address and project.
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// The API key; without it the one in `dev.env`. Other users of this machine can read a command
+    /// line: prefer the environment
+    #[arg(long, env = "AWOOOP_KEY", hide_env_values = true, value_name = "KEY", help_heading = "Server")]
+    pub(crate) key: Option<SecretString>,
+    /// Print exactly one JSON document on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `awooop dev`.
+#[derive(Args)]
+pub(crate) struct DevArgs {
+    /// Port on 127.0.0.1; 0 picks a free one
+    #[arg(long, default_value_t = 7700)]
+    pub(crate) port: u16,
+    /// Where data, keys and `dev.env` are kept [default: /var/lib/awooop as root, else
+    /// $XDG_DATA_HOME/awooop or ~/.local/share/awooop]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Which part of the server a process plays.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServeRole {
+    /// Answers HTTP.
+    Api,
+    /// Carries out runs.
+    Worker,
+    /// Both.
+    All,
+}
+
+/// `awooop serve`.
+#[derive(Args)]
+#[command(after_help = "The database is named by AWOOOP_DATABASE_URL and AWOOOP_DISPATCH_DATABASE_URL.")]
+pub(crate) struct ServeArgs {
+    /// What this process does
+    #[arg(long, value_enum, default_value = "all")]
+    pub(crate) role: ServeRole,
+    /// The address to answer on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
+    pub(crate) listen: SocketAddr,
+    /// Where this node keeps its identity [default: as for dev]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What projects may name on this host (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) operator: Option<PathBuf>,
+    /// The directory of the server's own keys
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
+}
+
+/// `awooop migrate`.
+#[derive(Args)]
+#[command(after_help = "Without an option: upgrades the schema as AWOOOP_OWNER_DATABASE_URL names it.")]
+pub(crate) struct MigrateArgs {
+    /// A superuser's connection URL, used once to make the roles
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin_url: Option<SecretString>,
+    /// Print the SQL that makes the roles, for a DBA to run, and do nothing
+    #[arg(long, conflicts_with = "admin_url")]
+    pub(crate) print_roles: bool,
+}
+
+/// `awooop doctor`.
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// The data directory to look at [default: as for dev]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print exactly one JSON document on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How far a run's effects may reach.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunMode {
+    /// Read-only tools run, effects are recorded and answered with a stub.
+    Shadow,
+    /// Every effect waits for a person.
+    Suggest,
+    /// Policy decides.
+    Live,
+}
+
+impl RunMode {
+    /// As the API spells it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            RunMode::Shadow => "shadow",
+            RunMode::Suggest => "suggest",
+            RunMode::Live => "live",
+        }
+    }
+}
+
+/// `awooop run`.
+#[derive(Args)]
+#[command(after_help = "Ctrl-C while waiting leaves the run alone and says how to watch or cancel it.")]
+pub(crate) struct RunArgs {
+    /// The agent to ask
+    pub(crate) agent: String,
+    /// What to ask, as text; `-` reads it from stdin
+    #[arg(required_unless_present = "input_json")]
+    pub(crate) input: Option<String>,
+    /// The input as JSON instead of text; `-` reads it from stdin
+    #[arg(long, value_name = "JSON", conflicts_with = "input")]
+    pub(crate) input_json: Option<String>,
+    /// How far effects may reach; at most the agent's own mode
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<RunMode>,
+    /// Show steps on stderr while they happen
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Print the run's id and do not wait
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) detach: bool,
+    /// Give up the run after this many milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1_000..=86_400_000))]
+    pub(crate) timeout_ms: Option<u64>,
+    /// The same key with the same input within 24 h is the same run [default: a fresh one]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop runs …`.
+#[derive(Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, newest first
+    List(RunsListArgs),
+    /// Show one run with its steps
+    Get(RunArg),
+    /// Cancel a run
+    Cancel(RunArg),
+    /// Show a run's steps while they happen, then its answer
+    Watch(RunArg),
+}
+
+/// A state as the API spells it.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the states of the run contract, spelled as there")]
+pub(crate) enum StateFilter {
+    Pending,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+    Timeout,
+}
+
+/// `awooop runs list`.
+#[derive(Args)]
+pub(crate) struct RunsListArgs {
+    /// Only runs in this state
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<StateFilter>,
+    /// Only runs of this agent
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub(crate) limit: u16,
+    /// Go on where a list ended: its `next_cursor`
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// One run.
+#[derive(Args)]
+pub(crate) struct RunArg {
+    /// The run's id
+    pub(crate) run_id: Uuid,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop tools …`.
+#[derive(Subcommand)]
+pub(crate) enum ToolsCommand {
+    /// List tools, their risk, whether they can be called, and who may
+    List(ToolsListArgs),
+}
+
+/// `awooop tools list`.
+#[derive(Args)]
+pub(crate) struct ToolsListArgs {
+    /// Only what this agent is granted
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop key …`.
+#[derive(Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print it, once
+    Create(KeyCreateArgs),
+    /// List keys, without their secrets
+    List(KeyListArgs),
+    /// Refuse a key from now on
+    Revoke(KeyRevokeArgs),
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyRole {
+    /// Everything in its project.
+    Admin,
+    /// Runs to start and stop; reads.
+    Operator,
+    /// Reads.
+    Viewer,
+}
+
+impl KeyRole {
+    /// As the API spells it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            KeyRole::Admin => "admin",
+            KeyRole::Operator => "operator",
+            KeyRole::Viewer => "viewer",
+        }
+    }
+}
+
+/// `awooop key create`.
+#[derive(Args)]
+pub(crate) struct KeyCreateArgs {
+    /// Whose key it is
+    pub(crate) name: String,
+    /// What it may do [default: viewer; an agent's key needs none]
+    #[arg(long, value_enum, conflicts_with = "agent")]
+    pub(crate) role: Option<KeyRole>,
+    /// Bind it to this agent: it may call the agent's tools and nothing else
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// How long it is valid, such as 90s, 30m, 12h, 30d, 2w [default: until revoked]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) expires_in: Option<Duration>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop key list`.
+#[derive(Args)]
+pub(crate) struct KeyListArgs {
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop key revoke`.
+#[derive(Args)]
+pub(crate) struct KeyRevokeArgs {
+    /// The key's public id, as `key list` shows it
+    pub(crate) key_id: String,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop apply`.
+#[derive(Args)]
+pub(crate) struct ApplyArgs {
+    /// A manifest file (YAML or JSON), or a directory: its *.yaml, *.yml and *.json, not deeper. May be
+    /// given several times
+    #[arg(short, long = "file", value_name = "FILE|DIR", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop mcp …`.
+#[derive(Subcommand)]
+pub(crate) enum McpCommand {
+    /// Print ready-to-paste settings that give an MCP client an agent's tools
+    Config(McpConfigArgs),
+}
+
+/// An MCP client whose settings are known.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum McpClient {
+    /// A shell command.
+    ClaudeCode,
+    /// The contents of mcp.json.
+    Cursor,
+}
+
+impl McpClient {
+    /// The name as typed.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            McpClient::ClaudeCode => "claude-code",
+            McpClient::Cursor => "cursor",
+        }
+    }
+}
+
+/// `awooop mcp config`.
+#[derive(Args)]
+pub(crate) struct McpConfigArgs {
+    /// The client to configure
+    #[arg(long, value_enum)]
+    pub(crate) client: McpClient,
+    /// The agent whose tools it gets
+    #[arg(long)]
+    pub(crate) agent: String,
+    /// Use this key of the agent instead of making one. (The key that makes one comes from AWOOOP_KEY or
+    /// `dev.env`)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<SecretString>,
+    /// Address and project.
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Print exactly one JSON document on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `awooop completions`.
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Reads a length of time: a whole number above 0 and one of `s`, `m`, `h`, `d`, `w`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let help = || "expected a whole number and a unit, such as 90s, 30m, 12h, 30d or 2w".to_owned();
+    let unit = text.chars().last().ok_or_else(help)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return Err(help()),
+    };
+    let digits = &text[..text.len() - unit.len_utf8()];
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(help());
+    }
+    let count: u64 = digits.parse().map_err(|_| help())?;
+    let total = count.checked_mul(seconds).filter(|&s| s <= i64::MAX as u64).ok_or("too long")?;
+    if total == 0 {
+        return Err("must be longer than nothing".to_owned());
+    }
+    Ok(Duration::from_secs(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_contradict_nothing() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        let seconds = |t: &str| parse_duration(t).map(|d| d.as_secs());
+        assert_eq!(seconds("30d"), Ok(2_592_000));
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("2w"), Ok(1_209_600));
+        for bad in ["", "d", "30", "0d", "-1d", "+1d", "1.5h", "1 d", "30天", "99999999999999999999s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+        assert!(parse_duration(&format!("{}w", u64::MAX)).is_err());
+    }
+}

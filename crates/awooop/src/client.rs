@@ -1,0 +1,255 @@
+//! The HTTP client of the command line: one server, one key, one project.
+//!
+//! It turns every answer into a JSON document or a [`Failure`], and knows nothing of what the documents
+//! mean. Invariants: it follows no redirect and reads no proxy from the environment, so the key goes to the
+//! server it is meant for; the key never prints. A request that gets no answer within a minute failed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::{Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::cli::{ClientArgs, ServerArgs};
+use crate::failure::{Failure, Problem};
+use crate::settings::Settings;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than the server ever waits on behalf of `Prefer: wait`.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many items a page of a list holds at most.
+const PAGE: &str = "200";
+
+/// A server with the key and project to use there.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: Url,
+    authorization: HeaderValue,
+    project: Option<HeaderValue>,
+}
+
+impl Client {
+    /// A client for what the arguments, the environment and `dev.env` say.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] when there is no key or a setting makes no sense.
+    pub(crate) fn new(args: &ClientArgs) -> Result<Self, Failure> {
+        Self::connect(&args.server, args.key.clone())
+    }
+
+    /// The same with a key from elsewhere than the usual arguments.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub(crate) fn connect(server: &ServerArgs, key: Option<SecretString>) -> Result<Self, Failure> {
+        let Settings { url, key, project } = Settings::find(server, key)?;
+        let key = key.ok_or_else(|| Failure::Invalid {
+            message: format!("no key for {}", shown(&url)),
+            hint: Some(
+                "start a server here with `awooop dev`, whose key is found by itself, or set AWOOOP_KEY"
+                    .to_owned(),
+            ),
+        })?;
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
+            .map_err(|_| Failure::invalid("the key holds characters that no key has"))?;
+        authorization.set_sensitive(true);
+        let project = project.map(project_header).transpose()?;
+        Ok(Self { http: http_client()?, url, authorization, project })
+    }
+
+    /// The same server and key, acting in another project.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] for a name that fits in no header.
+    pub(crate) fn in_project(&self, project: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            http: self.http.clone(),
+            url: self.url.clone(),
+            authorization: self.authorization.clone(),
+            project: Some(project_header(project.to_owned())?),
+        })
+    }
+
+    /// The server's address without a trailing slash.
+    pub(crate) fn url(&self) -> String {
+        shown(&self.url)
+    }
+
+    /// Reads one document.
+    ///
+    /// # Errors
+    /// Any [`Failure`] but `Invalid` and `Interrupted`.
+    pub(crate) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.answer(self.request(Method::GET, path, query)).await
+    }
+
+    /// Reads one document, and lets the server wait up to 30 s for the run in it to end.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) async fn get_waiting(&self, path: &[&str]) -> Result<Value, Failure> {
+        self.answer(self.request(Method::GET, path, &[]).header("Prefer", "wait=30")).await
+    }
+
+    /// Reads all pages of a list, oldest page as the server orders them.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) async fn get_all(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Vec<Value>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut query = query.to_vec();
+            query.push(("limit", PAGE));
+            query.extend(cursor.as_deref().map(|c| ("cursor", c)));
+            let mut page = self.get(path, &query).await?;
+            match page["items"].take() {
+                Value::Array(mut more) => items.append(&mut more),
+                _ => return Err(self.protocol("a list has no `items`")),
+            }
+            let next = page["next_cursor"].as_str().map(str::to_owned);
+            if next.is_none() {
+                return Ok(items);
+            }
+            if next == cursor {
+                return Err(self.protocol("a list goes round in a circle"));
+            }
+            cursor = next;
+        }
+    }
+
+    /// Sends a document.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.answer(self.request(Method::POST, path, &[]).json(body)).await
+    }
+
+    /// Sends a document that must not take effect twice: the same key with the same body is one request,
+    /// however often it is sent.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and [`Failure::Invalid`] for a key that fits in no header.
+    pub(crate) async fn post_once(&self, path: &[&str], body: &Value, key: &str) -> Result<Value, Failure> {
+        let key = HeaderValue::try_from(key)
+            .map_err(|_| Failure::invalid("the idempotency key holds characters that no header may hold"))?;
+        self.answer(self.request(Method::POST, path, &[]).json(body).header("Idempotency-Key", key)).await
+    }
+
+    /// Opens an event stream, after the event with the given id.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) async fn events(&self, path: &[&str], last_id: Option<&str>) -> Result<Response, Failure> {
+        let mut request = self.request(Method::GET, path, &[]).header(ACCEPT, "text/event-stream");
+        if let Some(id) = last_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        let sent = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
+        let response =
+            sent.map_err(|_| self.away("no answer in 60 s"))?.map_err(|e| self.transport_failure(&e))?;
+        if response.status().is_success() { Ok(response) } else { Err(self.problem(response).await) }
+    }
+
+    /// The failure of a connection that ended or fell silent too early.
+    pub(crate) fn away(&self, reason: &str) -> Failure {
+        Failure::Unreachable { url: self.url(), reason: reason.to_owned(), is_refused: false }
+    }
+
+    /// The failure of an answer that makes no sense.
+    pub(crate) fn protocol(&self, reason: &str) -> Failure {
+        Failure::Protocol { url: self.url(), reason: reason.to_owned() }
+    }
+
+    /// What the transport's error means.
+    pub(crate) fn transport_failure(&self, error: &reqwest::Error) -> Failure {
+        if error.is_builder() {
+            return Failure::invalid(format!("the request cannot be made: {}", innermost(error)));
+        }
+        let reason = if error.is_timeout() { "no answer in time".to_owned() } else { innermost(error) };
+        Failure::Unreachable { url: self.url(), reason, is_refused: error.is_connect() }
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.url.clone();
+        // http and https addresses always have path segments; `parse_url` let nothing else in.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.http.request(method, url).header(AUTHORIZATION, self.authorization.clone());
+        match &self.project {
+            Some(project) => request.header("X-Awooop-Project", project.clone()),
+            None => request,
+        }
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let response =
+            request.timeout(ANSWER_TIMEOUT).send().await.map_err(|e| self.transport_failure(&e))?;
+        if !response.status().is_success() {
+            return Err(self.problem(response).await);
+        }
+        let body = response.bytes().await.map_err(|e| self.transport_failure(&e))?;
+        serde_json::from_slice(&body).map_err(|_| self.protocol("the body is not JSON"))
+    }
+
+    async fn problem(&self, response: Response) -> Failure {
+        let status = response.status();
+        let body = tokio::time::timeout(ANSWER_TIMEOUT, response.bytes()).await;
+        let document = body.ok().and_then(Result::ok).and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+        let document = document.filter(|d| d["title"].is_string() || d["detail"].is_string());
+        let document = document.unwrap_or_else(|| {
+            let detail = format!("the server answered {status} without an explanation");
+            json!({"title": status.canonical_reason(), "status": status.as_u16(), "detail": detail})
+        });
+        Failure::Problem(Box::new(Problem { status: status.as_u16(), document, url: self.url() }))
+    }
+}
+
+fn shown(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+fn project_header(project: String) -> Result<HeaderValue, Failure> {
+    match awooop_core::ProjectId::parse(&project) {
+        Ok(id) => Ok(HeaderValue::try_from(id.as_str()).expect("a project id is ASCII")),
+        Err(e) => Err(Failure::invalid(format!("`{project}` is no project id: {e}"))),
+    }
+}
+
+/// The text of the error at the root of the chain: "Connection refused", not "error sending request".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// A client that trusts what the host trusts. A host without a trust store can still speak plain HTTP.
+fn http_client() -> Result<reqwest::Client, Failure> {
+    let unusable = |reason: String| Failure::invalid(format!("HTTPS cannot be set up: {reason}"));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| unusable(e.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("awooop/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|e| unusable(innermost(&e)))
+}

@@ -1,0 +1,104 @@
+//! The commands that are clients of a server, one file each, and the frame they share.
+//!
+//! Each takes its arguments and gives a reply or a failure; [`client`] prints it and watches for Ctrl-C.
+//! Invariant: no command prints to stdout itself (completions apart, which is no document).
+
+pub(crate) mod apply;
+pub(crate) mod completions;
+pub(crate) mod key;
+mod manifests;
+pub(crate) mod mcp;
+mod progress;
+mod report;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod tools;
+mod wait;
+
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use crate::cli::{ApplyArgs, KeyCommand, McpCommand, McpConfigArgs, RunArgs, RunsCommand, ToolsCommand};
+use crate::failure::Failure;
+use crate::output::{Reply, finish};
+
+/// What Ctrl-C has to know: the run that was started or is watched.
+#[derive(Default)]
+pub(crate) struct Session {
+    run_id: OnceLock<String>,
+}
+
+impl Session {
+    /// From now on an interrupt names this run.
+    pub(crate) fn follows(&self, run_id: &str) {
+        // One command follows one run.
+        let _ = self.run_id.set(run_id.to_owned());
+    }
+}
+
+/// Arguments that say in which shape the result is wanted.
+pub(crate) trait HasJson {
+    /// Is one JSON document wanted?
+    fn is_json(&self) -> bool;
+}
+
+/// Runs a command to its end or to Ctrl-C, and prints what came of it.
+pub(crate) async fn client<A: HasJson>(
+    command: impl AsyncFnOnce(A, &Session) -> Result<Reply, Failure>,
+    args: A,
+) -> ExitCode {
+    let session = Session::default();
+    let is_json = args.is_json();
+    let result = tokio::select! {
+        result = Box::pin(command(args, &session)) => result,
+        Ok(()) = tokio::signal::ctrl_c() => {
+            Err(Failure::Interrupted { run_id: session.run_id.get().cloned() })
+        }
+    };
+    finish(result, is_json)
+}
+
+impl HasJson for ApplyArgs {
+    fn is_json(&self) -> bool {
+        self.client.json
+    }
+}
+
+impl HasJson for RunArgs {
+    fn is_json(&self) -> bool {
+        self.client.json
+    }
+}
+
+impl HasJson for RunsCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            RunsCommand::List(args) => args.client.json,
+            RunsCommand::Get(args) | RunsCommand::Cancel(args) | RunsCommand::Watch(args) => args.client.json,
+        }
+    }
+}
+
+impl HasJson for ToolsCommand {
+    fn is_json(&self) -> bool {
+        let ToolsCommand::List(args) = self;
+        args.client.json
+    }
+}
+
+impl HasJson for KeyCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            KeyCommand::Create(args) => args.client.json,
+            KeyCommand::List(args) => args.client.json,
+            KeyCommand::Revoke(args) => args.client.json,
+        }
+    }
+}
+
+impl HasJson for McpCommand {
+    fn is_json(&self) -> bool {
+        let McpCommand::Config(McpConfigArgs { json, .. }) = self;
+        *json
+    }
+}

@@ -1,0 +1,241 @@
+//! Why a command did not do what was asked, and the exit code that says so to a script.
+//!
+//! The server's problem documents are kept whole, so `--json` can hand them on; everything else gets the
+//! same shape. Invariants: the exit code depends on nothing but the failure; no text here holds a key.
+
+use serde_json::{Value, json};
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Done.
+    Done = 0,
+    /// The run or the operation failed.
+    Failed = 1,
+    /// Wrong usage or invalid input.
+    Invalid = 2,
+    /// Refused: key, role, gate, budget.
+    Refused = 3,
+    /// The server cannot be reached.
+    Unreachable = 4,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The exit code for an HTTP status above 299.
+    pub(crate) fn of_status(status: u16) -> Self {
+        match status {
+            400 | 413 | 422 => Exit::Invalid,
+            401 | 402 | 403 | 429 => Exit::Refused,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// The exit code for a run that ended with this error code: a refusal stays one.
+    pub(crate) fn of_run_error(code: &str) -> Self {
+        match awooop_core::ErrorCode::parse(code).map(awooop_core::ErrorCode::status) {
+            Some(401 | 402 | 403 | 429) => Exit::Refused,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command ended without its result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The input or the settings make no sense.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The server said no.
+    #[error("{}", .0.detail())]
+    Problem(Box<Problem>),
+    /// No server there, or it went away.
+    #[error("cannot reach {url}: {reason}")]
+    Unreachable {
+        /// The server's address.
+        url: String,
+        /// What the network said.
+        reason: String,
+        /// Did no connection come about at all? Then nothing can have been done either.
+        is_refused: bool,
+    },
+    /// Something answered, but not this server.
+    #[error("{url} gave an answer that makes no sense here: {reason}")]
+    Protocol {
+        /// The server's address.
+        url: String,
+        /// What was expected.
+        reason: String,
+    },
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted {
+        /// The run that goes on, where one was started or watched.
+        run_id: Option<String>,
+    },
+}
+
+/// A problem document with the address that sent it.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The document as it came; always an object.
+    pub(crate) document: Value,
+    /// The server's address, without a trailing slash.
+    pub(crate) url: String,
+}
+
+impl Problem {
+    /// The stable code, where the document has one.
+    pub(crate) fn code(&self) -> Option<&str> {
+        self.document["code"].as_str()
+    }
+
+    fn detail(&self) -> &str {
+        let text = |key: &str| self.document[key].as_str().filter(|t| !t.is_empty());
+        text("detail").or_else(|| text("title")).unwrap_or("the server refused and gave no reason")
+    }
+}
+
+impl Failure {
+    /// Wrong input or settings, without a hint.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Failure::Invalid { message: message.into(), hint: None }
+    }
+
+    /// How the process ends.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Failure::Invalid { .. } => Exit::Invalid,
+            Failure::Problem(problem) => Exit::of_status(problem.status),
+            Failure::Unreachable { .. } => Exit::Unreachable,
+            Failure::Protocol { .. } => Exit::Failed,
+            Failure::Interrupted { .. } => Exit::Interrupted,
+        }
+    }
+
+    /// Could the same request succeed in a moment because only the server is away?
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Failure::Unreachable { .. } => true,
+            Failure::Problem(problem) => matches!(problem.status, 502..=504),
+            Failure::Invalid { .. } | Failure::Protocol { .. } | Failure::Interrupted { .. } => false,
+        }
+    }
+
+    /// The value of `error` in the document that `--json` prints.
+    pub(crate) fn document(&self) -> Value {
+        let title = match self {
+            Failure::Problem(problem) => return problem.document.clone(),
+            Failure::Invalid { .. } => "Invalid input",
+            Failure::Unreachable { .. } => "The server cannot be reached",
+            Failure::Protocol { .. } => "The answer makes no sense",
+            Failure::Interrupted { run_id } => {
+                return json!({"title": "Interrupted", "detail": self.to_string(), "run_id": run_id});
+            }
+        };
+        json!({"title": title, "detail": self.to_string()})
+    }
+
+    /// What a person reads on stderr, line by line.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        match self {
+            Failure::Invalid { message, hint } => {
+                let mut lines = vec![format!("error: {message}")];
+                lines.extend(hint.clone());
+                lines
+            }
+            Failure::Problem(problem) => problem_lines(problem),
+            Failure::Unreachable { .. } => vec![
+                format!("error: {self}"),
+                "start a server here with `awooop dev`, or name another with --url or AWOOOP_URL".to_owned(),
+            ],
+            Failure::Protocol { .. } => {
+                vec![format!("error: {self}"), "is this the address of an awooop server?".to_owned()]
+            }
+            Failure::Interrupted { run_id: None } => vec!["interrupted".to_owned()],
+            Failure::Interrupted { run_id: Some(id) } => vec![
+                "interrupted; the run goes on".to_owned(),
+                format!("watch it:  awooop runs watch {id}"),
+                format!("cancel it: awooop runs cancel {id}"),
+            ],
+        }
+    }
+}
+
+fn problem_lines(problem: &Problem) -> Vec<String> {
+    let code = problem.code();
+    let mut lines = vec![match code {
+        Some(code) => format!("error: {} ({code})", problem.detail()),
+        None => format!("error: {}", problem.detail()),
+    }];
+    for error in problem.document["errors"].as_array().into_iter().flatten() {
+        let message = error["message"].as_str().unwrap_or("not valid");
+        let path = match error["path"].as_str() {
+            None | Some("") => "(whole document)",
+            Some(path) => path,
+        };
+        lines.push(match error["file"].as_str() {
+            Some(file) => format!("  {file}: {path}: {message}"),
+            None => format!("  {path}: {message}"),
+        });
+    }
+    if let Some(code) = code {
+        lines.push(format!("see {}/errors/{code}", problem.url));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_has_one_exit_code() {
+        for (status, exit) in [
+            (400, Exit::Invalid),
+            (413, Exit::Invalid),
+            (422, Exit::Invalid),
+            (401, Exit::Refused),
+            (402, Exit::Refused),
+            (403, Exit::Refused),
+            (429, Exit::Refused),
+            (404, Exit::Failed),
+            (409, Exit::Failed),
+            (500, Exit::Failed),
+            (503, Exit::Failed),
+        ] {
+            assert_eq!(Exit::of_status(status), exit, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_a_budget_or_gate_ended_was_refused_and_every_other_failed() {
+        assert_eq!(Exit::of_run_error("E-BUDGET-001"), Exit::Refused);
+        assert_eq!(Exit::of_run_error("E-MCP-GATE-004"), Exit::Refused);
+        assert_eq!(Exit::of_run_error("E-SCHEMA-001"), Exit::Failed);
+        assert_eq!(Exit::of_run_error("E-RUN-013"), Exit::Failed);
+        assert_eq!(Exit::of_run_error("nonsense"), Exit::Failed);
+    }
+
+    #[test]
+    fn a_problem_without_any_field_still_says_something() {
+        let problem = Problem { status: 500, document: json!({}), url: "http://h".into() };
+        let failure = Failure::Problem(Box::new(problem));
+        assert_eq!(failure.lines(), ["error: the server refused and gave no reason"]);
+    }
+}

@@ -1,0 +1,8 @@
+//! Integration tests of the binary, one module a subject.
+//!
+//! Every test starts what it needs on free ports of 127.0.0.1 and ends it again; none reads the settings of
+//! the machine it runs on. A test fails by panicking, also in its helpers.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
+mod cli;
+mod fake;
