@@ -1,6 +1,12 @@
 //! The upstream side against real servers: children that are this binary itself, and an in-process HTTP
 //! server. No network beyond 127.0.0.1; whatever is started ends with its test.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which the lints take for code"
+)]
+
 mod fixture;
 mod http;
 mod stdio;

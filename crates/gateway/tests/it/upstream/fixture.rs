@@ -16,7 +16,10 @@ fn this_binary_is_also_the_server() {
         Ok("stdio") => serve(false),
         Ok("deaf") => serve(true),
         Ok("exit") => std::process::exit(3),
-        Ok("junk") => std::iter::repeat(()).for_each(|()| println!("no JSON here")),
+        // Ends by the broken pipe.
+        Ok("junk") => loop {
+            println!("no JSON here");
+        },
         Ok("hold") => super::stdio::hold_a_child(),
         _ => {}
     }
@@ -114,8 +117,10 @@ fn serve(ignores_end: bool) {
             _ => write(&answer(&message)),
         }
     }
-    while ignores_end {
-        std::thread::park();
+    if ignores_end {
+        loop {
+            std::thread::park();
+        }
     }
     std::process::exit(0);
 }
