@@ -25,6 +25,11 @@ impl Hold {
         self.amount
     }
 
+    /// The whole hold, for a call that was cut off: nothing proves that it was not used.
+    pub fn in_full(&self) -> Settlement {
+        Settlement { hold_id: self.id, amount: self.amount, is_estimated: true }
+    }
+
     /// What the call used. More than was held is charged too: it was used.
     pub fn settle(self, used: i64, is_estimated: bool) -> Settlement {
         Settlement { hold_id: self.id, amount: used.max(0), is_estimated }
@@ -110,9 +115,13 @@ impl Store {
         let lock: Params<'_> = &[&project];
         let reserve: Params<'_> =
             &[&project, &run.lease_id, &run.run_id, &run.epoch, &hold_id, &n, &amount, &now, &expires_at];
-        // the budget row before the lease, as the lock order has it
-        let mut rows = self.flight(run.scope(), &[(LOCK, lock), (RESERVE, reserve)]).await?;
+        let lease: Params<'_> = &[&project, &run.lease_id];
+        // budget, lease: the lock order. Who would take the run away must lock its lease first, so that
+        // RESERVE, which sees everything committed before the lock was had, may read the run plainly.
+        let flight = [(LOCK, lock), (crate::journal::LOCK_SHARED, lease), (RESERVE, reserve)];
+        let mut rows = self.flight(run.scope(), &flight).await?;
         let answer = rows.pop().unwrap_or_default();
+        rows.pop();
         let budget = rows.pop().unwrap_or_default();
         let row = answer.first().ok_or_else(|| StoreError::Corrupt("no answer to reserve".into()))?;
         match (row.get::<_, i64>(0), row.get::<_, i64>(1)) {
@@ -194,7 +203,7 @@ const RESERVE: &str = "
 WITH f AS MATERIALIZED (   -- the fence: this worker still holds the run
   SELECT r.run_id FROM run_lease l JOIN run_state r ON r.project_id = $1 AND r.run_id = $3
     AND r.lease_id = l.lease_id AND r.lease_epoch = $4
-  WHERE l.project_id = $1 AND l.lease_id = $2 FOR SHARE OF l),
+  WHERE l.project_id = $1 AND l.lease_id = $2 AND r.state = 'running'),
 b AS (   -- the guard: admission in the statement itself
   UPDATE budget SET held = held + $7 FROM f
   WHERE project_id = $1 AND scope = 'project' AND unit = 'tokens'

@@ -6,6 +6,7 @@ use awooop_core::{ErrorCode, RunId};
 use awooop_redact::Clean;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio_postgres::types::ToSql;
 
 use crate::budget::Settlement;
 use crate::claim::ClaimedRun;
@@ -174,107 +175,77 @@ impl Store {
         call: Option<&CallRecord>,
         fence: &str,
     ) -> Result<bool, RecordError> {
-        let project = run.scope().project().as_str();
-        let code = step.code.map(ErrorCode::as_str);
-        let key = run.idempotency_key(step.n);
-        let (kind, status, body) = (step.kind.as_str(), step.status.as_str(), step.body.as_str());
-        let call_id = self.inner.clock.new_id();
-        let actor = run.scope().actor();
-        let empty = CallRecord::none(step);
-        let c = call.unwrap_or(&empty);
-        let c_code = c.code.map(ErrorCode::as_str);
-        let sql = format!("{fence}{JOURNAL}");
-        let journal: Params<'_> = &[
-            &project,
-            &run.lease_id,
-            &run.run_id,
-            &run.epoch,
-            &step.n,
-            &kind,
-            &step.name,
-            &key,
-            &status,
-            &code,
-            &step.started_at,
-            &step.duration_ms,
-            &body,
-            &call.is_some(),
-            &call_id,
-            &c.agent_id,
-            &actor,
-            &c.tool,
-            &c_code,
-            &c.arguments_sha256,
-            &c.result_chars,
-            &run.trace_id,
-        ];
+        let row = JournalRow::new(self, run, step, call);
         let now = self.inner.clock.now();
+        let sql = format!("{fence}{JOURNAL}");
+        let project = run.scope().project().as_str();
         let result = match settlement {
             Some(s) => {
                 let settle: Params<'_> = &[&project, &s.hold_id, &s.amount, &s.is_estimated, &now];
-                self.flight(run.scope(), &[(crate::budget::SETTLE, settle), (&sql, journal)]).await
+                self.flight(run.scope(), &[(crate::budget::SETTLE, settle), (&sql, &row.params())]).await
             }
-            None => self.flight(run.scope(), &[(&sql, journal)]).await,
+            None => self.flight(run.scope(), &[(&sql, &row.params())]).await,
         };
         match result {
             Ok(rows) => Ok(rows.last().is_some_and(|r| !r.is_empty())),
-            // another epoch's result stands already: the settlement is rolled back with it, so settle alone
-            Err(e) if e.is_constraint("step_journal_pkey") => {
-                if let Some(s) = settlement {
-                    self.settle(run.scope(), s).await?;
-                }
-                Err(RecordError::Fenced)
-            }
-            Err(e) => Err(e.into()),
+            Err(e) => Err(self.fenced_or(run, e, settlement).await?),
         }
     }
 
-    /// Ends a run; its last step may travel in the same statement. `is_last` deletes the lease with it.
+    /// Another epoch's result stands already: the settlement was rolled back with the row, so settle alone.
+    async fn fenced_or(
+        &self,
+        run: &ClaimedRun,
+        error: StoreError,
+        settlement: Option<&Settlement>,
+    ) -> Result<RecordError, StoreError> {
+        if !error.is_constraint("step_journal_pkey") {
+            return Ok(error.into());
+        }
+        if let Some(s) = settlement {
+            self.settle(run.scope(), s).await?;
+        }
+        Ok(RecordError::Fenced)
+    }
+
+    /// Ends a run. Its last step and that step's settlement travel in the same commit; `is_last` deletes the
+    /// lease with it, because no other run of it is left.
     pub async fn end_run(
         &self,
         run: &ClaimedRun,
         outcome: &Outcome,
+        last: Option<(&StepResult, Option<&Settlement>)>,
         is_last: bool,
     ) -> Result<(), RecordError> {
-        let (state, output, code, message) = match outcome {
-            Outcome::Completed(output) => ("completed", Some(output), None, None),
-            Outcome::Failed(code, message) => ("failed", None, Some(*code), Some(message.as_str())),
-            Outcome::TimedOut => ("timeout", None, Some(ErrorCode::Run011), Some("the run's time was over")),
-        };
-        let output = output.map(|o| self.inner.redactor.clean_json(o.clone()));
-        let sha256 = output.as_ref().map(|o| awooop_core::json::sha256_hex(o.as_value()));
-        let output = output.map(|o| o.to_string());
-        let message = message.map(|m| self.inner.redactor.clean(m.chars().take(2000).collect::<String>()));
-        let message = message.as_ref().map(Clean::as_str);
-        let code = code.map(ErrorCode::as_str);
-        let event =
-            self.audit(run.scope(), json!({"state": state, "error_code": code, "output_sha256": sha256}));
-        let fence = if is_last { LEASE_LAST } else { LEASE_SHARED };
-        let sql = format!("{fence}{END}");
-        let rows = self
-            .once(
-                run.scope(),
-                &sql,
-                &[
-                    &run.scope().project().as_str(),
-                    &run.lease_id,
-                    &run.run_id,
-                    &run.epoch,
-                    &state,
-                    &event.at,
-                    &output,
-                    &sha256,
-                    &code,
-                    &message,
-                    &event.id,
-                    &event.actor,
-                    &run.trace_id,
-                    &event.body,
-                ],
-            )
-            .await?;
+        let end = EndRow::new(self, run, outcome);
+        let project = run.scope().project().as_str();
+        let now = self.inner.clock.now();
+        let journal = last.map(|(step, _)| JournalRow::new(self, run, step, None));
+        let journal_params = journal.as_ref().map(JournalRow::params);
+        let journal_sql = format!("{FENCE_STATE}{JOURNAL}");
+        let settlement = last.and_then(|(_, settlement)| settlement);
+        let settle: Option<[&(dyn ToSql + Sync); 5]> = settlement.map(|s| -> [&(dyn ToSql + Sync); 5] {
+            [&project, &s.hold_id, &s.amount, &s.is_estimated, &now]
+        });
+        let lease: Params<'_> = &[&project, &run.lease_id];
+        let end_params = end.params();
+        // budget, lease, run: the lock order
+        let mut flight: Vec<(&str, Params<'_>)> = Vec::with_capacity(4);
+        if let Some(settle) = &settle {
+            flight.push((crate::budget::SETTLE, settle));
+        }
+        flight.push((if is_last { LOCK_LAST } else { LOCK_SHARED }, lease));
+        if let Some(params) = &journal_params {
+            flight.push((&journal_sql, params));
+        }
+        flight.push((if is_last { END_LAST } else { END_SHARED }, &end_params));
+        let ended = self.flight(run.scope(), &flight).await;
         self.inner.wake.run_changed(run.run_id);
-        if rows.is_empty() { Err(RecordError::Fenced) } else { Ok(()) }
+        match ended {
+            Ok(rows) if rows.last().is_some_and(|r| !r.is_empty()) => Ok(()),
+            Ok(_) => Err(RecordError::Fenced),
+            Err(e) => Err(self.fenced_or(run, e, settlement).await?),
+        }
     }
 
     /// A run's finished steps with `n > after`, oldest first.
@@ -312,20 +283,123 @@ impl Store {
     }
 }
 
-impl CallRecord {
-    /// Fills the parameters of a step that called no tool.
-    fn none(step: &StepResult) -> Self {
+/// The parameters of a journal row, owned for the length of a flight.
+struct JournalRow<'a> {
+    project: &'a str,
+    actor: &'a str,
+    run: &'a ClaimedRun,
+    step: &'a StepResult,
+    kind: &'static str,
+    status: &'static str,
+    body: &'a str,
+    code: Option<&'static str>,
+    key: String,
+    has_call: bool,
+    call_id: uuid::Uuid,
+    call_agent: &'a str,
+    call_tool: &'a str,
+    call_code: Option<&'static str>,
+    call_sha256: &'a str,
+    call_chars: i32,
+}
+
+impl<'a> JournalRow<'a> {
+    fn new(store: &Store, run: &'a ClaimedRun, step: &'a StepResult, call: Option<&'a CallRecord>) -> Self {
         Self {
-            agent_id: String::new(),
-            tool: String::new(),
-            status: step.status,
-            code: None,
-            arguments_sha256: String::new(),
-            result_chars: 0,
-            started_at: step.started_at,
-            duration_ms: 0,
-            trace_id: None,
+            project: run.scope().project().as_str(),
+            actor: run.scope().actor(),
+            run,
+            step,
+            kind: step.kind.as_str(),
+            status: step.status.as_str(),
+            body: step.body.as_str(),
+            code: step.code.map(ErrorCode::as_str),
+            key: run.idempotency_key(step.n),
+            has_call: call.is_some(),
+            call_id: store.inner.clock.new_id(),
+            call_agent: call.map_or("", |c| &c.agent_id),
+            call_tool: call.map_or("", |c| &c.tool),
+            call_code: call.and_then(|c| c.code).map(ErrorCode::as_str),
+            call_sha256: call.map_or("", |c| &c.arguments_sha256),
+            call_chars: call.map_or(0, |c| c.result_chars),
         }
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 22] {
+        [
+            &self.project,
+            &self.run.lease_id,
+            &self.run.run_id,
+            &self.run.epoch,
+            &self.step.n,
+            &self.kind,
+            &self.step.name,
+            &self.key,
+            &self.status,
+            &self.code,
+            &self.step.started_at,
+            &self.step.duration_ms,
+            &self.body,
+            &self.has_call,
+            &self.call_id,
+            &self.call_agent,
+            &self.actor,
+            &self.call_tool,
+            &self.call_code,
+            &self.call_sha256,
+            &self.call_chars,
+            &self.run.trace_id,
+        ]
+    }
+}
+
+/// The parameters of a run's end.
+struct EndRow<'a> {
+    project: &'a str,
+    run: &'a ClaimedRun,
+    state: &'static str,
+    output: Option<String>,
+    sha256: Option<String>,
+    code: Option<&'static str>,
+    message: Option<String>,
+    event: crate::audit::AuditEvent,
+}
+
+impl<'a> EndRow<'a> {
+    fn new(store: &Store, run: &'a ClaimedRun, outcome: &Outcome) -> Self {
+        let redactor = &store.inner.redactor;
+        let (state, output, code, message) = match outcome {
+            Outcome::Completed(output) => ("completed", Some(output.clone()), None, None),
+            Outcome::Failed(code, message) => ("failed", None, Some(*code), Some(message.as_str())),
+            Outcome::TimedOut => ("timeout", None, Some(ErrorCode::Run011), Some("the run's time was over")),
+        };
+        let output = output.map(|value| redactor.clean_json(value));
+        let sha256 = output.as_ref().map(|o| awooop_core::json::sha256_hex(o.as_value()));
+        let message = message.map(|m| redactor.clean(m.chars().take(2000).collect::<String>()).into_inner());
+        let code = code.map(ErrorCode::as_str);
+        let event =
+            store.audit(run.scope(), json!({"state": state, "error_code": code, "output_sha256": sha256}));
+        let output = output.map(|o| o.to_string());
+        Self { project: run.scope().project().as_str(), run, state, output, sha256, code, message, event }
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+        [
+            &self.project,
+            &self.run.lease_id,
+            &self.run.run_id,
+            &self.run.epoch,
+            &self.state,
+            &self.event.at,
+            &self.output,
+            &self.sha256,
+            &self.code,
+            &self.message,
+            &self.event.id,
+            &self.event.actor,
+            &self.run.trace_id,
+            &self.event.body,
+        ]
     }
 }
 
@@ -336,6 +410,10 @@ WITH f AS MATERIALIZED (SELECT lease_id FROM run_lease
 const FENCE_DIRTY: &str = "
 WITH f AS MATERIALIZED (SELECT lease_id FROM run_state
   WHERE project_id = $1 AND lease_id = $2 AND run_id = $3 AND lease_epoch = $4 AND state = 'running' FOR SHARE)";
+// after LOCK_*: who would take the run away must lock its lease first, so a plain read is enough
+const FENCE_STATE: &str = "
+WITH f AS MATERIALIZED (SELECT lease_id FROM run_state
+  WHERE project_id = $1 AND lease_id = $2 AND run_id = $3 AND lease_epoch = $4 AND state = 'running')";
 const JOURNAL: &str = ",
 j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, code,
     started_at, duration_ms, body)
@@ -346,16 +424,27 @@ c AS (   -- its commit is the audit of a read-only call
   SELECT $1, $15, $16, $17, $3, $5, $18, $9, $19, $20, $21, $11, $12, $22 FROM j WHERE $14::boolean)
 SELECT n FROM j";
 
-// the lease is locked before the run, as the lock order has it; the run's own epoch decides
-const LEASE_SHARED: &str = "
-WITH f AS MATERIALIZED (SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = $2 FOR SHARE)";
-const LEASE_LAST: &str = "
-WITH f AS (DELETE FROM run_lease WHERE project_id = $1 AND lease_id = $2 RETURNING lease_id)";
-const END: &str = ",
-u AS (UPDATE run_state r SET state = $5, completed_at = $6, lease_id = NULL, worker_id = NULL, output = $7,
+pub(crate) const LOCK_SHARED: &str =
+    "SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = $2 FOR SHARE";
+const LOCK_LAST: &str = "SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = $2 FOR UPDATE";
+
+macro_rules! end_sql {
+    ($lease:literal) => {
+        concat!(
+            "WITH f AS (",
+            $lease,
+            "),
+u AS (   -- the guard: the run is still this claim's
+  UPDATE run_state r SET state = $5, completed_at = $6, lease_id = NULL, worker_id = NULL, output = $7,
     output_sha256 = $8, error_code = $9, error_message = $10
   FROM f WHERE r.project_id = $1 AND r.run_id = $3 AND r.lease_id = f.lease_id AND r.lease_epoch = $4
     AND r.state = 'running' RETURNING r.run_id),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body)
   SELECT $1, $11, $6, $12, 'run.end', 'run/' || run_id, run_id, $13, $14 FROM u)
-SELECT run_id FROM u";
+SELECT run_id FROM u"
+        )
+    };
+}
+const END_SHARED: &str = end_sql!("SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = $2");
+const END_LAST: &str =
+    end_sql!("DELETE FROM run_lease WHERE project_id = $1 AND lease_id = $2 RETURNING lease_id");

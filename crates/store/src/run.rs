@@ -301,8 +301,10 @@ impl Store {
             };
             let params: crate::tx::Params<'_> =
                 &[&scope.project().as_str(), &run_id, &event.at, &event.id, &event.actor, &event.body];
-            self.once(scope, sql, params).await?;
-            self.inner.wake.run_changed(run_id);
+            if !self.once(scope, sql, params).await?.is_empty() {
+                self.inner.wake.run_cancelled(run_id);
+                self.inner.wake.run_changed(run_id);
+            }
         }
         Err(StoreError::Corrupt("a run changed its state ten times while it was cancelled".into()))
     }

@@ -4,15 +4,16 @@
 use awooop_core::RunId;
 use tokio::sync::{Notify, broadcast};
 
-/// The two bells of a node.
+/// The bells of a node.
 pub struct Wake {
     work: Notify,
     runs: broadcast::Sender<RunId>,
+    cancelled: broadcast::Sender<RunId>,
 }
 
 impl Default for Wake {
     fn default() -> Self {
-        Self { work: Notify::new(), runs: broadcast::channel(1024).0 }
+        Self { work: Notify::new(), runs: broadcast::channel(1024).0, cancelled: broadcast::channel(1024).0 }
     }
 }
 
@@ -31,6 +32,17 @@ impl Wake {
     pub fn run_changed(&self, run_id: RunId) {
         // no listener is no error
         let _ = self.runs.send(run_id);
+    }
+
+    /// A run was cancelled: whatever is under way for it is in vain.
+    pub fn run_cancelled(&self, run_id: RunId) {
+        // no listener is no error
+        let _ = self.cancelled.send(run_id);
+    }
+
+    /// Listens for cancelled runs.
+    pub fn cancelled(&self) -> broadcast::Receiver<RunId> {
+        self.cancelled.subscribe()
     }
 
     /// Listens for changes of runs. A listener that falls behind is told so and reads the row again.

@@ -1,3 +1,7 @@
 //! The store against a real PostgreSQL. One binary, so that it is linked once.
 
+mod counting;
 mod embedded;
+mod engine;
+mod grants;
+mod tenancy;
