@@ -340,7 +340,10 @@ mod tests {
         );
         assert_eq!(serde_json::from_value::<ModelRequest>(value).unwrap(), request);
         let error = ModelError::RateLimited { retry_after_ms: Some(5) };
-        assert_eq!(serde_json::to_value(&error).unwrap(), json!({"kind": "rate_limited", "retry_after_ms": 5}));
+        assert_eq!(
+            serde_json::to_value(&error).unwrap(),
+            json!({"kind": "rate_limited", "retry_after_ms": 5})
+        );
         assert_eq!(error.code(), ErrorCode::Run013);
     }
 

@@ -203,7 +203,8 @@ impl OpenAiClient {
             self.wants_max_completion_tokens.store(true, Ordering::Relaxed);
             return true;
         }
-        let names_schema = ["response_format", "json_schema", "strict"].iter().any(|word| text.contains(word));
+        let names_schema =
+            ["response_format", "json_schema", "strict"].iter().any(|word| text.contains(word));
         if request.output_schema.is_some() && !shape.schema_in_text && names_schema {
             self.refuses_response_format.store(true, Ordering::Relaxed);
             return true;

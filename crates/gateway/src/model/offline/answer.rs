@@ -124,7 +124,11 @@ pub(super) fn asking(asked: &Asked, chinese: bool) -> String {
                     text.push_str(&format!(" ({})", values.join(" | ")));
                 }
             }
-            text.push_str(if chinese { "\n請補上後再問一次。" } else { "\nPlease ask again with it." });
+            text.push_str(if chinese {
+                "\n請補上後再問一次。"
+            } else {
+                "\nPlease ask again with it."
+            });
             text
         }
     }
@@ -136,13 +140,17 @@ fn plain(value: &Value) -> String {
 
 fn asking_period(unclear: Unclear, chinese: bool) -> &'static str {
     match (unclear, chinese) {
-        (Unclear::NoYear, false) => "Which year do you mean? Please ask again with the year, such as March 2024.",
+        (Unclear::NoYear, false) => {
+            "Which year do you mean? Please ask again with the year, such as March 2024."
+        }
         (Unclear::NoYear, true) => "請問是哪一年？請把年份一起寫出來，例如 2024年3月。",
         (Unclear::Relative, false) => {
             "I cannot tell which days you mean, as I have no calendar of today. Please ask again with dates, such as \
              2024-03-01 to 2024-03-31."
         }
-        (Unclear::Relative, true) => "我不知道今天的日期，無法判斷這段期間。請寫出日期，例如 2024-03-01 到 2024-03-31。",
+        (Unclear::Relative, true) => {
+            "我不知道今天的日期，無法判斷這段期間。請寫出日期，例如 2024-03-01 到 2024-03-31。"
+        }
         (Unclear::DayOrMonth, false) => {
             "This date can be read in two ways. Please ask again with year, month and day, such as 2024-03-05."
         }

@@ -63,7 +63,7 @@ pub(super) fn fill(tool: &Known<'_>, text: &str, period: usize) -> Filled {
             _ => None,
         });
     }
-    note_missing(tool, &mut filled);
+    note_missing(tool, &mut filled, &tokens);
     filled
 }
 
@@ -74,20 +74,26 @@ fn fill_each(tool: &Known<'_>, filled: &mut Filled, mut find: impl FnMut(&Proper
         }
         let Some(value) = find(property) else { continue };
         filled.evidence += 0.3;
-        if property.schema.get("default") != Some(&value) || property.is_required || property.role == Role::Count {
+        if property.schema.get("default") != Some(&value)
+            || property.is_required
+            || property.role == Role::Count
+        {
             filled.arguments.insert(property.name.clone(), value);
         }
     }
 }
 
-fn note_missing(tool: &Known<'_>, filled: &mut Filled) {
+fn note_missing(tool: &Known<'_>, filled: &mut Filled, tokens: &[Token]) {
     for (place, property) in tool.properties.iter().enumerate() {
         if property.is_required && !filled.arguments.contains_key(&property.name) {
             match property.schema.get("default").or_else(|| property.schema.get("const")) {
                 Some(value) => drop(filled.arguments.insert(property.name.clone(), value.clone())),
                 None => {
                     filled.missing.push(place);
-                    filled.evidence -= 0.7;
+                    // A tool about one thing is hardly meant where that thing is not even named.
+                    let is_unnamed =
+                        matches!(&property.role, Role::Id(nouns) if !ids::is_named(nouns, tokens));
+                    filled.evidence -= if is_unnamed { 3.0 } else { 0.7 };
                 }
             }
         }

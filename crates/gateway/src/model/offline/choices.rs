@@ -22,13 +22,24 @@ const UNITS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// The value the question names, if it names one.
-pub(super) fn choose(tool: &Known<'_>, property: &Property, values: &[Value], tokens: &mut [Token]) -> Option<Value> {
+pub(super) fn choose(
+    tool: &Known<'_>,
+    property: &Property,
+    values: &[Value],
+    tokens: &mut [Token],
+) -> Option<Value> {
     let asked = terms_of(tokens);
     let mut best: Option<(usize, &Value)> = None;
     for value in values {
         let Some(word) = value.as_str() else { continue };
         let score = match unit_of(word) {
-            Some(unit) => if says_by_unit(tokens, unit) { 4 } else { 0 },
+            Some(unit) => {
+                if says_by_unit(tokens, unit) {
+                    4
+                } else {
+                    0
+                }
+            }
             None => score(tool, property, values, word, &asked, tokens),
         };
         if score > 0 && best.is_none_or(|(top, _)| score > top) {
@@ -100,7 +111,9 @@ fn says_by_unit(tokens: &[Token], (unit, adverbs, han): CalendarUnit) -> bool {
             let rest: String = tokens[at..].iter().take(4).map(|token| token.low.as_str()).collect();
             return han.iter().any(|name| {
                 ["每", "按", "依", "各", "逐", "分", "以"].iter().any(|lead| {
-                    rest.strip_prefix(lead).map(|rest| rest.strip_prefix("一").unwrap_or(rest)).is_some_and(|rest| rest.starts_with(name))
+                    rest.strip_prefix(lead)
+                        .map(|rest| rest.strip_prefix("一").unwrap_or(rest))
+                        .is_some_and(|rest| rest.starts_with(name))
                 }) || rest.starts_with(&format!("{name}別"))
             });
         }
@@ -120,6 +133,8 @@ pub(super) fn flag(property: &Property, tokens: &[Token]) -> Option<Value> {
     if !named.is_subset(&terms_of(tokens)) {
         return None;
     }
-    let is_denied = at.checked_sub(1).is_some_and(|i| ["no", "not", "without", "except", "excluding"].contains(&tokens[i].low.as_str()));
+    let is_denied = at
+        .checked_sub(1)
+        .is_some_and(|i| ["no", "not", "without", "except", "excluding"].contains(&tokens[i].low.as_str()));
     Some(json!(!is_denied))
 }

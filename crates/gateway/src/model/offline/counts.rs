@@ -8,8 +8,8 @@ use super::schema::Property;
 use super::words::{Kind, Token, number_at, stem, terms, word_number};
 
 const LEADS: &[&str] = &[
-    "top", "first", "best", "last", "latest", "newest", "recent", "biggest", "largest", "highest", "greatest", "worst",
-    "lowest", "smallest", "bottom", "oldest", "limit", "max", "maximum", "most",
+    "top", "first", "best", "last", "latest", "newest", "recent", "biggest", "largest", "highest",
+    "greatest", "worst", "lowest", "smallest", "bottom", "oldest", "limit", "max", "maximum", "most",
 ];
 const UNITS: &[&str] = &["day", "week", "month", "quarter", "year", "half", "hour", "minute", "percent", "%"];
 const MEASURES: &str = "名位筆家項張大高";
@@ -45,7 +45,12 @@ pub(super) fn count(tool: &Known<'_>, property: &Property, tokens: &mut [Token])
 
 fn number_here(tokens: &[Token], at: usize) -> Option<(i64, usize)> {
     let token = &tokens[at];
-    if token.used || (at > 0 && tokens[at - 1].kind == Kind::Han && token.kind == Kind::Han && is_numeral(&tokens[at - 1])) {
+    if token.used
+        || (at > 0
+            && tokens[at - 1].kind == Kind::Han
+            && token.kind == Kind::Han
+            && is_numeral(&tokens[at - 1]))
+    {
         return None;
     }
     match token.kind {
@@ -94,6 +99,7 @@ pub(super) fn number(property: &Property, tokens: &mut [Token]) -> Option<Value>
 
 fn decimal(tokens: &[Token], at: usize) -> Option<(f64, usize)> {
     let [whole, point, part] = tokens.get(at..at + 3)? else { return None };
-    let is_decimal = point.is(".") && whole.end == point.start && point.end == part.start && part.kind == Kind::Number;
+    let is_decimal =
+        point.is(".") && whole.end == point.start && point.end == part.start && part.kind == Kind::Number;
     is_decimal.then(|| format!("{}.{}", whole.low, part.low).parse().ok().map(|n| (n, at + 3))).flatten()
 }

@@ -180,7 +180,8 @@ fn side(tokens: &[Token], at: usize, next: usize) -> (Side, usize) {
             return (side, next + if word.is_ascii() { 1 } else { 2 });
         }
     }
-    for (word, side) in [("起", Side::Since), ("前", Side::Before), ("後", Side::After), ("止", Side::Until)] {
+    for (word, side) in [("起", Side::Since), ("前", Side::Before), ("後", Side::After), ("止", Side::Until)]
+    {
         if word_at(tokens, next, word) && !word_at(tokens, next + 1, "幾") && !is_count_after(tokens, next) {
             return (side, next + 1);
         }
@@ -215,7 +216,10 @@ fn is_vague(tokens: &[Token], at: usize, next: usize) -> bool {
 /// Does one of these words stand before `at`, with nothing but small words between?
 fn before(tokens: &[Token], at: usize, words: &[&str]) -> bool {
     let mut at = at;
-    while at > 0 && ["the", "end", "beginning", "start", "of", "in", "year", "-"].contains(&tokens[at - 1].low.as_str()) {
+    while at > 0
+        && ["the", "end", "beginning", "start", "of", "in", "year", "-"]
+            .contains(&tokens[at - 1].low.as_str())
+    {
         at -= 1;
     }
     words.iter().any(|word| {
@@ -270,8 +274,35 @@ fn resolve(mention: Mention, only_year: Option<i16>) -> Option<Period> {
 
 fn has_relative_words(tokens: &[Token]) -> bool {
     const HAN: &[&str] = &[
-        "昨天", "昨日", "今天", "今日", "明天", "明日", "上個月", "上月", "本月", "這個月", "下個月", "去年", "今年", "明年", "前年",
-        "上週", "上周", "本週", "本周", "這週", "下週", "上星期", "這星期", "上一季", "上季", "本季", "這一季", "上一年", "近期",
+        "昨天",
+        "昨日",
+        "今天",
+        "今日",
+        "明天",
+        "明日",
+        "上個月",
+        "上月",
+        "本月",
+        "這個月",
+        "下個月",
+        "去年",
+        "今年",
+        "明年",
+        "前年",
+        "上週",
+        "上周",
+        "本週",
+        "本周",
+        "這週",
+        "下週",
+        "上星期",
+        "這星期",
+        "上一季",
+        "上季",
+        "本季",
+        "這一季",
+        "上一年",
+        "近期",
     ];
     const NEAR: &[&str] = &["last", "this", "next", "past", "previous", "current", "coming"];
     const UNITS: &[&str] = &["day", "week", "weekend", "month", "quarter", "year"];
@@ -286,9 +317,9 @@ fn has_relative_words(tokens: &[Token]) -> bool {
         match token.kind {
             Kind::Han => HAN.iter().any(|word| word_at(tokens, at, word)),
             Kind::Word if NEAR.contains(&token.low.as_str()) => {
-                let is_counted = tokens.get(at + 1).is_some_and(|t| {
-                    t.kind == Kind::Number || super::words::word_number(&t.low).is_some()
-                });
+                let is_counted = tokens
+                    .get(at + 1)
+                    .is_some_and(|t| t.kind == Kind::Number || super::words::word_number(&t.low).is_some());
                 unit_at(at + 1) || (is_counted && unit_at(at + 2))
             }
             Kind::Word if UNITS.contains(&token.low.trim_end_matches('s')) => word_at(tokens, at + 1, "ago"),
@@ -302,7 +333,12 @@ fn has_ambiguous_slashes(tokens: &[Token]) -> bool {
     tokens.windows(5).any(|w| {
         let small = |t: &Token| t.number().is_some_and(|n| (1..=31).contains(&n)) && t.text.len() <= 2;
         let touching = w.windows(2).all(|pair| pair[0].end == pair[1].start);
-        touching && small(&w[0]) && w[1].is("/") && small(&w[2]) && w[3].is("/") && w[4].text.len() == 4
+        touching
+            && small(&w[0])
+            && w[1].is("/")
+            && small(&w[2])
+            && w[3].is("/")
+            && w[4].text.len() == 4
             && w[4].kind == Kind::Number
     })
 }
@@ -325,19 +361,42 @@ mod tests {
 
     #[test]
     fn english_periods_are_read() {
-        for text in ["March 1997", "in Mar. 1997?", "during March of 1997", "orders from March 1997", "1997-03 please",
-            "MARCH, 1997", "in 1997-03"] {
+        for text in [
+            "March 1997",
+            "in Mar. 1997?",
+            "during March of 1997",
+            "orders from March 1997",
+            "1997-03 please",
+            "MARCH, 1997",
+            "in 1997-03",
+        ] {
             check(text, &[("1997-03-01", "1997-03-31")]);
         }
         for text in ["in 1997", "the year 1997", "1997 sales", "for 1997?", "1997's total"] {
             check(text, &[("1997-01-01", "1997-12-31")]);
         }
-        for text in ["Q2 1997", "q2 of 1997", "second quarter of 1997", "the 2nd quarter of 1997", "1997 Q2", "1997Q2",
-            "1997-Q2", "quarter 2 of 1997", "the second quarter 1997"] {
+        for text in [
+            "Q2 1997",
+            "q2 of 1997",
+            "second quarter of 1997",
+            "the 2nd quarter of 1997",
+            "1997 Q2",
+            "1997Q2",
+            "1997-Q2",
+            "quarter 2 of 1997",
+            "the second quarter 1997",
+        ] {
             check(text, &[("1997-04-01", "1997-06-30")]);
         }
-        for text in ["on 5 March 1997", "5th of March 1997", "March 5, 1997", "March 5th, 1997", "1997-03-05", "1997/3/5",
-            "1997.03.05"] {
+        for text in [
+            "on 5 March 1997",
+            "5th of March 1997",
+            "March 5, 1997",
+            "March 5th, 1997",
+            "1997-03-05",
+            "1997/3/5",
+            "1997.03.05",
+        ] {
             check(text, &[("1997-03-05", "1997-03-05")]);
         }
         check("first half of 1997", &[("1997-01-01", "1997-06-30")]);
@@ -391,15 +450,31 @@ mod tests {
 
     #[test]
     fn two_periods_side_by_side_stay_two() {
-        check("compare March 1997 and March 1998", &[("1997-03-01", "1997-03-31"), ("1998-03-01", "1998-03-31")]);
+        check(
+            "compare March 1997 and March 1998",
+            &[("1997-03-01", "1997-03-31"), ("1998-03-01", "1998-03-31")],
+        );
         check("March 1997 and April 1997", &[("1997-03-01", "1997-03-31"), ("1997-04-01", "1997-04-30")]);
-        check("in March, and again in May 1997", &[("1997-03-01", "1997-03-31"), ("1997-05-01", "1997-05-31")]);
+        check(
+            "in March, and again in May 1997",
+            &[("1997-03-01", "1997-03-31"), ("1997-05-01", "1997-05-31")],
+        );
     }
 
     #[test]
     fn what_is_no_date_is_left_alone() {
-        for text in ["you may march on", "order 17", "top 5", "三個月", "30 days", "99999 people", "", "第三名", "1997-13-40",
-            "February 30 1997x"] {
+        for text in [
+            "you may march on",
+            "order 17",
+            "top 5",
+            "三個月",
+            "30 days",
+            "99999 people",
+            "",
+            "第三名",
+            "1997-13-40",
+            "February 30 1997x",
+        ] {
             let dates = read(&mut tokens(text));
             assert!(dates.periods.iter().all(|p| p.unit.is_some()), "{text}: {dates:?}");
         }
@@ -411,9 +486,15 @@ mod tests {
     #[test]
     fn what_cannot_be_known_is_unclear() {
         for (text, why) in [
-            ("in March", Unclear::NoYear), ("三月的訂單", Unclear::NoYear), ("last month", Unclear::Relative),
-            ("the past 3 weeks", Unclear::Relative), ("去年", Unclear::Relative), ("tomorrow", Unclear::Relative),
-            ("in early 1997", Unclear::Relative), ("1997年底", Unclear::Relative), ("on 3/5/1997", Unclear::DayOrMonth),
+            ("in March", Unclear::NoYear),
+            ("三月的訂單", Unclear::NoYear),
+            ("last month", Unclear::Relative),
+            ("the past 3 weeks", Unclear::Relative),
+            ("去年", Unclear::Relative),
+            ("tomorrow", Unclear::Relative),
+            ("in early 1997", Unclear::Relative),
+            ("1997年底", Unclear::Relative),
+            ("on 3/5/1997", Unclear::DayOrMonth),
             ("two days ago", Unclear::Relative),
         ] {
             assert_eq!(read(&mut tokens(text)).unclear, Some(why), "{text}");

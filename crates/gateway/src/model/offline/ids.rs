@@ -12,8 +12,33 @@ use super::schema::Property;
 use super::words::{Kind, Token, stem};
 
 const BETWEEN: &[&str] = &[
-    "id", "number", "no", "nr", "num", "code", "ref", "reference", ".", "#", ":", "=", "is", "with", "the", "'", "s", "\"",
-    "編", "號", "代", "碼", "為", "是", "第", "「", "單",
+    "id",
+    "number",
+    "no",
+    "nr",
+    "num",
+    "code",
+    "ref",
+    "reference",
+    ".",
+    "#",
+    ":",
+    "=",
+    "is",
+    "with",
+    "the",
+    "'",
+    "s",
+    "\"",
+    "編",
+    "號",
+    "代",
+    "碼",
+    "為",
+    "是",
+    "第",
+    "「",
+    "單",
 ];
 
 /// The id after one of the argument's nouns.
@@ -48,12 +73,7 @@ pub(super) fn only_one(
     tokens: &mut [Token],
     text: &str,
 ) -> Option<Value> {
-    let is_named = (0..tokens.len()).any(|at| {
-        nouns.iter().any(|noun| {
-            noun_at(tokens, at, noun).is_some()
-                || tokens[at].kind == Kind::Word && noun.is_ascii() && stem(&tokens[at].low) == stem(noun)
-        })
-    });
+    let is_named = is_named(nouns, tokens);
     let mut found: Vec<Range<usize>> = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
@@ -69,6 +89,16 @@ pub(super) fn only_one(
     let value = admit(property, tokens, range, text).filter(|_| is_named)?;
     mark(tokens, range.clone());
     Some(value)
+}
+
+/// Is one of the nouns mentioned at all, in any number?
+pub(super) fn is_named(nouns: &BTreeSet<String>, tokens: &[Token]) -> bool {
+    (0..tokens.len()).any(|at| {
+        nouns.iter().any(|noun| {
+            noun_at(tokens, at, noun).is_some()
+                || tokens[at].kind == Kind::Word && noun.is_ascii() && stem(&tokens[at].low) == stem(noun)
+        })
+    })
 }
 
 fn admit(property: &Property, tokens: &[Token], range: &Range<usize>, text: &str) -> Option<Value> {
@@ -87,7 +117,8 @@ fn noun_at(tokens: &[Token], at: usize, noun: &str) -> Option<usize> {
 
 /// A run of letters, digits, `-` and `_` that has a digit and is no date.
 fn id_at(tokens: &[Token], start: usize) -> Option<Range<usize>> {
-    let is_part = |token: &Token| matches!(token.kind, Kind::Word | Kind::Number) || token.is("-") || token.is("_");
+    let is_part =
+        |token: &Token| matches!(token.kind, Kind::Word | Kind::Number) || token.is("-") || token.is("_");
     let mut end = start;
     while let Some(token) = tokens.get(end) {
         let is_joined = end == start || tokens[end - 1].end == token.start;
@@ -104,7 +135,8 @@ fn id_at(tokens: &[Token], start: usize) -> Option<Range<usize>> {
     let is_ordinal = run.len() == 1 && super::words::ordinal(&run[0].low).is_some();
     let is_calendar =
         tokens.get(end).is_some_and(|token| ["年", "月", "日", "/"].contains(&token.low.as_str()));
-    let is_iso = run.len() >= 3 && run[0].low.len() == 4 && run.iter().step_by(2).all(|t| t.kind == Kind::Number);
+    let is_iso =
+        run.len() >= 3 && run[0].low.len() == 4 && run.iter().step_by(2).all(|t| t.kind == Kind::Number);
     (has_digit && !is_ordinal && !is_calendar && !is_iso).then_some(start..end)
 }
 

@@ -95,10 +95,8 @@ impl<'a> Tools<'a> {
         let asked = terms(text);
         let mut best: Option<(f64, Picked<'t>)> = None;
         for tool in &self.all {
-            let words: f64 = asked
-                .iter()
-                .filter_map(|term| Some(tool.weights.get(term)? * self.rarity(term)))
-                .sum();
+            let words: f64 =
+                asked.iter().filter_map(|term| Some(tool.weights.get(term)? * self.rarity(term))).sum();
             let filled = fill(tool, text, 0);
             let has_id = filled.named_ids > 0;
             if words < LEAST && !(has_id && words > 0.0) {

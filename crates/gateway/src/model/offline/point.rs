@@ -69,8 +69,18 @@ impl Point {
 }
 
 const MONTHS: &[&str] = &[
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 fn month_name(low: &str) -> Option<i8> {
@@ -206,11 +216,16 @@ fn month(tokens: &[Token], at: usize) -> Option<(Point, usize)> {
     }
     let is_verb_too = ["may", "march", "mar", "dec", "jan", "sep"].contains(&tokens[at].low.as_str());
     let is_named = at > 0
-        && ["in", "during", "from", "since", "until", "to", "and", "between", "of", "for", "before", "after", "through"]
-            .contains(&tokens[at - 1].low.as_str());
-    let is_joined = tokens.get(at + 1).is_some_and(|t| ["to", "and", "-", "through", "until"].contains(&t.low.as_str()))
-        && tokens.get(at + 2).is_some_and(|t| month_name(&t.low).is_some());
-    (!is_verb_too || is_named || is_joined).then_some((Point { year: None, unit: Unit::Month(month) }, at + 1))
+        && [
+            "in", "during", "from", "since", "until", "to", "and", "between", "of", "for", "before", "after",
+            "through",
+        ]
+        .contains(&tokens[at - 1].low.as_str());
+    let is_joined =
+        tokens.get(at + 1).is_some_and(|t| ["to", "and", "-", "through", "until"].contains(&t.low.as_str()))
+            && tokens.get(at + 2).is_some_and(|t| month_name(&t.low).is_some());
+    (!is_verb_too || is_named || is_joined)
+        .then_some((Point { year: None, unit: Unit::Month(month) }, at + 1))
 }
 
 fn is_touching_or_spaced(tokens: &[Token], at: usize) -> bool {

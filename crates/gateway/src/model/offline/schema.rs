@@ -71,13 +71,18 @@ pub(super) fn properties(input_schema: &Value) -> Vec<Property> {
     let Some(properties) = input_schema["properties"].as_object() else { return Vec::new() };
     properties
         .iter()
-        .map(|(name, schema)| property(name, resolve(schema, input_schema), required.contains(&name.as_str())))
+        .map(|(name, schema)| {
+            property(name, resolve(schema, input_schema), required.contains(&name.as_str()))
+        })
         .collect()
 }
 
 fn property(name: &str, schema: Value, is_required: bool) -> Property {
-    let description =
-        ["title", "description"].iter().filter_map(|key| schema[*key].as_str()).collect::<Vec<_>>().join(". ");
+    let description = ["title", "description"]
+        .iter()
+        .filter_map(|key| schema[*key].as_str())
+        .collect::<Vec<_>>()
+        .join(". ");
     let validator = jsonschema::validator_for(&schema).ok();
     let mut property =
         Property { name: name.to_owned(), description, schema, is_required, role: Role::Other, validator };
@@ -185,8 +190,10 @@ fn calendar_role(property: &Property, named: &BTreeSet<String>) -> Option<Role> 
         };
         return is_month.then_some(Role::Month);
     }
-    const FROM: &[&str] = &["from", "start", "since", "begin", "after", "earliest", "first", "開始", "起始", "起日"];
-    const TO: &[&str] = &["to", "end", "until", "till", "before", "latest", "last", "結束", "截止", "迄日", "through"];
+    const FROM: &[&str] =
+        &["from", "start", "since", "begin", "after", "earliest", "first", "開始", "起始", "起日"];
+    const TO: &[&str] =
+        &["to", "end", "until", "till", "before", "latest", "last", "結束", "截止", "迄日", "through"];
     let words_of = |text: &str| {
         let found = words::tokens(&text.replace('_', " "));
         let mut all: BTreeSet<String> = found.iter().map(|token| stem(&token.low)).collect();
@@ -205,12 +212,15 @@ fn calendar_role(property: &Property, named: &BTreeSet<String>) -> Option<Role> 
     side(&property.name).or_else(|| side(&property.description)).or(Some(Role::Day))
 }
 
-const ID_WORDS: &[&str] = &["id", "ids", "number", "no", "num", "code", "key", "identifier", "ref", "reference"];
+const ID_WORDS: &[&str] =
+    &["id", "ids", "number", "no", "num", "code", "key", "identifier", "ref", "reference"];
 const ID_HAN: &[&str] = &["編號", "代號", "號碼", "代碼", "單號"];
 
 fn is_id(property: &Property) -> bool {
     let name_words = name_words(&property.name);
-    name_words.iter().any(|word| ID_WORDS[..3].contains(&word.as_str()) || ID_WORDS[5..].contains(&word.as_str()))
+    name_words
+        .iter()
+        .any(|word| ID_WORDS[..3].contains(&word.as_str()) || ID_WORDS[5..].contains(&word.as_str()))
         && name_words.last().is_some_and(|word| ID_WORDS.contains(&word.as_str()))
         || ID_HAN.iter().any(|word| property.description.contains(word))
         || terms(&property.description).contains("identifier")
@@ -241,7 +251,9 @@ fn id_nouns(property: &Property) -> BTreeSet<String> {
     let plain: Vec<&words::Token> =
         described.iter().filter(|token| !["'", "s", "’"].contains(&token.low.as_str())).collect();
     for pair in plain.windows(2) {
-        if pair[0].kind == words::Kind::Word && ID_WORDS.contains(&pair[1].low.as_str()) && !terms(&pair[0].low).is_empty()
+        if pair[0].kind == words::Kind::Word
+            && ID_WORDS.contains(&pair[1].low.as_str())
+            && !terms(&pair[0].low).is_empty()
         {
             nouns.insert(pair[0].low.clone());
         }

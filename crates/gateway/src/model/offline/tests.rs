@@ -233,7 +233,12 @@ fn chinese_questions_about_a_shop_find_their_tool_and_arguments() {
 
 #[test]
 fn the_same_code_serves_other_domains() {
-    check(weather, "What will the weather be in San Francisco?", "get_forecast", json!({"city": "San Francisco"}));
+    check(
+        weather,
+        "What will the weather be in San Francisco?",
+        "get_forecast",
+        json!({"city": "San Francisco"}),
+    );
     check(
         weather,
         "Forecast for Lima, next 3 days in fahrenheit",
@@ -289,7 +294,9 @@ fn a_period_that_cannot_be_known_is_asked_for() {
 
 #[test]
 fn without_a_fitting_tool_it_says_what_it_is_and_what_it_can_do() {
-    for question in ["Write me a poem about the sea", "", "???", "17", "the of and", "\u{0}\u{202e}", "🦀🦀🦀"] {
+    for question in
+        ["Write me a poem about the sea", "", "???", "17", "the of and", "\u{0}\u{202e}", "🦀🦀🦀"]
+    {
         let text = says(shop, question);
         assert!(text.contains("not a language model") && text.contains("shop__top_customers"), "{text}");
     }
@@ -302,11 +309,24 @@ fn nonsense_schemas_and_huge_questions_do_no_harm() {
     let odd = || {
         vec![
             ToolSpec { name: String::new(), description: String::new(), input_schema: Value::Null },
-            tool("count", "Counts sheep", json!({"n": {"$ref": "#/nowhere"}, "p": {"pattern": "("}, "q": 7}), &["q"]),
+            tool(
+                "count",
+                "Counts sheep",
+                json!({"n": {"$ref": "#/nowhere"}, "p": {"pattern": "("}, "q": 7}),
+                &["q"],
+            ),
             tool("loop", "Loops", json!({"a": {"$ref": "#/properties/a"}}), &[]),
         ]
     };
-    for question in ["count sheep 5", "loop a", &"count ".repeat(2000), &"三".repeat(5000), &"1-".repeat(5000), &"\"".repeat(5000), &"customer 1".repeat(1000)] {
+    for question in [
+        "count sheep 5",
+        "loop a",
+        &"count ".repeat(2000),
+        &"三".repeat(5000),
+        &"1-".repeat(5000),
+        &"\"".repeat(5000),
+        &"customer 1".repeat(1000),
+    ] {
         plan(&request(odd(), question));
     }
 }
@@ -403,5 +423,10 @@ fn the_same_request_gives_the_same_reply_and_usage() {
 
 #[test]
 fn a_question_given_as_a_json_object_is_read() {
-    check(shop, r#"{"question": "top 5 customers", "lang": "en"}"#, "shop__top_customers", json!({"limit": 5}));
+    check(
+        shop,
+        r#"{"question": "top 5 customers", "lang": "en"}"#,
+        "shop__top_customers",
+        json!({"limit": 5}),
+    );
 }

@@ -10,7 +10,8 @@ use super::pick::Known;
 use super::schema::Property;
 use super::words::{Kind, Token, stem, terms, tokens as tokens_of};
 
-const QUERY_NAMES: &[&str] = &["query", "q", "question", "text", "search", "keyword", "keywords", "message", "prompt"];
+const QUERY_NAMES: &[&str] =
+    &["query", "q", "question", "text", "search", "keyword", "keywords", "message", "prompt"];
 
 /// The text for this argument.
 pub(super) fn text(tool: &Known<'_>, property: &Property, tokens: &mut [Token], text: &str) -> Option<Value> {
@@ -32,7 +33,8 @@ pub(super) fn text(tool: &Known<'_>, property: &Property, tokens: &mut [Token], 
 }
 
 fn quoted(tokens: &[Token], text: &str) -> Option<Range<usize>> {
-    const PAIRS: &[(&str, &str)] = &[("\"", "\""), ("“", "”"), ("「", "」"), ("『", "』"), ("《", "》"), ("'", "'")];
+    const PAIRS: &[(&str, &str)] =
+        &[("\"", "\""), ("“", "”"), ("「", "」"), ("『", "』"), ("《", "》"), ("'", "'")];
     (0..tokens.len()).find_map(|at| {
         let (open, close) = PAIRS.iter().find(|(open, _)| tokens[at].is(open))?;
         // An apostrophe inside a word opens nothing.
@@ -84,7 +86,10 @@ fn after_own_noun(property: &Property, tokens: &[Token]) -> Option<Range<usize>>
     let named = terms(&property.name);
     let at = tokens.iter().position(|token| token.kind == Kind::Word && named.contains(&stem(&token.low)))?;
     let mut start = at + 1;
-    while tokens.get(start).is_some_and(|token| ["of", "is", ":", "=", "named", "called"].contains(&token.low.as_str())) {
+    while tokens
+        .get(start)
+        .is_some_and(|token| ["of", "is", ":", "=", "named", "called"].contains(&token.low.as_str()))
+    {
         start += 1;
     }
     run_of_names(tokens, start)
@@ -93,7 +98,9 @@ fn after_own_noun(property: &Property, tokens: &[Token]) -> Option<Range<usize>>
 /// Names written large, after a preposition first, else anywhere but at the start of a sentence.
 fn capitalised(tokens: &[Token]) -> Option<Range<usize>> {
     let is_start = |at: usize| at == 0 || [".", "?", "!", ":"].contains(&tokens[at - 1].low.as_str());
-    let after = |at: usize| at > 0 && ["in", "at", "for", "near", "of", "from", "to", "by"].contains(&tokens[at - 1].low.as_str());
+    let after = |at: usize| {
+        at > 0 && ["in", "at", "for", "near", "of", "from", "to", "by"].contains(&tokens[at - 1].low.as_str())
+    };
     let found = (0..tokens.len()).find(|at| is_name(&tokens[*at]) && after(*at));
     let found = found.or_else(|| (0..tokens.len()).find(|at| is_name(&tokens[*at]) && !is_start(*at)));
     run_of_names(tokens, found?)

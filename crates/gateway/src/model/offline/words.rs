@@ -101,27 +101,190 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
 }
 
 const STOP_WORDS: &[&str] = &[
-    "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but", "by",
-    "can", "could", "did", "do", "does", "each", "every", "far", "for", "from", "get", "give", "given", "had",
-    "has", "have", "he", "her", "here", "hi", "hello", "him", "his", "how", "i", "if", "in", "into", "is", "it",
-    "its", "let", "like", "many", "me", "much", "my", "need", "no", "not", "of", "on", "one", "only", "or", "our",
-    "out", "per", "please", "s", "shall", "she", "should", "show", "so", "some", "such", "tell", "than", "thank",
-    "thanks", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "up", "us",
-    "use", "very", "want", "was", "we", "were", "what", "when", "where", "which", "who", "whose", "why", "will",
-    "with", "would", "you", "your", "during", "between", "until", "since", "e", "g", "etc", "ii", "iso", "yyyy",
-    "mm", "dd", "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "a",
+    "about",
+    "all",
+    "also",
+    "am",
+    "an",
+    "and",
+    "any",
+    "are",
+    "as",
+    "at",
+    "be",
+    "been",
+    "being",
+    "but",
+    "by",
+    "can",
+    "could",
+    "did",
+    "do",
+    "does",
+    "each",
+    "every",
+    "far",
+    "for",
+    "from",
+    "get",
+    "give",
+    "given",
+    "had",
+    "has",
+    "have",
+    "he",
+    "her",
+    "here",
+    "hi",
+    "hello",
+    "him",
+    "his",
+    "how",
+    "i",
+    "if",
+    "in",
+    "into",
+    "is",
+    "it",
+    "its",
+    "let",
+    "like",
+    "many",
+    "me",
+    "much",
+    "my",
+    "need",
+    "no",
+    "not",
+    "of",
+    "on",
+    "one",
+    "only",
+    "or",
+    "our",
+    "out",
+    "per",
+    "please",
+    "s",
+    "shall",
+    "she",
+    "should",
+    "show",
+    "so",
+    "some",
+    "such",
+    "tell",
+    "than",
+    "thank",
+    "thanks",
+    "that",
+    "the",
+    "their",
+    "them",
+    "then",
+    "there",
+    "these",
+    "they",
+    "this",
+    "those",
+    "to",
+    "up",
+    "us",
+    "use",
+    "very",
+    "want",
+    "was",
+    "we",
+    "were",
+    "what",
+    "when",
+    "where",
+    "which",
+    "who",
+    "whose",
+    "why",
+    "will",
+    "with",
+    "would",
+    "you",
+    "your",
+    "during",
+    "between",
+    "until",
+    "since",
+    "e",
+    "g",
+    "etc",
+    "ii",
+    "iso",
+    "yyyy",
+    "mm",
+    "dd",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 const IRREGULAR: &[(&str, &str)] = &[
-    ("bought", "buy"), ("sold", "sell"), ("sale", "sell"), ("sales", "sell"), ("selling", "sell"), ("spent", "spend"), ("paid", "pay"),
-    ("made", "make"), ("went", "go"), ("gone", "go"), ("came", "come"), ("took", "take"), ("taken", "take"),
-    ("found", "find"), ("sent", "send"), ("wrote", "write"), ("written", "write"), ("held", "hold"),
-    ("kept", "keep"), ("left", "leave"), ("lost", "lose"), ("won", "win"), ("built", "build"), ("began", "begin"),
-    ("grew", "grow"), ("grown", "grow"), ("knew", "know"), ("known", "know"), ("ran", "run"), ("saw", "see"),
-    ("seen", "see"), ("told", "tell"), ("thought", "think"), ("drew", "draw"), ("drove", "drive"), ("flew", "fly"),
-    ("rose", "rise"), ("fell", "fall"), ("met", "meet"), ("read", "read"), ("daily", "day"), ("people", "person"),
-    ("children", "child"), ("men", "man"), ("women", "woman"), ("data", "data"), ("analyses", "analysis"), ("best", "top"), ("returning", "return"),
+    ("bought", "buy"),
+    ("sold", "sell"),
+    ("sale", "sell"),
+    ("sales", "sell"),
+    ("selling", "sell"),
+    ("spent", "spend"),
+    ("paid", "pay"),
+    ("made", "make"),
+    ("went", "go"),
+    ("gone", "go"),
+    ("came", "come"),
+    ("took", "take"),
+    ("taken", "take"),
+    ("found", "find"),
+    ("sent", "send"),
+    ("wrote", "write"),
+    ("written", "write"),
+    ("held", "hold"),
+    ("kept", "keep"),
+    ("left", "leave"),
+    ("lost", "lose"),
+    ("won", "win"),
+    ("built", "build"),
+    ("began", "begin"),
+    ("grew", "grow"),
+    ("grown", "grow"),
+    ("knew", "know"),
+    ("known", "know"),
+    ("ran", "run"),
+    ("saw", "see"),
+    ("seen", "see"),
+    ("told", "tell"),
+    ("thought", "think"),
+    ("drew", "draw"),
+    ("drove", "drive"),
+    ("flew", "fly"),
+    ("rose", "rise"),
+    ("fell", "fall"),
+    ("met", "meet"),
+    ("read", "read"),
+    ("daily", "day"),
+    ("people", "person"),
+    ("children", "child"),
+    ("men", "man"),
+    ("women", "woman"),
+    ("data", "data"),
+    ("analyses", "analysis"),
+    ("best", "top"),
+    ("returning", "return"),
 ];
 
 /// The light stem of a small-letter English word: endings of number, tense and adverb taken off.
@@ -195,7 +358,8 @@ pub(super) fn terms_of(tokens: &[Token]) -> BTreeSet<String> {
                 out.insert(stem(&token.low));
             }
             Kind::Han => {
-                if let Some(next) = tokens.get(i + 1).filter(|next| next.kind == Kind::Han && next.start == token.end)
+                if let Some(next) =
+                    tokens.get(i + 1).filter(|next| next.kind == Kind::Han && next.start == token.end)
                 {
                     let pair = format!("{}{}", token.low, next.low);
                     if !STOP_PAIRS.contains(&pair.as_str()) {
@@ -210,9 +374,10 @@ pub(super) fn terms_of(tokens: &[Token]) -> BTreeSet<String> {
 }
 
 const STOP_PAIRS: &[&str] = &[
-    "請問", "多少", "什麼", "怎麼", "如何", "可以", "我們", "你們", "他們", "告訴", "訴我", "給我", "我想", "想要", "想知", "知道",
-    "哪些", "哪個", "幾個", "是多", "是什", "麼樣", "是誰", "是哪", "有多", "有哪", "有幾", "的是", "嗎請", "一下", "看看", "列出",
-    "例如", "或是", "以及", "如果", "這個", "那個", "所有", "全部", "不含", "包含", "預設", "選填", "格式", "日期",
+    "請問", "多少", "什麼", "怎麼", "如何", "可以", "我們", "你們", "他們", "告訴", "訴我", "給我", "我想",
+    "想要", "想知", "知道", "哪些", "哪個", "幾個", "是多", "是什", "麼樣", "是誰", "是哪", "有多", "有哪",
+    "有幾", "的是", "嗎請", "一下", "看看", "列出", "例如", "或是", "以及", "如果", "這個", "那個", "所有",
+    "全部", "不含", "包含", "預設", "選填", "格式", "日期",
 ];
 
 /// The value of a number word or a numeral in Chinese characters: `twelve`, `二十三`, `十`, `一九九七`.
@@ -230,7 +395,10 @@ pub(super) fn han_number(text: &str) -> Option<i64> {
         return None;
     }
     if chars.len() > 1 && chars.iter().all(|c| digit(*c).is_some()) {
-        return chars.iter().try_fold(0i64, |sum, c| Some(sum * 10 + digit(*c)? as i64)).filter(|n| *n < 10_000);
+        return chars
+            .iter()
+            .try_fold(0i64, |sum, c| Some(sum * 10 + digit(*c)? as i64))
+            .filter(|n| *n < 10_000);
     }
     let (mut sum, mut last) = (0i64, None);
     for c in chars {
@@ -249,8 +417,27 @@ pub(super) fn han_number(text: &str) -> Option<i64> {
 }
 
 const NUMBER_WORDS: &[&str] = &[
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
 ];
 const TENS: &[(&str, i64)] = &[("dozen", 12), ("thirty", 30), ("forty", 40), ("fifty", 50), ("hundred", 100)];
 const ORDINALS: &[&str] = &["zeroth", "first", "second", "third", "fourth", "fifth", "sixth"];
@@ -282,9 +469,15 @@ pub(super) fn number_at(tokens: &[Token], at: usize) -> Option<(i64, usize)> {
     }
     let mut end = at;
     let mut text = String::new();
-    while let Some(next) = tokens.get(end).filter(|t| t.kind == Kind::Han && "〇零一二兩三四五六七八九十百千".contains(&t.low)) {
+    // One more than any numeral has, so that a longer run is seen to be none.
+    while let Some(next) =
+        tokens.get(end).filter(|t| t.kind == Kind::Han && "〇零一二兩三四五六七八九十百千".contains(&t.low))
+    {
         text.push_str(&next.low);
         end += 1;
+        if end - at > 8 {
+            break;
+        }
     }
     han_number(&text).map(|n| (n, end))
 }
@@ -321,8 +514,15 @@ mod tests {
     #[test]
     fn stems_bring_forms_of_a_word_together() {
         for (a, b) in [
-            ("orders", "ordered"), ("purchases", "purchasing"), ("monthly", "month"), ("cities", "city"),
-            ("boxes", "box"), ("planned", "planning"), ("rates", "rate"), ("sold", "sales"), ("tickets", "ticket"),
+            ("orders", "ordered"),
+            ("purchases", "purchasing"),
+            ("monthly", "month"),
+            ("cities", "city"),
+            ("boxes", "box"),
+            ("planned", "planning"),
+            ("rates", "rate"),
+            ("sold", "sales"),
+            ("tickets", "ticket"),
             ("customer's", "customers"),
         ] {
             assert_eq!(stem(a), stem(b), "{a} {b}");
@@ -341,7 +541,9 @@ mod tests {
 
     #[test]
     fn chinese_numerals_are_read() {
-        for (text, n) in [("十", 10), ("二十三", 23), ("一百零五", 105), ("一九九七", 1997), ("三", 3), ("兩", 2)] {
+        for (text, n) in
+            [("十", 10), ("二十三", 23), ("一百零五", 105), ("一九九七", 1997), ("三", 3), ("兩", 2)]
+        {
             assert_eq!(han_number(text), Some(n), "{text}");
         }
         assert_eq!(han_number("客"), None);

@@ -14,7 +14,11 @@ const SECRET: &str = "sk-canary-0123456789";
 
 /// What the fake server does with its next connection.
 enum Act {
-    Answer { status: u16, headers: &'static str, body: String },
+    Answer {
+        status: u16,
+        headers: &'static str,
+        body: String,
+    },
     /// Promises more than it sends, then closes.
     CutOff,
     /// Sends this many bytes without a length.
@@ -297,8 +301,7 @@ async fn a_server_that_refuses_response_format_gets_the_schema_in_the_system_mes
 
 #[tokio::test]
 async fn a_server_that_insists_on_max_completion_tokens_gets_it_and_one_that_refuses_both_forms_ends() {
-    let insist =
-        json!({"error": {"message": "Unsupported parameter: use 'max_completion_tokens' instead."}});
+    let insist = json!({"error": {"message": "Unsupported parameter: use 'max_completion_tokens' instead."}});
     let fake = Fake::new(vec![answer(400, insist), said("ok")]);
     fake.client().complete(&request()).await.unwrap();
     let seen = fake.seen();
