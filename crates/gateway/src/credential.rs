@@ -34,7 +34,8 @@ pub fn resolve(
         CredentialRef::Env(name) if operator.allows_env(project, name) => std::env::var(name).ok(),
         CredentialRef::Env(_) => return Err(CredentialError::NotAllowed(shown)),
         CredentialRef::File(path) => {
-            let root = operator.secrets.as_deref().ok_or_else(|| CredentialError::NotAllowed(shown.clone()))?;
+            let root =
+                operator.secrets.as_deref().ok_or_else(|| CredentialError::NotAllowed(shown.clone()))?;
             read_below(&root.join(project.as_str()), Path::new(path)).map_err(|refused| match refused {
                 Refused::Outside => CredentialError::NotAllowed(shown.clone()),
                 Refused::Absent => CredentialError::Absent(shown.clone()),
@@ -78,12 +79,14 @@ mod tests {
             std::fs::create_dir(secrets.path().join(project)).unwrap();
             std::fs::write(secrets.path().join(project).join("token"), value).unwrap();
         }
-        std::os::unix::fs::symlink(secrets.path().join("other/token"), secrets.path().join("mine/link")).unwrap();
+        std::os::unix::fs::symlink(secrets.path().join("other/token"), secrets.path().join("mine/link"))
+            .unwrap();
         std::fs::write(secrets.path().join("mine/empty"), "\n").unwrap();
         let operator = Operator { secrets: Some(secrets.path().to_owned()), ..Operator::default() };
         let mine = ProjectId::parse("mine").unwrap();
         let read = |path: &str| {
-            resolve(&operator, &mine, &CredentialRef::File(path.to_owned())).map(|s| s.expose_secret().to_owned())
+            resolve(&operator, &mine, &CredentialRef::File(path.to_owned()))
+                .map(|s| s.expose_secret().to_owned())
         };
         assert_eq!(read("token").as_deref(), Ok("mine-secret"));
         for outside in ["../other/token", "link", "/etc/passwd"] {

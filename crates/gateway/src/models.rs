@@ -47,7 +47,9 @@ impl CompleteError {
     pub fn is_unbilled(&self) -> bool {
         match self {
             Self::NotAvailable(_) | Self::Store(_) => true,
-            Self::Model(ModelError::RateLimited { .. } | ModelError::Connect | ModelError::Unauthorized { .. }) => true,
+            Self::Model(
+                ModelError::RateLimited { .. } | ModelError::Connect | ModelError::Unauthorized { .. },
+            ) => true,
             Self::Model(ModelError::Rejected { .. }) => true,
             Self::Model(
                 ModelError::Server { .. }
@@ -79,7 +81,9 @@ impl Gateway {
                 let Some(listed) = listed else { return Err(no_model(&provider, model)) };
                 Ok(OfflineModel { delay_ms: listed.delay_ms }.complete(request).await)
             }
-            Some(ProviderSpec::Llm(LlmSpec::Openai { models, .. })) if !models.iter().any(|m| m.name == model) => {
+            Some(ProviderSpec::Llm(LlmSpec::Openai { models, .. }))
+                if !models.iter().any(|m| m.name == model) =>
+            {
                 Err(no_model(&provider, model))
             }
             Some(ProviderSpec::Llm(spec)) => {
@@ -102,7 +106,8 @@ impl Gateway {
         }
         let unavailable = |why: String| CompleteError::NotAvailable(why);
         let allowed = self.inner.operator.private_addresses(project);
-        let pinned = pin(base_url, &allowed).await.map_err(|_| unavailable("its name does not resolve".into()))?;
+        let pinned =
+            pin(base_url, &allowed).await.map_err(|_| unavailable("its name does not resolve".into()))?;
         let pinned = pinned.map_err(|e| unavailable(e.to_string()))?;
         let http = http_client_pinned(Some(&pinned)).map_err(|e| unavailable(e.to_string()))?;
         let api_key = credential.as_ref().map(|c| resolve(&self.inner.operator, project, c)).transpose();

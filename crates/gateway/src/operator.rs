@@ -114,7 +114,8 @@ impl Operator {
         if self.allow_same_uid_children {
             return Ok(None);
         }
-        Err("this server may not start tool servers: it is not root, and `allow_same_uid_children` is off".into())
+        Err("this server may not start tool servers: it is not root, and `allow_same_uid_children` is off"
+            .into())
     }
 
     /// What of a manifest the operator does not allow, with paths into the manifest.
@@ -128,7 +129,9 @@ impl Operator {
                 self.check_address(project, "/spec/base_url", base_url, &mut found);
                 self.check_credential(project, "/spec/credential", credential.as_ref(), &mut found);
             }
-            ProviderSpec::Mcp(McpSpec { transport, .. }) => self.check_transport(project, transport, &mut found),
+            ProviderSpec::Mcp(McpSpec { transport, .. }) => {
+                self.check_transport(project, transport, &mut found)
+            }
         }
         found
     }
@@ -137,7 +140,8 @@ impl Operator {
         match transport {
             TransportSpec::Stdio { command, env, .. } => {
                 if self.command(project, command).is_none() {
-                    let message = format!("the operator lists no command `{command}` for project `{project}`");
+                    let message =
+                        format!("the operator lists no command `{command}` for project `{project}`");
                     found.push(Violation::new("/spec/command", "operator", message));
                 }
                 if let Err(message) = self.child_uid(project) {
@@ -209,9 +213,7 @@ mod tests {
 
     #[test]
     fn a_project_names_only_what_the_operator_listed_for_it() {
-        let stdio = |command: &str, secret: &str| {
-            json!({"type": "mcp", "transport": "stdio", "command": command, "tools": [], "env": {"K": secret}})
-        };
+        let stdio = |command: &str, secret: &str| json!({"type": "mcp", "transport": "stdio", "command": command, "tools": [], "env": {"K": secret}});
         assert!(refused("ewoooc", stdio("shop", "env://SHOP_KEY")).is_empty());
         assert_eq!(refused("ewoooc", stdio("sh", "env://SHOP_KEY")), ["/spec/command"]);
         assert_eq!(refused("ewoooc", stdio("shop", "env://PATH")), ["/spec/env/K"]);
@@ -231,7 +233,8 @@ mod tests {
         let other = HostRules { uid: Some(200_001), ..HostRules::default() };
         list.projects.insert(ProjectId::parse("other").unwrap(), other);
         assert!(matches!(list.validate(), Err(OperatorError::SharedUid(..))));
-        list.projects.insert(ProjectId::parse("other").unwrap(), HostRules { uid: Some(0), ..HostRules::default() });
+        list.projects
+            .insert(ProjectId::parse("other").unwrap(), HostRules { uid: Some(0), ..HostRules::default() });
         assert!(matches!(list.validate(), Err(OperatorError::ForbiddenUid(..))));
     }
 }

@@ -141,14 +141,19 @@ pub struct Validated {
 
 impl Validated {
     /// Bounded, valid against the tool and the grant, without a credential; the budget is not spent.
-    pub fn prove(authorized: Authorized, request: &Request<'_>, redactor: &Redactor) -> Result<Self, Stopped> {
+    pub fn prove(
+        authorized: Authorized,
+        request: &Request<'_>,
+        redactor: &Redactor,
+    ) -> Result<Self, Stopped> {
         let refuse = |code, why: String| Err(Stopped::Refused(Refusal::new(4, code, why)));
         let arguments = match &request.arguments {
             Ok(arguments) => arguments.clone(),
             Err(why) => return refuse(ErrorCode::Gate006, why.clone()),
         };
         let Registered { identified, tool, definition, .. } = &authorized.registered;
-        gate::arguments(&arguments, &definition.input_schema, tool.constraints.as_ref()).map_err(Stopped::Refused)?;
+        gate::arguments(&arguments, &definition.input_schema, tool.constraints.as_ref())
+            .map_err(Stopped::Refused)?;
         if let Some((path, class)) = redactor.json_contains_credential(&Value::Object(arguments.clone())) {
             let why = format!("the arguments hold a credential ({}) at {path}", class.as_str());
             return refuse(ErrorCode::Gate006, why);

@@ -146,7 +146,8 @@ mod tests {
     }
 
     fn all_chars(shaped: &Shaped) -> usize {
-        let parts = shaped.content.iter().map(|p| p["text"].as_str().map_or_else(|| chars(&p.to_string()), chars));
+        let parts =
+            shaped.content.iter().map(|p| p["text"].as_str().map_or_else(|| chars(&p.to_string()), chars));
         parts.sum::<usize>() + shaped.structured.as_ref().map_or(0, |v| chars(&canonical(v)))
     }
 
@@ -166,7 +167,9 @@ mod tests {
         let shaped = shape(&Redactor::new(), result(vec![text_part("a summary")], Some(value)));
         assert_eq!(shaped.structured, None);
         assert!(all_chars(&shaped) <= RESULT_CAP);
-        assert!(shaped.text().starts_with("a summary\n{\"rows\":[") && shaped.text().contains("[truncated: "));
+        assert!(
+            shaped.text().starts_with("a summary\n{\"rows\":[") && shaped.text().contains("[truncated: ")
+        );
         let small = json!({"n": 1});
         let shaped = shape(&Redactor::new(), result(vec![text_part("one")], Some(small.clone())));
         assert_eq!((shaped.structured, shaped.content.len()), (Some(small), 1));
@@ -188,7 +191,11 @@ mod tests {
             let seen = shape(&Redactor::new(), result(vec![text_part(&text)], None)).text();
             assert!(!seen.contains("AKIA"), "{lead}");
             let head = seen.split("[truncated").next().unwrap();
-            assert!(!head.contains('[') || head.contains(']'), "a cut mask at {lead}: {}", &head[head.len() - 30..]);
+            assert!(
+                !head.contains('[') || head.contains(']'),
+                "a cut mask at {lead}: {}",
+                &head[head.len() - 30..]
+            );
         }
     }
 }

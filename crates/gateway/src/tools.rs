@@ -100,7 +100,11 @@ pub enum CallError {
 impl Gateway {
     /// The tools gates 1 to 3 let the agent see, in the order of their names. A server that does not
     /// answer takes only its own tools away.
-    pub async fn list_tools(&self, scope: &ProjectScope, agent: &AgentId) -> Result<Vec<ListedTool>, StoreError> {
+    pub async fn list_tools(
+        &self,
+        scope: &ProjectScope,
+        agent: &AgentId,
+    ) -> Result<Vec<ListedTool>, StoreError> {
         let facts = self.inner.store.call_facts(scope, agent, None, None).await?;
         if pipeline::Identified::prove(facts.identity).is_err() {
             return Ok(Vec::new());
@@ -175,8 +179,14 @@ impl Gateway {
         name: &str,
         arguments: Result<Map<String, Value>, String>,
     ) -> Result<Invocation, StoreError> {
-        let request =
-            Request { scope: run.scope(), agent: &run.agent_id, run: Some(run), mode: run.mode, name, arguments };
+        let request = Request {
+            scope: run.scope(),
+            agent: &run.agent_id,
+            run: Some(run),
+            mode: run.mode,
+            name,
+            arguments,
+        };
         let span_id = format!("{:016x}", u64::try_from(n).unwrap_or(0) + 1);
         let trace = Trace {
             trace_id: Some(run.trace_id.clone()),
@@ -196,10 +206,10 @@ impl Gateway {
         arguments: Map<String, Value>,
         trace_id: Option<String>,
     ) -> Result<ClientResult, CallError> {
-        let request =
-            Request { scope, agent, run: None, mode: Mode::Shadow, name, arguments: Ok(arguments) };
+        let request = Request { scope, agent, run: None, mode: Mode::Shadow, name, arguments: Ok(arguments) };
         let idempotency_key = self.inner.store.clock().new_id().to_string();
-        let invocation = self.invoke(&request, Trace { trace_id, traceparent: None, idempotency_key }).await?;
+        let invocation =
+            self.invoke(&request, Trace { trace_id, traceparent: None, idempotency_key }).await?;
         self.inner.store.record_call(scope, &invocation.record).await?;
         match invocation.refusal {
             // the model can mend its arguments: it gets words, not a protocol error
@@ -243,7 +253,9 @@ impl Gateway {
             duration_ms,
             trace_id,
         };
-        let gates = if done.has_passed { gate::verdicts(None, done.status == StepStatus::Stub) } else {
+        let gates = if done.has_passed {
+            gate::verdicts(None, done.status == StepStatus::Stub)
+        } else {
             done.refusal.as_ref().map_or_else(|| vec![pass("identity")], |r| gate::verdicts(Some(r), false))
         };
         Ok(Invocation {
@@ -307,7 +319,8 @@ impl Gateway {
                 let header = match auth {
                     None => None,
                     Some(auth) => {
-                        let value = resolve(operator, project, &auth.credential).map_err(|e| e.to_string())?;
+                        let value =
+                            resolve(operator, project, &auth.credential).map_err(|e| e.to_string())?;
                         Some(header(&auth.header, &auth.prefix, &value)?)
                     }
                 };
@@ -371,7 +384,8 @@ fn pass(gate: &'static str) -> Verdict {
 }
 
 fn header(name: &str, prefix: &str, value: &SecretString) -> Result<(HeaderName, SecretString), String> {
-    let name: HeaderName = name.parse().map_err(|_| "the credential's header has no valid name".to_owned())?;
+    let name: HeaderName =
+        name.parse().map_err(|_| "the credential's header has no valid name".to_owned())?;
     let text = format!("{prefix}{}", value.expose_secret());
     if HeaderValue::from_str(&text).is_err() {
         return Err("the credential is no valid header value".to_owned());
@@ -384,10 +398,12 @@ fn status(tool: &ToolFacts, definition: Definition) -> ToolStatus {
     let (status, reason, definition) = match definition {
         Err(error) => ("unreachable", Some(error.to_string()), None),
         Ok(None) => ("not_offered", Some("its server does not offer it".to_owned()), None),
-        Ok(Some(d)) => match gate::registry(&name, Some(&pipeline::registered(tool)), Some(&d.sha256_hex())) {
-            Ok(()) => ("available", None, Some(d)),
-            Err(refusal) => ("drifted", Some(refusal.message), Some(d)),
-        },
+        Ok(Some(d)) => {
+            match gate::registry(&name, Some(&pipeline::registered(tool)), Some(&d.sha256_hex())) {
+                Ok(()) => ("available", None, Some(d)),
+                Err(refusal) => ("drifted", Some(refusal.message), Some(d)),
+            }
+        }
     };
     ToolStatus {
         name,
@@ -401,4 +417,3 @@ fn status(tool: &ToolFacts, definition: Definition) -> ToolStatus {
         definition_sha256: definition.as_ref().map(ToolDefinition::sha256_hex),
     }
 }
-

@@ -1,0 +1,262 @@
+//! Driving a run: load the journal, then ask, call and record until it ends.
+
+use std::time::Duration;
+
+use awooop_core::ErrorCode;
+use awooop_gateway::model::{ModelReply, ModelRequest, ToolCall, ToolSpec, input_upper_bound};
+use awooop_gateway::{CompleteError, ListedTool, names};
+use awooop_redact::Clean;
+use awooop_store::budget::{Hold, ReserveError, Settlement};
+use awooop_store::claim::ClaimedRun;
+use awooop_store::journal::{RecordError, StepKind, StepResult, StepStatus};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::conversation::{Conversation, Next, Recorded};
+use super::{InFlight, Runtime};
+use crate::claimer::LeaseCount;
+
+/// How long a hold outlives the run's own time before the reaper charges it.
+const HOLD_GRACE: Duration = Duration::from_secs(60);
+/// Between two tries while other calls hold the rest of the budget.
+const HELD_WAIT: Duration = Duration::from_millis(500);
+
+/// Everything one drive uses.
+struct Drive<'a> {
+    runtime: &'a Runtime,
+    run: &'a ClaimedRun,
+    tools: Vec<(ListedTool, String)>,
+    in_flight: &'a InFlight,
+}
+
+/// A finished step that is not written yet.
+struct Made {
+    step: StepResult,
+    settlement: Option<Settlement>,
+}
+
+impl Runtime {
+    /// Drives the run to its end and records it.
+    pub(super) async fn drive(
+        &self,
+        run: &ClaimedRun,
+        count: &LeaseCount,
+        in_flight: &InFlight,
+    ) -> Result<(), RecordError> {
+        let mut talk = Conversation::new(&run.agent, &run.input);
+        self.resume(run, &mut talk).await?;
+        let tools = self.gateway.list_tools(run.scope(), &run.agent_id).await?;
+        let tools =
+            tools.into_iter().map(|t| (names::model_facing(&t.name), t)).map(|(n, t)| (t, n)).collect();
+        let drive = Drive { runtime: self, run, tools, in_flight };
+        loop {
+            match talk.next() {
+                Next::End(outcome) => return self.store.end_run(run, &outcome, None, count.is_last()).await,
+                Next::Call(call) => drive.call(&mut talk, &call).await?,
+                Next::Ask => {
+                    let made = drive.ask(&talk).await?;
+                    talk.apply(&recorded(&made.step, &body_of(&made.step)));
+                    // the last step travels with the end of the run
+                    if let Next::End(outcome) = talk.next() {
+                        let last = (&made.step, made.settlement.as_ref());
+                        let ended = self.store.end_run(run, &outcome, Some(last), count.is_last()).await;
+                        in_flight.lock().await.take();
+                        return ended;
+                    }
+                    self.store.record_step(run, &made.step, made.settlement.as_ref(), None).await?;
+                    in_flight.lock().await.take();
+                }
+            }
+        }
+    }
+
+    /// Takes in every step that was recorded before.
+    async fn resume(&self, run: &ClaimedRun, talk: &mut Conversation<'_>) -> Result<(), RecordError> {
+        if run.epoch == 1 {
+            return Ok(());
+        }
+        loop {
+            let steps = self.store.list_steps(run.scope(), run.run_id, talk.next_n() - 1, 500).await?;
+            if steps.is_empty() {
+                return Ok(());
+            }
+            for step in &steps {
+                let (kind, status, code) = (step.kind.as_str(), step.status.as_str(), step.code.as_deref());
+                talk.apply(&Recorded { n: step.n, kind, status, code, body: &step.body });
+            }
+        }
+    }
+}
+
+impl Drive<'_> {
+    /// One model step: hold, ask, and what is to be settled and recorded.
+    async fn ask(&self, talk: &Conversation<'_>) -> Result<Made, RecordError> {
+        let n = talk.next_n();
+        let request = self.request(talk, n);
+        let clock = self.runtime.store.clock();
+        let (started_at, started) = (clock.now(), std::time::Instant::now());
+        let asked = input_upper_bound(&request).saturating_add(u64::from(request.max_output_tokens));
+        let hold = match self.reserve(n, i64::try_from(asked).unwrap_or(i64::MAX)).await {
+            Ok(hold) => hold,
+            Err(ReserveError::Fenced) => return Err(RecordError::Fenced),
+            Err(ReserveError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                let step = self.failed(n, started_at, 0, &request, error.code(), &error.to_string());
+                return Ok(Made { step, settlement: None });
+            }
+        };
+        *self.in_flight.lock().await = Some(hold.in_full());
+        let answer = self.runtime.gateway.complete(self.run, &hold, &request).await;
+        let duration_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        match answer {
+            Ok(reply) => Ok(self.answered(n, started_at, duration_ms, &request, reply, hold)),
+            Err(CompleteError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                let settlement = if error.is_unbilled() { hold.settle(0, false) } else { hold.in_full() };
+                let step =
+                    self.failed(n, started_at, duration_ms, &request, error.code(), &error.to_string());
+                Ok(Made { step, settlement: Some(settlement) })
+            }
+        }
+    }
+
+    fn request(&self, talk: &Conversation<'_>, n: i32) -> ModelRequest {
+        let agent = &self.run.agent;
+        let tool = |(listed, name): &(ListedTool, String)| ToolSpec {
+            name: name.clone(),
+            description: listed.definition.description.clone().unwrap_or_default(),
+            input_schema: listed.definition.input_schema.clone(),
+        };
+        ModelRequest {
+            model: agent.provider_and_model().map_or("", |(_, model)| model).to_owned(),
+            messages: talk.messages().to_vec(),
+            tools: self.tools.iter().map(tool).collect(),
+            output_schema: Some(agent.output_schema.clone()),
+            max_output_tokens: agent.max_output_tokens,
+            idempotency_key: self.run.idempotency_key(n),
+        }
+    }
+
+    /// Holds the tokens; waits while others hold the rest. The run's own time-out ends the wait.
+    async fn reserve(&self, n: i32, amount: i64) -> Result<Hold, ReserveError> {
+        let expires_at = self.run.timeout_at.saturating_add(HOLD_GRACE).unwrap_or(Timestamp::MAX);
+        loop {
+            match self.runtime.store.reserve(self.run, n, amount, expires_at).await {
+                Err(ReserveError::Held { .. }) => tokio::time::sleep(HELD_WAIT).await,
+                other => return other,
+            }
+        }
+    }
+
+    fn answered(
+        &self,
+        n: i32,
+        started_at: Timestamp,
+        duration_ms: i64,
+        request: &ModelRequest,
+        reply: ModelReply,
+        hold: Hold,
+    ) -> Made {
+        let used = reply.usage.input_tokens.saturating_add(reply.usage.output_tokens);
+        let settlement = hold.settle(i64::try_from(used).unwrap_or(i64::MAX), reply.usage.is_estimated);
+        let usage =
+            json!({"input_tokens": reply.usage.input_tokens, "output_tokens": reply.usage.output_tokens});
+        let body = json!({
+            "input": shown(request),
+            "output": {"content": reply.content, "tool_calls": reply.tool_calls},
+            "usage": usage,
+            "gates": [],
+        });
+        let step = StepResult {
+            n,
+            kind: StepKind::Llm,
+            name: self.run.agent.model.clone(),
+            status: StepStatus::Ok,
+            code: None,
+            started_at,
+            duration_ms,
+            body: self.clean(body),
+        };
+        Made { step, settlement: Some(settlement) }
+    }
+
+    fn failed(
+        &self,
+        n: i32,
+        started_at: Timestamp,
+        duration_ms: i64,
+        request: &ModelRequest,
+        code: ErrorCode,
+        message: &str,
+    ) -> StepResult {
+        let body = json!({"input": shown(request), "output": {"error": message}, "usage": null, "gates": []});
+        StepResult {
+            n,
+            kind: StepKind::Llm,
+            name: self.run.agent.model.clone(),
+            status: StepStatus::Error,
+            code: Some(code),
+            started_at,
+            duration_ms,
+            body: self.clean(body),
+        }
+    }
+
+    /// One tool step: through the gates, recorded with its call.
+    async fn call(&self, talk: &mut Conversation<'_>, call: &ToolCall) -> Result<(), RecordError> {
+        let n = talk.next_n();
+        let known = self.tools.iter().find(|(_, name)| *name == call.name);
+        let full = known.map_or(call.name.as_str(), |(listed, _)| listed.name.as_str());
+        let arguments = call.parse_arguments().map_err(|e| e.to_string());
+        let shown = match &arguments {
+            Ok(map) => Value::Object(map.clone()),
+            Err(_) => Value::String(call.arguments.clone()),
+        };
+        let invocation = self.runtime.gateway.call_in_run(self.run, n, full, arguments).await?;
+        let result = &invocation.result;
+        let body = json!({
+            "input": shown,
+            "output": {"text": result.text(), "structured": result.structured, "is_error": result.is_error},
+            "usage": null,
+            "gates": invocation.gates,
+        });
+        let step = StepResult {
+            n,
+            kind: StepKind::Tool,
+            name: invocation.record.tool.clone(),
+            status: invocation.status,
+            code: invocation.code,
+            started_at: invocation.started_at,
+            duration_ms: invocation.duration_ms,
+            body: self.clean(body),
+        };
+        self.runtime.store.record_step(self.run, &step, None, Some(&invocation.record)).await?;
+        talk.apply(&recorded(&step, &body_of(&step)));
+        Ok(())
+    }
+
+    fn clean(&self, body: Value) -> Clean {
+        self.runtime.store.redactor().clean_json(body).into()
+    }
+}
+
+/// What of a request is journaled: its size and the tools offered. The conversation itself is the journal.
+fn shown(request: &ModelRequest) -> Value {
+    let tools: Vec<&str> = request.tools.iter().map(|t| t.name.as_str()).collect();
+    json!({"messages": request.messages.len(), "tools": tools})
+}
+
+/// The step's body as it will be read back, so that a live run goes on from what a resumed one would see.
+fn body_of(step: &StepResult) -> Value {
+    serde_json::from_str(step.body.as_str()).expect("a step's body is made from a JSON value")
+}
+
+fn recorded<'a>(step: &'a StepResult, body: &'a Value) -> Recorded<'a> {
+    Recorded {
+        n: step.n,
+        kind: step.kind.as_str(),
+        status: step.status.as_str(),
+        code: step.code.map(ErrorCode::as_str),
+        body,
+    }
+}

@@ -1,0 +1,76 @@
+//! The one table of background services, and starting and stopping them together. Each is bounded work in
+//! `run_once` and a loop around it; none belongs to a project, and what they start for one carries its
+//! scope.
+
+use std::sync::Arc;
+
+use awooop_gateway::Gateway;
+use awooop_store::claim::Worker;
+use awooop_store::{Store, scope};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::claimer::Claimer;
+use crate::config::WorkerConfig;
+use crate::heartbeat::Heartbeat;
+use crate::reaper::Reaper;
+use crate::runtime::Runtime;
+
+/// A started worker.
+pub struct Running {
+    config: WorkerConfig,
+    store: Store,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    give_back: CancellationToken,
+    end_beats: CancellationToken,
+    beats: JoinHandle<()>,
+    services: Vec<JoinHandle<()>>,
+}
+
+/// Starts the worker's services.
+pub fn start(store: Store, gateway: Gateway, me: Worker, config: WorkerConfig) -> Running {
+    let (stop, give_back, end_beats) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    let heartbeat = Heartbeat::new(store.clone(), config.clone());
+    let reaper = Reaper { store: store.clone(), config: config.clone(), heartbeat: heartbeat.clone() };
+    let claimer = Claimer {
+        store: store.clone(),
+        runtime: Runtime::new(store.clone(), gateway),
+        config: config.clone(),
+        heartbeat: heartbeat.clone(),
+        slots: Arc::new(Semaphore::new(config.slots)),
+        tasks: tasks.clone(),
+        give_back: give_back.clone(),
+    };
+    // heartbeat, claimer, reaper: the whole table
+    let beats = scope::spawn_service("heartbeat", heartbeat.run(me, end_beats.clone()));
+    let services = vec![
+        scope::spawn_service("claimer", claimer.run(stop.clone())),
+        scope::spawn_service("reaper", reaper.run(stop.clone())),
+    ];
+    Running { config, store, tasks, stop, give_back, end_beats, beats, services }
+}
+
+impl Running {
+    /// Stops: claims no more, lets runs end for a while, gives the rest back, then takes the beat away.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        for service in self.services {
+            // a service that panicked has been logged by its panic; the drain goes on
+            let _ = service.await;
+        }
+        self.tasks.close();
+        if tokio::time::timeout(self.config.drain_for, self.tasks.wait()).await.is_err() {
+            tracing::info!(runs = self.tasks.len(), "giving back the runs that did not end in time");
+            self.give_back.cancel();
+            self.tasks.wait().await;
+        }
+        self.end_beats.cancel();
+        let _ = self.beats.await;
+        self.store.wake().work_queued();
+    }
+}
