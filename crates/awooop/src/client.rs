@@ -4,7 +4,6 @@
 //! mean. Invariants: it follows no redirect and reads no proxy from the environment, so the key goes to the
 //! server it is meant for; the key never prints. A request that gets no answer within a minute failed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
@@ -17,7 +16,6 @@ use crate::cli::{ClientArgs, ServerArgs};
 use crate::failure::{Failure, Problem};
 use crate::settings::Settings;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the server ever waits on behalf of `Prefer: wait`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many items a page of a list holds at most.
@@ -57,7 +55,8 @@ impl Client {
             .map_err(|_| Failure::invalid("the key holds characters that no key has"))?;
         authorization.set_sensitive(true);
         let project = project.map(project_header).transpose()?;
-        Ok(Self { http: http_client()?, url, authorization, project })
+        let http = awooop_gateway::http_client::http_client().map_err(|e| Failure::invalid(e.to_string()))?;
+        Ok(Self { http, url, authorization, project })
     }
 
     /// The same server and key, acting in another project.
@@ -231,25 +230,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
-}
-
-/// A client that trusts what the host trusts. A host without a trust store can still speak plain HTTP.
-fn http_client() -> Result<reqwest::Client, Failure> {
-    let unusable = |reason: String| Failure::invalid(format!("HTTPS cannot be set up: {reason}"));
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| unusable(e.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .user_agent(concat!("awooop/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|e| unusable(innermost(&e)))
 }

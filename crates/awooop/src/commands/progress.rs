@@ -11,7 +11,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressFinish};
 use serde_json::Value;
 
-use super::report::{gates, milliseconds, subject};
+use super::report::{gates, milliseconds, status, subject};
 use crate::output::{cell, note, printable};
 
 const TICK: Duration = Duration::from_millis(120);
@@ -58,13 +58,17 @@ impl Progress {
         if !self.is_live || !self.shown.insert(id) {
             return;
         }
-        let status = cell(&step["status"]);
         let gates = match gates(step).as_str() {
             "-" => String::new(),
             text => format!("  gates {text}"),
         };
         let time = milliseconds(step);
-        self.line(&format!("step {}  {}  {status}  {time} ms{gates}", cell(&step["n"]), subject(step)));
+        self.line(&format!(
+            "step {}  {}  {}  {time} ms{gates}",
+            cell(&step["n"]),
+            subject(step),
+            status(step)
+        ));
     }
 
     /// The server does not answer; said once until it answers again.

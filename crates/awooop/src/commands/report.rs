@@ -72,11 +72,15 @@ fn error_lines(document: &Value, url: &str) -> Vec<String> {
 }
 
 fn step_row(step: &Value) -> Vec<String> {
-    let status = match step["code"].as_str() {
+    vec![cell(&step["n"]), subject(step), status(step), gates(step), milliseconds(step)]
+}
+
+/// How a step ended, with its code where it has one.
+pub(crate) fn status(step: &Value) -> String {
+    match step["code"].as_str() {
         Some(code) => format!("{} {code}", cell(&step["status"])),
         None => cell(&step["status"]),
-    };
-    vec![cell(&step["n"]), subject(step), status, gates(step), milliseconds(step)]
+    }
 }
 
 /// What a step called: the tool, or the model.
@@ -85,7 +89,7 @@ pub(crate) fn subject(step: &Value) -> String {
     format!("{} {}", cell(&step["kind"]), cell(name))
 }
 
-/// How a step fared at the gates: how many let it through, and the code of the one that did not.
+/// How a step fared at the gates: how many let it through, and which one did not.
 pub(crate) fn gates(step: &Value) -> String {
     let Some(gates) = step["gates"].as_array().filter(|gates| !gates.is_empty()) else {
         return "-".to_owned();
@@ -94,7 +98,7 @@ pub(crate) fn gates(step: &Value) -> String {
     match gates.iter().find(|gate| !gate["code"].is_null()) {
         None => format!("{passed} passed"),
         Some(gate) => {
-            format!("{passed} passed, gate {} refused: {}", cell(&gate["gate"]), cell(&gate["code"]))
+            format!("{passed} passed, {} refused", cell(&gate["gate"]))
         }
     }
 }
@@ -143,8 +147,8 @@ mod tests {
                    "duration_ms": 3, "gates": []}),
             json!({"n": 2, "kind": "tool", "tool": "shop__x", "status": "refused", "code": "E-MCP-GATE-004",
                    "duration_ms": 0, "gates": [
-                       {"gate": 1, "verdict": "pass", "code": null},
-                       {"gate": 3, "verdict": "refuse", "code": "E-MCP-GATE-004"}]}),
+                       {"gate": "identity", "verdict": "pass", "code": null},
+                       {"gate": "authorization", "verdict": "refuse", "code": "E-MCP-GATE-004"}]}),
         ];
         let reply = ended(document("completed", json!({"answer": "42"}), Value::Null), steps, "http://h");
         let lines: Vec<Vec<&str>> = reply
@@ -157,7 +161,7 @@ mod tests {
             &[],
             &["STEP", "WHAT", "STATUS", "GATES", "MS"],
             &["1", "llm offline/planner", "ok", "-", "3"],
-            &["2", "tool shop__x", "refused E-MCP-GATE-004", "1 passed, gate 3 refused: E-MCP-GATE-004", "0"],
+            &["2", "tool shop__x", "refused E-MCP-GATE-004", "1 passed, authorization refused", "0"],
             &[],
             &["run r", "completed", "mode shadow", "attempt 1", "61.100 s"],
         ];

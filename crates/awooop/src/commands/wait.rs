@@ -1,8 +1,8 @@
 //! Waiting for a run to end, through restarts of the server.
 //!
 //! A run outlives the server's processes, so whoever waits keeps trying for [`PATIENCE`] after the server
-//! was last heard of. Quietly by reading the run again and again (the server holds each answer back for up
-//! to 30 s), or watching by its event stream, resumed by the last event's id.
+//! was last heard of. Quietly by reading the run again and again (at once where the server holds an answer back,
+//! as `Prefer: wait` asks it to), or watching by its event stream, resumed by the last event's id.
 //! Fails with the server's refusal at once, and with the last thing the network said when patience ends.
 
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A stream without so much as a comment (one comes every 15 s) is dead.
 const SILENCE: Duration = Duration::from_secs(45);
+/// The longest time between two questions about a run that goes on.
+const LONGEST_POLL: Duration = Duration::from_millis(500);
 /// An answer sooner than this was not held back, so the next question waits a little.
 const HELD_BACK: Duration = Duration::from_secs(1);
 
@@ -79,7 +81,7 @@ pub(crate) async fn until_ended(client: &Client, run_id: &str) -> Result<Value, 
                 patience = Patience::new(Instant::now());
                 if asked_at.elapsed() < HELD_BACK {
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 2).min(LONGEST_POLL);
                 }
             }
             Err(failure) => patience.bear(failure, &mut progress).await?,

@@ -55,7 +55,7 @@ fn created() -> Answer {
 
 fn step(n: u64) -> Value {
     json!({"n": n, "epoch": 1, "kind": "tool", "tool": "shop__count", "status": "ok", "code": null,
-           "duration_ms": 7, "gates": [{"gate": 1, "verdict": "pass", "code": null}]})
+           "duration_ms": 7, "gates": [{"gate": "identity", "verdict": "pass", "code": null}]})
 }
 
 fn steps() -> Answer {
