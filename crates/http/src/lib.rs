@@ -1,1 +1,29 @@
-//! x
+//! Whatever happens because of a caller: the runs API, contracts, keys, tools, the MCP endpoint.
+//!
+//! One file an endpoint; `router` is the table of contents, and the OpenAPI document is made from the same
+//! list. Every call passes one extractor (`caller`): key, project, role x operation. Every refusal is one
+//! type (`problem`) with a stable code.
+//!
+//! Architecture Invariant: no SQL and no upstream call here, and nothing of the worker's: a run is started
+//! by a row. It fails with problem documents only; a database that does not answer is 503 E-STORE-001.
+
+mod body;
+mod caller;
+mod errors_page;
+mod health;
+mod mcp;
+mod openapi;
+mod page;
+mod problem;
+mod query;
+mod router;
+mod run_view;
+mod sse;
+mod state;
+mod telemetry;
+mod v1;
+
+pub use openapi::openapi;
+pub use router::router;
+pub use run_view::run_document;
+pub use state::AppState;

@@ -1,0 +1,86 @@
+//! JSON bodies. A body is read whole (at most 1 MiB), parsed, checked against the very schema the OpenAPI
+//! document shows for it, and only then typed: what the document says is what is refused. Too large is 413
+//! E-REQ-002, not JSON is 400 E-REQ-001, not fitting is 422 E-REQ-003 with paths.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
+use awooop_core::ErrorCode;
+use awooop_core::schema::Schema;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use utoipa::PartialSchema;
+
+use crate::problem::Problem;
+use crate::state::AppState;
+
+/// A checked body, with the JSON it was read from.
+pub(crate) struct Body<T> {
+    /// The typed request.
+    pub(crate) value: T,
+    /// The document as given.
+    pub(crate) document: Value,
+}
+
+impl<T: DeserializeOwned + PartialSchema + 'static> FromRequest<AppState> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let bytes = read(request, state).await?;
+        if !is_json {
+            return Err(Problem::new(
+                ErrorCode::Req001,
+                "the body must be JSON: Content-Type: application/json",
+            ));
+        }
+        let document = parse(&bytes)?;
+        schema_of::<T>().validate(&document).map_err(Problem::invalid)?;
+        let value = T::deserialize(&document).map_err(|e| {
+            Problem::invalid_at("", "type", e.to_string().chars().take(300).collect::<String>())
+        })?;
+        Ok(Self { value, document })
+    }
+}
+
+/// The whole body, at most 1 MiB.
+pub(crate) async fn read(request: Request, state: &AppState) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
+            let limit = crate::router::MAX_BODY_BYTES;
+            Problem::new(ErrorCode::Req002, format!("a body has at most {limit} bytes"))
+        } else {
+            Problem::new(ErrorCode::Req001, "the body could not be read to its end")
+        }
+    })
+}
+
+/// Parses JSON; the refusal tells the place and repeats nothing.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        let detail = format!("the body is not JSON: line {}, column {}", e.line(), e.column());
+        Problem::new(ErrorCode::Req001, detail)
+    })
+}
+
+/// Does the one `Content-Type` say JSON?
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(text)) = headers.get(header::CONTENT_TYPE).map(|v| v.to_str()) else { return false };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The compiled schema of a request type. Such types are flat: they refer to no other schema.
+fn schema_of<T: PartialSchema + 'static>() -> Schema {
+    static COMPILED: LazyLock<Mutex<HashMap<TypeId, Schema>>> = LazyLock::new(Mutex::default);
+    let mut compiled = COMPILED.lock().expect("no panic while held");
+    let make = || {
+        let schema = awooop_core::json::to_value(&T::schema());
+        Schema::compile(&schema).expect("a request's own schema compiles")
+    };
+    compiled.entry(TypeId::of::<T>()).or_insert_with(make).clone()
+}

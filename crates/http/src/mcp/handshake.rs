@@ -1,0 +1,111 @@
+//! Everything of the protocol that is not a tool: initialize, ping, notifications, unknown methods. rmcp
+//! answers them, one service a request. Its plain-text refusals are put into JSON-RPC's form.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request};
+use rmcp::ServerHandler;
+use rmcp::model::{
+    Implementation, InitializeRequestParams, InitializeResult, ProtocolVersion, ServerCapabilities,
+};
+use rmcp::service::{RequestContext, RoleServer};
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::reply::Refusal;
+use super::tools::WITHOUT_AGENT;
+use crate::caller::Access;
+use crate::state::AppState;
+
+/// The newest revision spoken here.
+const NEWEST: ProtocolVersion = ProtocolVersion::V_2025_11_25;
+/// Where a newer client names the revision in a request itself.
+const REVISION_IN_META: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// rmcp's side of `/mcp`.
+pub(crate) type McpServer = StreamableHttpService<Handshake, NeverSessionManager>;
+
+/// Builds rmcp's side: no sessions, JSON answers. `Host`, `Origin` and size were checked before it.
+pub(crate) fn server(draining: CancellationToken) -> McpServer {
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_cancellation_token(draining)
+        .disable_allowed_hosts();
+    StreamableHttpService::new(|| Ok(Handshake), Arc::new(NeverSessionManager::default()), config)
+}
+
+/// The server as rmcp sees it: its name, its revisions, and that it has tools.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handshake;
+
+impl ServerHandler for Handshake {
+    fn get_info(&self) -> InitializeResult {
+        let capabilities = ServerCapabilities::builder().enable_tools().build();
+        let name = Implementation::new("awooop", env!("CARGO_PKG_VERSION"));
+        InitializeResult::new(capabilities).with_protocol_version(NEWEST).with_server_info(name)
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        Cow::Borrowed(ProtocolVersion::known_up_to(&NEWEST))
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, rmcp::ErrorData> {
+        let access = context
+            .extensions
+            .get::<request::Parts>()
+            .and_then(|parts| parts.extensions.get::<Access>().cloned());
+        let info = self.negotiate_initialize(&request)?;
+        context.peer.set_peer_info(request);
+        Ok(match access {
+            Some(access) if access.caller.agent().is_some() => info,
+            _ => info.with_instructions(WITHOUT_AGENT),
+        })
+    }
+}
+
+/// Is the request of a revision whose tools are answered here? One that is not known is 400, and a client
+/// that names its revision in the request itself is told by rmcp which ones there are.
+pub(super) fn check_revision(headers: &HeaderMap, params: Option<&Value>) -> Result<bool, Refusal> {
+    let in_request = params.and_then(|p| p.get("_meta")).and_then(|meta| meta.get(REVISION_IN_META));
+    let Some(value) = headers.get("mcp-protocol-version") else { return Ok(in_request.is_none()) };
+    let known = ProtocolVersion::known_up_to(&NEWEST);
+    let named = value.to_str().unwrap_or_default();
+    if known.iter().any(|version| version.as_str() == named) {
+        return Ok(in_request.is_none());
+    }
+    let asked: ProtocolVersion = serde_json::from_value(Value::from(named)).unwrap_or(NEWEST);
+    let error = rmcp::ErrorData::unsupported_protocol_version(asked, known);
+    Err(Refusal::of_rmcp(StatusCode::BAD_REQUEST, &error))
+}
+
+/// Hands the request, with its caller, to rmcp.
+pub(super) async fn forward(
+    state: &AppState,
+    access: Access,
+    mut parts: request::Parts,
+    bytes: Bytes,
+) -> Result<Response, Refusal> {
+    parts.extensions.insert(access);
+    // the essence was checked; rmcp knows only this spelling
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    parts.headers.remove("mcp-session-id");
+    let response = state.mcp.handle(Request::from_parts(parts, Body::from(bytes))).await.into_response();
+    let is_json = super::body::is_json(response.headers());
+    match response.status() {
+        status if status.is_success() || is_json => Ok(response),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Err(Refusal::transport(400, "this is not a message of the protocol"))
+        }
+        status => Err(Refusal::transport(status.as_u16(), "this message cannot be taken here")),
+    }
+}

@@ -1,0 +1,105 @@
+//! `tools/list` and `tools/call`: what the gateway lets through, in JSON as it came. A definition keeps
+//! every member its server wrote, only its name is the full one; a result is the gateway's, redacted and
+//! within its cap.
+
+use awooop_core::{AgentId, ErrorCode};
+use awooop_gateway::{CallError, ClientResult, ListedTool};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::reply::{self, INVALID_PARAMS, REFUSED};
+use crate::caller::Access;
+use crate::state::AppState;
+
+/// Why a key lists nothing.
+pub(super) const WITHOUT_AGENT: &str = "This key is bound to no agent, so it has no tools. Make one that is: \
+                                        awooop key create NAME --agent AGENT";
+
+/// Parameters of `tools/call`; what else a client sends is not ours to judge.
+#[derive(Debug, Deserialize)]
+struct CallParams {
+    name: String,
+    #[serde(default)]
+    arguments: Option<Map<String, Value>>,
+}
+
+/// All tools of the caller's agent, on one page.
+pub(super) async fn list(state: &AppState, access: &Access, id: Value, params: Option<Value>) -> Response {
+    if params.is_some_and(|p| p.get("cursor").is_some_and(|cursor| !cursor.is_null())) {
+        return reply::error(&id, INVALID_PARAMS, "no page of this list gave a cursor", ErrorCode::Req007);
+    }
+    let Some(agent) = access.caller.agent() else {
+        let reason = json!({"awooop/reason": WITHOUT_AGENT, "awooop/code": ErrorCode::Gate001});
+        return reply::result(&id, &json!({"tools": [], "_meta": reason}));
+    };
+    match state.gateway.list_tools(access.scope(), agent).await {
+        Ok(tools) => {
+            let tools: Vec<Value> = tools.into_iter().map(definition).collect();
+            reply::result(&id, &json!({"tools": tools}))
+        }
+        Err(error) => reply::store_error(&id, error),
+    }
+}
+
+/// The server's own definition under the full name.
+fn definition(tool: ListedTool) -> Value {
+    let mut raw = tool.definition.raw;
+    if let Some(members) = raw.as_object_mut() {
+        members.insert("name".to_owned(), Value::String(tool.name));
+    }
+    raw
+}
+
+/// One call through the gates.
+pub(super) async fn call(
+    state: &AppState,
+    access: &Access,
+    id: Value,
+    params: Option<Value>,
+    trace_id: Option<String>,
+) -> Response {
+    let Some(agent) = access.caller.agent() else {
+        return reply::error(&id, REFUSED, WITHOUT_AGENT, ErrorCode::Gate001);
+    };
+    let Ok(params) = serde_json::from_value::<CallParams>(params.unwrap_or_default()) else {
+        let message = "params are an object with name and, where the tool has some, arguments";
+        return reply::error(&id, INVALID_PARAMS, message, ErrorCode::Req003);
+    };
+    match finish(state, access, agent.clone(), params, trace_id).await {
+        Some(Ok(result)) => reply::result(&id, &wire(result)),
+        Some(Err(CallError::Refused(refusal))) => {
+            let number = if refusal.code == ErrorCode::Gate002 { INVALID_PARAMS } else { REFUSED };
+            reply::error(&id, number, &refusal.message, refusal.code)
+        }
+        Some(Err(CallError::Store(error))) => reply::store_error(&id, error),
+        None => reply::error(&id, REFUSED, "the call ended without an answer", ErrorCode::Upstream003),
+    }
+}
+
+/// Calls in a task of its own: a client that goes away does not cut a call before its row is written.
+/// `None` when the call itself broke.
+async fn finish(
+    state: &AppState,
+    access: &Access,
+    agent: AgentId,
+    params: CallParams,
+    trace_id: Option<String>,
+) -> Option<Result<ClientResult, CallError>> {
+    let (gateway, scope) = (state.gateway.clone(), access.scope().clone());
+    let call = async move {
+        let arguments = params.arguments.unwrap_or_default();
+        gateway.call_for_client(&scope, &agent, &params.name, arguments, trace_id).await
+    };
+    awooop_store::scope::spawn(access.scope(), "mcp_call", call).await.ok()
+}
+
+fn wire(result: ClientResult) -> Value {
+    let mut wire = json!({"content": result.content, "isError": result.is_error});
+    for (member, value) in [("structuredContent", result.structured_content), ("_meta", result.meta)] {
+        if let Some(value) = value {
+            wire[member] = value;
+        }
+    }
+    wire
+}

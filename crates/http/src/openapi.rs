@@ -1,0 +1,170 @@
+//! The OpenAPI 3.1 document. Handlers state what is their own: operation id, request, success, special
+//! refusals. What follows from the kind of an operation (it needs a key, has a body, a query, a path part)
+//! is added here, so that no handler can forget it.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use axum::response::{IntoResponse, Response};
+use http::{Method, header};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    Required, SecurityRequirement,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::problem::{PROBLEM_JSON, ProblemDocument, ProblemItem};
+
+/// The document as served.
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| awooop_core::json::to_value(&openapi()).to_string());
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", operation_id = "get_openapi", tag = "server", security(()),
+    responses((status = 200, description = "The document", body = Object, content_type = "application/json")))]
+pub(crate) async fn get_openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+}
+
+/// The document without any path.
+pub(crate) fn base() -> OpenApi {
+    let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
+    let info = InfoBuilder::new()
+        .title("AwoooP")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "A control plane for AI agents that many projects share. Each refusal is a problem document \
+             (RFC 9457) whose `type` is the page of its code.",
+        ))
+        .license(Some(license))
+        .build();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A key: awp_<project>_<id>_<secret>"))
+        .build();
+    let components = ComponentsBuilder::new()
+        .security_scheme("bearer", SecurityScheme::Http(bearer))
+        .schema(ProblemDocument::name(), ProblemDocument::schema())
+        .schema(ProblemItem::name(), ProblemItem::schema())
+        .build();
+    OpenApiBuilder::new().info(info).components(Some(components)).build()
+}
+
+/// The whole document.
+pub fn openapi() -> OpenApi {
+    let mut document = crate::router::table().into_openapi();
+    for (path, item) in &mut document.paths.paths {
+        for (_, operation) in operations_of(item) {
+            complete(path, operation);
+        }
+    }
+    document
+}
+
+/// The operation id of each method and path, in axum's spelling, which is OpenAPI's.
+pub(crate) fn operations() -> HashMap<(Method, String), String> {
+    let mut document = crate::router::table().into_openapi();
+    let mut found = HashMap::new();
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations_of(item) {
+            if let Some(id) = &operation.operation_id {
+                found.insert((method, path.clone()), id.clone());
+            }
+        }
+    }
+    found
+}
+
+fn operations_of(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    [(Method::GET, &mut item.get), (Method::POST, &mut item.post)]
+        .into_iter()
+        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Adds to an operation what follows from its kind.
+fn complete(path: &str, operation: &mut Operation) {
+    let is_mcp = path == "/mcp";
+    let is_open = operation.security.is_some();
+    if !is_open {
+        operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+        add_project_header(operation);
+    }
+    if is_mcp {
+        return;
+    }
+    if !is_open {
+        add(operation, "400", "E-REQ-001: malformed");
+        add(operation, "401", "E-AUTH-001: no valid key");
+        add(operation, "403", "E-AUTH-002: the role, E-AUTH-003: the project, or what the detail says");
+        add(operation, "503", "E-STORE-001: the database cannot answer");
+    }
+    if operation.request_body.is_some() {
+        add(operation, "413", "E-REQ-002: larger than 1 MiB");
+    }
+    if operation.request_body.is_some() || has_parameter_in(operation, ParameterIn::Query) {
+        add(operation, "422", "Not valid: `errors` tells where and why");
+    }
+    if path.contains('{') {
+        add(operation, "404", "E-REQ-004: not here");
+        add_run_id(path, operation);
+    }
+    give_problems(operation);
+}
+
+fn add(operation: &mut Operation, status: &str, description: &str) {
+    let response = ResponseBuilder::new().description(description).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
+}
+
+/// Every refusal is a problem document.
+fn give_problems(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if status.as_str() >= "400" && response.content.is_empty() {
+            let schema = Ref::from_schema_name(ProblemDocument::name());
+            response.content.insert(
+                PROBLEM_JSON.to_owned(),
+                RefOr::T(ContentBuilder::new().schema(Some(schema)).build()),
+            );
+        }
+    }
+}
+
+fn has_parameter_in(operation: &Operation, place: ParameterIn) -> bool {
+    operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(p) if p.parameter_in == place))
+}
+
+fn add_project_header(operation: &mut Operation) {
+    let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-z0-9][a-z0-9_-]{1,63}$"));
+    let parameter = ParameterBuilder::new()
+        .name("X-Awooop-Project")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("The project a platform admin acts in; others may name only their own"))
+        .schema(Some(schema))
+        .build();
+    operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
+}
+
+fn add_run_id(path: &str, operation: &mut Operation) {
+    if !path.contains("{run_id}") {
+        return;
+    }
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+    let parameter = ParameterBuilder::new()
+        .name("run_id")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .schema(Some(schema))
+        .build();
+    operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
+}

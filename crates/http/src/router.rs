@@ -1,0 +1,46 @@
+//! The table of contents: every path of the server, each handler with its operation id beside it. The same
+//! list makes the OpenAPI document, so neither can know what the other does not.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::problem::Problem;
+use crate::state::AppState;
+use crate::{errors_page, health, mcp, openapi, telemetry, v1};
+
+/// Largest request body: 1 MiB.
+pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// All paths with their handlers and documents.
+pub(crate) fn table() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(v1::runs::create::create_run, v1::runs::list::list_runs))
+        .routes(routes!(v1::runs::get::get_run))
+        .routes(routes!(v1::runs::cancel::cancel_run))
+        .routes(routes!(v1::runs::steps::list_steps))
+        .routes(routes!(v1::runs::watch::watch_run))
+        .routes(routes!(v1::contracts::apply::apply_contracts, v1::contracts::list::list_contracts))
+        .routes(routes!(v1::projects::list::list_projects))
+        .routes(routes!(v1::tools::list::list_tools))
+        .routes(routes!(v1::keys::create::create_key, v1::keys::list::list_keys))
+        .routes(routes!(v1::keys::revoke::revoke_key))
+        .routes(routes!(v1::budgets::get::get_budget))
+        .routes(routes!(mcp::use_mcp))
+        .routes(routes!(health::get_health))
+        .routes(routes!(health::get_readiness))
+        .routes(routes!(errors_page::get_error_page))
+        .routes(routes!(openapi::get_openapi))
+}
+
+/// The whole server as one service.
+pub fn router(state: AppState) -> Router {
+    let (router, _) = table().split_for_parts();
+    router
+        .fallback(async || Problem::absent("path"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), telemetry::trace))
+        .with_state(state)
+}

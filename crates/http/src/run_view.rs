@@ -1,0 +1,219 @@
+//! Runs as callers see them. The `run` object is the contract `runtime_run_state` and nothing more; what
+//! the contract has no place for stands beside it.
+
+use awooop_store::StoreError;
+use awooop_store::journal::Step;
+use awooop_store::run::Run;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// The contract `runtime_run_state`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunContract {
+    /// UUID v7: ids sort by the time the runs were made.
+    run_id: Uuid,
+    project_id: String,
+    agent_id: String,
+    /// One of the contract's eight states.
+    #[schema(
+        pattern = "^(pending|running|waiting_approval|waiting_tool|completed|failed|cancelled|timeout)$"
+    )]
+    state: &'static str,
+    /// W3C trace id: 32 hexadecimal digits.
+    trace_id: String,
+    parent_run_id: Option<Uuid>,
+    trigger: Trigger,
+    /// SHA-256 of the input's canonical JSON.
+    input_sha256: String,
+    output_sha256: Option<String>,
+    #[schema(format = DateTime)]
+    started_at: Option<String>,
+    #[schema(format = DateTime)]
+    completed_at: Option<String>,
+    #[schema(format = DateTime)]
+    timeout_at: String,
+    error_code: Option<String>,
+    /// Always null: this server knows no prices.
+    cost_usd: Option<f64>,
+    /// Answers of the model so far.
+    #[schema(minimum = 0)]
+    step_count: i64,
+}
+
+/// What started a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Trigger {
+    /// `api`, or `sub_agent` for a run with a parent.
+    trigger_type: String,
+    /// Who started it, `<project>/<principal>` unless an admin named somebody.
+    triggered_by: String,
+}
+
+/// A run just queued.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunQueued {
+    run: RunContract,
+}
+
+/// A run in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunItem {
+    run: RunContract,
+    /// `shadow` or `live`, fixed when the run was made.
+    mode: &'static str,
+    /// Claims so far.
+    #[schema(minimum = 0)]
+    attempt: i32,
+}
+
+/// A run with what came of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunDocument {
+    run: RunContract,
+    /// `shadow` or `live`, fixed when the run was made.
+    mode: &'static str,
+    /// Claims so far.
+    #[schema(minimum = 0)]
+    attempt: i32,
+    /// What the agent answered; null until it has.
+    output: Option<Value>,
+    /// Why it failed; null unless it did.
+    error: Option<RunError>,
+}
+
+/// Why a run failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunError {
+    /// A stable code.
+    code: String,
+    message: String,
+}
+
+/// A finished step of a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StepItem {
+    /// Ordinal in the run, from 1; goes on when the run is taken over.
+    n: i32,
+    /// The claim that did it.
+    epoch: i64,
+    /// `llm` or `tool`.
+    kind: String,
+    /// The tool's full name, of a tool step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    tool: Option<String>,
+    /// The model, of a model step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    model: Option<String>,
+    /// `ok`, `error`, `refused` or `stub`.
+    status: String,
+    /// The code of an error or refusal.
+    code: Option<String>,
+    #[schema(format = DateTime)]
+    started_at: String,
+    #[schema(minimum = 0)]
+    duration_ms: i64,
+    /// What went in, masked.
+    input: Value,
+    /// What came out, masked.
+    output: Value,
+    /// `{"input_tokens","output_tokens"}` of a model step, else null.
+    usage: Value,
+    /// `{"gate","verdict","code"}` of each gate a tool call met.
+    gates: Vec<Value>,
+}
+
+impl From<&Run> for RunContract {
+    fn from(run: &Run) -> Self {
+        let trigger =
+            Trigger { trigger_type: run.trigger_type.clone(), triggered_by: run.triggered_by.clone() };
+        Self {
+            run_id: run.run_id,
+            project_id: run.project_id.clone(),
+            agent_id: run.agent_id.clone(),
+            state: run.state.as_str(),
+            trace_id: run.trace_id.clone(),
+            parent_run_id: run.parent_run_id,
+            trigger,
+            input_sha256: run.input_sha256.clone(),
+            output_sha256: run.output_sha256.clone(),
+            started_at: run.started_at.map(|at| at.to_string()),
+            completed_at: run.completed_at.map(|at| at.to_string()),
+            timeout_at: run.timeout_at.to_string(),
+            error_code: run.error_code.clone(),
+            cost_usd: None,
+            step_count: run.step_count,
+        }
+    }
+}
+
+impl From<&Run> for RunQueued {
+    fn from(run: &Run) -> Self {
+        Self { run: run.into() }
+    }
+}
+
+impl From<&Run> for RunItem {
+    fn from(run: &Run) -> Self {
+        Self { run: run.into(), mode: run.mode.as_str(), attempt: run.attempt }
+    }
+}
+
+impl TryFrom<&Run> for RunDocument {
+    type Error = StoreError;
+
+    fn try_from(run: &Run) -> Result<Self, StoreError> {
+        let output = run.output.as_deref().map(serde_json::from_str).transpose();
+        let error = run.error_code.clone().map(|code| {
+            let message = run.error_message.clone().unwrap_or_default();
+            RunError { code, message }
+        });
+        Ok(Self {
+            run: run.into(),
+            mode: run.mode.as_str(),
+            attempt: run.attempt,
+            output: output.map_err(|e| StoreError::Corrupt(e.to_string()))?,
+            error,
+        })
+    }
+}
+
+/// The document `GET /v1/platform/runs/{run_id}` answers with, for others who print runs.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when the stored output is not JSON.
+pub fn run_document(run: &Run) -> Result<Value, StoreError> {
+    RunDocument::try_from(run).map(|document| awooop_core::json::to_value(&document))
+}
+
+impl From<Step> for StepItem {
+    fn from(step: Step) -> Self {
+        let mut body = step.body;
+        let mut take = |member: &str| body.get_mut(member).map(Value::take).unwrap_or_default();
+        let (input, output, usage) = (take("input"), take("output"), take("usage"));
+        let gates = match take("gates") {
+            Value::Array(gates) => gates,
+            _ => Vec::new(),
+        };
+        let (tool, model) =
+            if step.kind == "tool" { (Some(step.name), None) } else { (None, Some(step.name)) };
+        Self {
+            n: step.n,
+            epoch: step.epoch,
+            kind: step.kind,
+            tool,
+            model,
+            status: step.status,
+            code: step.code,
+            started_at: step.started_at.to_string(),
+            duration_ms: step.duration_ms,
+            input,
+            output,
+            usage,
+            gates,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What handlers share: the store, the gateway, the host names this server answers to, and the token that
+//! tells long answers to end. Cheap to clone.
+
+use std::sync::Arc;
+
+use awooop_gateway::Gateway;
+use awooop_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::mcp::McpServer;
+
+/// The state of the router.
+#[derive(Clone)]
+pub struct AppState {
+    pub(crate) store: Store,
+    pub(crate) gateway: Gateway,
+    pub(crate) hosts: Arc<[String]>,
+    pub(crate) draining: CancellationToken,
+    pub(crate) mcp: Arc<McpServer>,
+}
+
+impl AppState {
+    /// `hosts` are names, or `name:port`, that `/mcp` answers to besides the loopback names: the address it
+    /// listens on and the public one. When `draining` is cancelled, event streams and waiting requests end.
+    pub fn new(store: Store, gateway: Gateway, hosts: Vec<String>, draining: CancellationToken) -> Self {
+        let mcp = Arc::new(crate::mcp::server(draining.child_token()));
+        Self { store, gateway, hosts: hosts.into(), draining, mcp }
+    }
+}

@@ -1,0 +1,3 @@
+//! Budgets: what the project may use and what it has used.
+
+pub(crate) mod get;

@@ -1,0 +1,8 @@
+//! The platform API, version 1: one folder a resource, one file an endpoint.
+
+pub(crate) mod budgets;
+pub(crate) mod contracts;
+pub(crate) mod keys;
+pub(crate) mod projects;
+pub(crate) mod runs;
+pub(crate) mod tools;

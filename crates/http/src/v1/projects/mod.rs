@@ -1,0 +1,3 @@
+//! Projects: the tenants themselves.
+
+pub(crate) mod list;

@@ -1,0 +1,222 @@
+//! Starting a run. Checks, in this order: who may name whom, the agent, the mode, the input, the budget.
+//! Nothing is written before all of them hold; then one statement creates the run and queues it.
+
+use std::time::Duration;
+
+use awooop_core::contract::AgentSpec;
+use awooop_core::error::Violation;
+use awooop_core::role::Role;
+use awooop_core::schema::Schema;
+use awooop_core::{AgentId, ErrorCode, Mode, RunId, json};
+use awooop_store::run::{AgentFacts, Created, Idempotency, NewRun, Run};
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::wait;
+use crate::body::Body;
+use crate::caller::Access;
+use crate::problem::Problem;
+use crate::run_view::{RunDocument, RunQueued};
+use crate::state::AppState;
+use crate::telemetry::Trace;
+
+/// A run to be started.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateRun {
+    /// The agent that is asked.
+    #[schema(pattern = "^[a-z0-9][a-z0-9_-]{1,63}$")]
+    agent_id: String,
+    /// What it is asked: any JSON that fits the agent's input schema.
+    input: Value,
+    /// At most the agent's own; without it, the agent's own.
+    #[schema(pattern = "^(shadow|suggest|live)$")]
+    mode: Option<String>,
+    /// 0 first, 9 last; 5 without it.
+    #[schema(minimum = 0, maximum = 9)]
+    priority: Option<i16>,
+    /// Longest time to the end, in milliseconds; never above the agent's.
+    #[schema(minimum = 1000, maximum = 86_400_000)]
+    timeout_ms: Option<u64>,
+    /// The run that starts this one.
+    parent_run_id: Option<Uuid>,
+    /// Who asks; only an admin may name somebody.
+    #[schema(pattern = "^[!-~]([ -~]{0,198}[!-~])?$")]
+    triggered_by: Option<String>,
+}
+
+/// Starts a run. `Prefer: wait=30` answers when it has ended, if it ends in time.
+#[utoipa::path(post, path = "/v1/platform/runs", operation_id = "create_run", tag = "runs",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$",
+            description = "The same key with the same body starts one run, for a day"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N` waits N seconds, at most 60, for the end"),
+        ("traceparent" = Option<String>, Header, description = "W3C trace the run belongs to")),
+    request_body = CreateRun,
+    responses(
+        (status = 202, description = "The run is queued", body = RunQueued,
+            headers(("Location" = String), ("Idempotency-Replayed" = String))),
+        (status = 200, description = "The run has ended while the caller waited", body = RunDocument,
+            headers(("Location" = String), ("Preference-Applied" = String), ("Idempotency-Replayed" = String))),
+        (status = 402, description = "E-BUDGET-001: the project's budget is spent")))]
+pub(crate) async fn create_run(
+    State(state): State<AppState>,
+    access: Access,
+    Extension(trace): Extension<Trace>,
+    headers: HeaderMap,
+    body: Body<CreateRun>,
+) -> Result<Response, Problem> {
+    let idempotency = idempotency(&headers, &access, &body.document)?;
+    let new = check(&state, &access, body.value, trace.given(), idempotency).await?;
+    let (run_id, is_replayed) = match state.store.create_run(access.scope(), &new).await? {
+        Created::New(run_id) => (run_id, false),
+        Created::Replayed(run_id) => (run_id, true),
+        Created::OtherRequest => {
+            return Err(Problem::new(
+                ErrorCode::Req006,
+                "this idempotency key came with another body before",
+            ));
+        }
+    };
+    answer(&state, &access, run_id, wait::preferred(&headers), is_replayed).await
+}
+
+async fn check(
+    state: &AppState,
+    access: &Access,
+    body: CreateRun,
+    trace_id: Option<String>,
+    idempotency: Option<Idempotency>,
+) -> Result<NewRun, Problem> {
+    let agent = AgentId::parse(&body.agent_id)
+        .map_err(|e| Problem::invalid_at("/agent_id", "pattern", e.to_string()))?;
+    check_caller(access, &agent, &body)?;
+    let parent = check_parent(state, access, body.parent_run_id).await?;
+    let no_agent = || Problem::new(ErrorCode::Run002, format!("the project has no active agent `{agent}`"));
+    let facts = state.store.find_agent(access.scope(), &agent, body.parent_run_id).await?;
+    let facts = facts.ok_or_else(no_agent)?;
+    let mode = mode(body.mode.as_deref(), &facts, parent.map(|run| run.mode))?;
+    check_input(&facts.spec, &body.input)?;
+    if facts.is_budget_spent {
+        return Err(Problem::new(ErrorCode::Budget001, "the project's token budget is used up"));
+    }
+    let timeout_ms = body.timeout_ms.unwrap_or(facts.spec.timeout_ms).min(facts.spec.timeout_ms);
+    Ok(NewRun {
+        agent,
+        agent_version_id: facts.version_id,
+        mode,
+        priority: body.priority.unwrap_or(5),
+        trace_id,
+        parent_run_id: body.parent_run_id,
+        triggered_by: body.triggered_by.unwrap_or_else(|| access.scope().actor().to_owned()),
+        max_attempts: facts.spec.max_attempts,
+        timeout: Duration::from_millis(timeout_ms),
+        input: body.input,
+        idempotency,
+    })
+}
+
+/// A key bound to an agent starts only runs of that agent, and only an admin speaks for others.
+fn check_caller(access: &Access, agent: &AgentId, body: &CreateRun) -> Result<(), Problem> {
+    let refuse = |detail: &str| Err(Problem::new(ErrorCode::Auth002, detail));
+    if access.caller.agent().is_some_and(|own| own != agent) {
+        return refuse("a key bound to an agent starts runs of that agent only");
+    }
+    if body.triggered_by.is_some() && access.caller.role() != Role::Admin {
+        return refuse("only an admin may say who triggered a run");
+    }
+    Ok(())
+}
+
+async fn check_parent(
+    state: &AppState,
+    access: &Access,
+    parent: Option<RunId>,
+) -> Result<Option<Run>, Problem> {
+    let Some(run_id) = parent else { return Ok(None) };
+    match super::visible_run(state, access, run_id).await {
+        Ok(run) => Ok(Some(run)),
+        Err(problem) if problem.code() == ErrorCode::Req004 => {
+            Err(Problem::invalid_at("/parent_run_id", "reference", "there is no such run here"))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn mode(asked: Option<&str>, facts: &AgentFacts, parent: Option<Mode>) -> Result<Mode, Problem> {
+    Mode::resolve(asked.and_then(Mode::parse), facts.spec.mode, parent).map_err(|code| {
+        let detail = match code {
+            ErrorCode::Run003 => "the mode asked for is above what the agent, or the parent run, may do",
+            _ => "this mode is not available here; use shadow or live",
+        };
+        Problem::new(code, detail)
+    })
+}
+
+fn check_input(agent: &AgentSpec, input: &Value) -> Result<(), Problem> {
+    let Some(schema) = &agent.input_schema else { return Ok(()) };
+    let schema = Schema::compile(schema).map_err(|e| {
+        Problem::invalid_at("/input", "schema", format!("the agent's input schema cannot be used: {e}"))
+    })?;
+    schema.validate(input).map_err(|found| {
+        let below = |v: Violation| Violation { path: format!("/input{}", v.path), ..v };
+        Problem::invalid(found.into_iter().map(below).collect())
+    })
+}
+
+/// The caller's key, with the hash of the canonical body it stands for.
+fn idempotency(
+    headers: &HeaderMap,
+    access: &Access,
+    document: &Value,
+) -> Result<Option<Idempotency>, Problem> {
+    let malformed = || {
+        Problem::new(ErrorCode::Req001, "Idempotency-Key is one value of 1 to 255 visible ASCII characters")
+    };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().map_err(|_| malformed())?;
+    let is_visible = (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    if !is_visible || values.next().is_some() {
+        return Err(malformed());
+    }
+    Ok(Some(Idempotency {
+        principal: access.scope().actor().to_owned(),
+        key: key.to_owned(),
+        request_sha256: json::sha256_hex(document),
+    }))
+}
+
+/// 202 with the run as it is, or 200 with what came of it when the caller waited and it ended.
+async fn answer(
+    state: &AppState,
+    access: &Access,
+    run_id: RunId,
+    wait_s: Option<u64>,
+    is_replayed: bool,
+) -> Result<Response, Problem> {
+    let run = match wait_s {
+        Some(seconds) => wait::until_ended(state, access.scope(), run_id, seconds).await?,
+        None => state.store.find_run(access.scope(), run_id).await?,
+    };
+    let run = run.ok_or_else(|| Problem::absent("run"))?;
+    let mut headers = vec![(header::LOCATION, format!("/v1/platform/runs/{run_id}"))];
+    if is_replayed {
+        headers.push((HeaderName::from_static("idempotency-replayed"), "true".to_owned()));
+    }
+    if let Some(seconds) = wait_s {
+        headers.push((HeaderName::from_static("preference-applied"), format!("wait={seconds}")));
+    }
+    let response = if wait_s.is_some() && run.state.is_terminal() {
+        (StatusCode::OK, axum::Json(RunDocument::try_from(&run)?)).into_response()
+    } else {
+        (StatusCode::ACCEPTED, axum::Json(RunQueued::from(&run))).into_response()
+    };
+    Ok((axum::response::AppendHeaders(headers), response).into_response())
+}
