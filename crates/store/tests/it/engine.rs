@@ -311,13 +311,9 @@ async fn a_stale_epoch_records_nothing_holds_nothing_and_ends_nothing() {
     let new = claim_one(&test.store, &project, &later).await;
     assert_eq!((new.epoch, new.attempt), (3, 2));
 
-    let late = test.store.record_step(
-        &old,
-        &step(&test.store, 2),
-        Some(&hold.settle(40, false)),
-        Some(&call(&test.store)),
-    );
-    assert!(matches!(late.await, Err(RecordError::Fenced)));
+    let (late, used) = (step(&test.store, 2), hold.settle(40, false));
+    let late = test.store.record_step(&old, &late, Some(&used), Some(&call(&test.store))).await;
+    assert!(matches!(late, Err(RecordError::Fenced)));
     assert!(matches!(test.store.end_run(&old, &done(), None, true).await, Err(RecordError::Fenced)));
     let reserved = test.store.reserve(&old, 2, 10, soon(&test.store)).await;
     assert!(matches!(reserved, Err(ReserveError::Fenced)), "{reserved:?}");
