@@ -380,7 +380,7 @@ const STOP_PAIRS: &[&str] = &[
     "全部", "不含", "包含", "預設", "選填", "格式", "日期",
 ];
 
-/// The value of a number word or a numeral in Chinese characters: `twelve`, `二十三`, `十`, `一九九七`.
+/// The value of a numeral in Chinese characters: `二十三`, `十`, `一九九七`.
 /// 0 to 9,999.
 pub(super) fn han_number(text: &str) -> Option<i64> {
     let digit = |c: char| {
