@@ -102,7 +102,7 @@ impl Scanner<'_> {
         }
         let bracket = usize::from(self.text.at(quote_at + 1) == b']');
         let (at, form) = self.separator(self.skip_space(quote_at + 1 + bracket))?;
-        self.value_at(self.skip_space(at), form, Some(quote_at - end))
+        self.value_at(self.skip_space(at), form, Some(quote_at))
     }
 
     /// `<name>` or `--name `: where the value begins.
@@ -112,8 +112,10 @@ impl Scanner<'_> {
             return Some(end + 1);
         }
         let value = self.text.skip_blanks(end);
-        let is_flag =
-            self.text.at(start) == b'-' && value > end && !matches!(self.text.at(value), b'-' | b'=' | b':');
+        let has_dashes = self.text.at(start) == b'-' || self.text.str[start..end].contains("--");
+        let is_other = matches!(self.text.at(value), b'=' | b':')
+            || (self.text.at(value) == b'-' && !self.text.has(value, "---"));
+        let is_flag = has_dashes && value > end && !is_other;
         is_flag.then_some(value)
     }
 
@@ -137,15 +139,16 @@ impl Scanner<'_> {
         first(words).map(|at| (at, Form::Said))
     }
 
-    /// The value that begins at `at`, which may be a quote; `key_level`: backslashes before the name's quote.
-    fn value_at(&mut self, at: usize, form: Form, key_level: Option<usize>) -> Option<Value> {
+    /// The value that begins at `at`, which may be a quote; `key_quote`: where the
+    /// name's closing quote is.
+    fn value_at(&mut self, at: usize, form: Form, key_quote: Option<usize>) -> Option<Value> {
         let literal_prefix =
             matches!(self.text.at(at), b'b' | b'r' | b'f' | b'u') && is_quote(self.text.at(at + 1));
         let at = at + usize::from(literal_prefix);
         let level = self.backslashes_at(at);
         let quote = self.text.at(at + level);
-        let is_key_quoted = key_level.is_some();
-        if is_quote(quote) && key_level.is_some_and(|key_level| key_level != level) {
+        let is_key_quoted = key_quote.is_some();
+        if is_quote(quote) && key_quote.is_some_and(|at| self.text.backslashes_before(at) != level) {
             // The quote closes the string in which the quoted name stands.
             return None;
         }
@@ -153,10 +156,13 @@ impl Scanner<'_> {
             && let Some(end) = self.closing(at + level + 1, quote, level)
         {
             let start = at + level + 1;
+            let end = self.end_in_document(start, end, quote);
+
             let form = if is_key_quoted { Form::Member } else { Form::Literal };
             // A quote directly behind `name:` may close a string instead of opening one: what follows tells.
             let head = self.text.str[start..end].trim_start().bytes().next()?;
-            let is_outside = !is_key_quoted && matches!(head, b',' | b':' | b'}' | b']');
+            let is_same_quote = key_quote.is_some_and(|at| self.text.at(at) == quote);
+            let is_outside = !is_same_quote && matches!(head, b',' | b':' | b'}' | b']');
             return (!is_outside).then_some(Value { start, end, form, is_quoted: true });
         }
         let opens_list = self.text.at(at) == b'[' && Class::tag_len(&self.text.bytes[at..]).is_none();
@@ -173,13 +179,22 @@ impl Scanner<'_> {
         loop {
             at += self.text.bytes[at..].iter().position(|b| *b == quote)?;
             let slashes = self.text.backslashes_before(at).min(at - start);
-            if slashes < level {
-                return Some(at - slashes);
-            }
-            if slashes % (2 * level + 2) == level {
-                return Some(at - level);
+            // A quote nested n strings deep has 2^n - 1 backslashes, behind pairs that belong to the value:
+            // the trailing ones of the count. A quote of an outer string ends the inner one too.
+            let own = (1 << slashes.trailing_ones()) - 1;
+            if own <= level {
+                return Some(at - own);
             }
             at += 1;
+        }
+    }
+
+    /// In a JSON document a string between other quotes ends at the latest with the JSON string around it.
+    fn end_in_document(&self, start: usize, end: usize, quote: u8) -> usize {
+        let is_border = |at: &usize| self.text.at(*at) == b'"' && self.text.backslashes_before(*at) % 2 == 0;
+        match (start..end).find(|at| quote != b'"' && is_border(at)) {
+            Some(border) if self.text.is_document() => border,
+            _ => end,
         }
     }
 

@@ -4,6 +4,8 @@
 //! many anchors inside one long run cost one walk, which is what keeps the whole scan linear.
 //! All sets are ASCII, so a run begins and ends on character borders.
 
+use std::cell::OnceCell;
+
 /// A set of bytes a token may consist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Set {
@@ -34,11 +36,19 @@ pub(crate) struct Text<'a> {
     pub(crate) str: &'a str,
     pub(crate) bytes: &'a [u8],
     runs: [(usize, usize); 4],
+    is_document: OnceCell<bool>,
 }
 
 impl<'a> Text<'a> {
     pub(crate) fn new(str: &'a str) -> Self {
-        Text { str, bytes: str.as_bytes(), runs: [(0, 0); 4] }
+        Text { str, bytes: str.as_bytes(), runs: [(0, 0); 4], is_document: OnceCell::new() }
+    }
+
+    /// Whether the whole text is one JSON document.
+    pub(crate) fn is_document(&self) -> bool {
+        *self
+            .is_document
+            .get_or_init(|| serde_json::from_str::<&serde_json::value::RawValue>(self.str).is_ok())
     }
 
     /// The byte at `at`, or 0 past the end.

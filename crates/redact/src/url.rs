@@ -31,11 +31,15 @@ impl Scanner<'_> {
 
     /// The position of the `@` that ends the user information.
     fn end_of_userinfo(&self, start: usize) -> Option<usize> {
-        let stops =
-            |b: &&u8| !(b.is_ascii_whitespace() || matches!(**b, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\'));
         let rest: &[u8] = &self.text.bytes[start..];
-        let word = rest.iter().take(MAX_USERINFO).take_while(stops).count();
-        let word = rest[..word].windows(3).position(|w| w == b"://").unwrap_or(word);
+        let stops = |n: &usize| {
+            let byte = rest[*n];
+            byte.is_ascii_whitespace()
+                || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\')
+                || (byte == b':' && rest[*n..].starts_with(b"://"))
+        };
+        let limit = rest.len().min(MAX_USERINFO);
+        let word = (0..limit).find(stops).unwrap_or(limit);
         let authority = rest[..word].iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(word);
         if let Some(at) = rest[..authority].iter().rposition(|b| *b == b'@') {
             return Some(start + at);
