@@ -112,7 +112,8 @@ impl Scanner<'_> {
             return Some(end + 1);
         }
         let value = self.text.skip_blanks(end);
-        let has_dashes = self.text.at(start) == b'-' || self.text.str[start..end].contains("--");
+        let name = &self.text.str[start..end];
+        let has_dashes = (name.starts_with('-') || name.contains("--")) && !name.contains("---");
         let is_other = matches!(self.text.at(value), b'=' | b':')
             || (self.text.at(value) == b'-' && !self.text.has(value, "---"));
         let is_flag = has_dashes && value > end && !is_other;

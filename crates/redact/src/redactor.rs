@@ -52,32 +52,16 @@ impl Redactor {
     /// Masks every credential in `text`.
     pub fn redact<'a>(&self, text: &'a str) -> Redacted<'a> {
         let findings = scan::findings(&self.anchors, text);
-        Redacted { text: mask(text, &findings), findings }
+        Redacted { text: scan::mask(text, &findings), findings }
     }
 
     /// Masks a line on its way to a log, for a caller that needs only the text.
     pub fn redact_line<'a>(&self, line: &'a str) -> Cow<'a, str> {
-        mask(line, &scan::findings(&self.anchors, line))
+        scan::mask(line, &scan::findings(&self.anchors, line))
     }
 
     /// The class of the first credential in `text`, if there is one.
     pub fn contains_credential(&self, text: &str) -> Option<Class> {
-        scan::findings(&self.anchors, text).first().map(|finding| finding.class)
+        scan::first_findings(&self.anchors, text).first().map(|finding| finding.class)
     }
-}
-
-/// Replaces each finding by its tag.
-fn mask<'a>(text: &'a str, findings: &[Finding]) -> Cow<'a, str> {
-    if findings.is_empty() {
-        return Cow::Borrowed(text);
-    }
-    let mut masked = String::with_capacity(text.len());
-    let mut copied = 0;
-    for finding in findings {
-        masked.push_str(&text[copied..finding.start]);
-        masked.push_str(finding.class.tag());
-        copied = finding.end;
-    }
-    masked.push_str(&text[copied..]);
-    Cow::Owned(masked)
 }

@@ -5,6 +5,8 @@
 //! Overlaps are resolved the same way every time: earliest start, then longest, then the more precise class; what
 //! sticks out is added to the mask, so an overlap never leaves a tail.
 
+use std::borrow::Cow;
+
 use crate::anchors::{Anchors, Rule};
 use crate::text::Text;
 use crate::{Class, Finding};
@@ -98,8 +100,73 @@ impl Scanner<'_> {
     }
 }
 
-/// All credentials in `text`, by position, without overlaps.
+/// How often a masked text is scanned again at most. One more round than the first is the rule.
+const MAX_ROUNDS: usize = 8;
+
+/// All credentials in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
+/// change what its surroundings mean, so the masked text is scanned until nothing new is found.
 pub(crate) fn findings(anchors: &Anchors, text: &str) -> Vec<Finding> {
+    let mut found = first_findings(anchors, text);
+    for _ in 0..MAX_ROUNDS {
+        if found.is_empty() {
+            break;
+        }
+        let more = first_findings(anchors, &mask(text, &found));
+        if more.is_empty() {
+            break;
+        }
+        let more = in_input(&found, &more);
+        found.extend(more);
+        found = merged(found);
+    }
+    found
+}
+
+/// Replaces each finding by its tag.
+pub(crate) fn mask<'a>(text: &'a str, findings: &[Finding]) -> Cow<'a, str> {
+    if findings.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut masked = String::with_capacity(text.len());
+    let mut copied = 0;
+    for finding in findings {
+        masked.push_str(&text[copied..finding.start]);
+        masked.push_str(finding.class.tag());
+        copied = finding.end;
+    }
+    masked.push_str(&text[copied..]);
+    Cow::Owned(masked)
+}
+
+/// Translates finds in the masked text to the input; where one begins or ends in a tag, it takes in all of what the
+/// tag stands for.
+fn in_input(found: &[Finding], more: &[Finding]) -> Vec<Finding> {
+    let mut tags = Vec::with_capacity(found.len());
+    let mut copied = 0;
+    let mut masked_len = 0;
+    for finding in found {
+        let start = masked_len + finding.start - copied;
+        masked_len = start + finding.class.tag().len();
+        copied = finding.end;
+        tags.push((start, masked_len, *finding));
+    }
+    let position = |at: usize, is_end: bool| {
+        // The last tag that begins before `at`, or at it for a start.
+        let before = tags.partition_point(|(start, ..)| *start < at || (*start == at && !is_end));
+        let Some((_, tag_end, finding)) = before.checked_sub(1).map(|n| tags[n]) else { return at };
+        match at.checked_sub(tag_end) {
+            Some(behind) => finding.end + behind,
+            None if is_end => finding.end,
+            None => finding.start,
+        }
+    };
+    more.iter()
+        .map(|m| Finding { class: m.class, start: position(m.start, false), end: position(m.end, true) })
+        .collect()
+}
+
+/// The credentials that one scan of `text` finds, by position, without overlaps.
+pub(crate) fn first_findings(anchors: &Anchors, text: &str) -> Vec<Finding> {
     let mut scanner = Scanner {
         text: Text::new(text),
         candidates: Vec::new(),
