@@ -139,6 +139,10 @@ pub(crate) struct MigrateArgs {
     /// Print the SQL that makes the roles, for a DBA to run, and do nothing
     #[arg(long, conflicts_with = "admin_url")]
     pub(crate) print_roles: bool,
+    /// Make the server's own keys in this directory, where there are none, and print the platform's first
+    /// admin key, once
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
 }
 
 /// `awooop doctor`.

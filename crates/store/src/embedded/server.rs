@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{oneshot, watch};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
@@ -73,6 +73,15 @@ impl EmbeddedPg {
     /// How to connect to the database `awooop` as `role`. Contains the password; `Debug` does not show it.
     pub fn url(&self, role: Role) -> Config {
         self.config(role, DATABASE)
+    }
+
+    /// How to connect as `role`, as a keyword/value string. Contains the password.
+    pub fn connection(&self, role: Role) -> SecretString {
+        let quote = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+        let dir = quote(&self.socket_dir.display().to_string());
+        let password = quote(self.passwords.get(role).expose_secret());
+        let (port, name) = (socket::PORT, role.name());
+        format!("host='{dir}' port={port} dbname={DATABASE} user={name} password='{password}'").into()
     }
 
     /// A connection string for a person, such as for `psql`, WITHOUT the password.

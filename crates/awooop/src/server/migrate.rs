@@ -1,0 +1,83 @@
+//! `awooop migrate`: roles (as an administrator, once), schema (as the owner), and, with `--keys`, the keyring
+//! and the first admin key.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use awooop_store::keyring::Keyring;
+use awooop_store::migrate::{RolePassword, create_roles, migrate, roles_sql};
+use awooop_store::{Clock, DatabaseUrls, Store};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{logging, required};
+use crate::cli::MigrateArgs;
+use crate::output::{note, write_raw};
+
+/// The roles that log in, and the settings whose URLs hold their passwords.
+const ROLES: [(&str, &str); 3] = [
+    ("awooop_owner", "AWOOOP_OWNER_DATABASE_URL"),
+    ("awooop_app", "AWOOOP_DATABASE_URL"),
+    ("awooop_dispatch", "AWOOOP_DISPATCH_DATABASE_URL"),
+];
+
+/// Does what the options ask, in order.
+pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
+    logging::start("warn");
+    if args.print_roles {
+        write_raw(roles_sql());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let owner = required("AWOOOP_OWNER_DATABASE_URL")?;
+    if let Some(admin) = &args.admin_url {
+        create_roles(admin, &passwords()?).await?;
+        note("the roles awooop_owner, awooop_app and awooop_dispatch are made");
+    }
+    let applied = migrate(&owner).await?;
+    match applied.last() {
+        Some(newest) => note(&format!("the schema is now at version {newest} ({} applied)", applied.len())),
+        None => note("the schema is up to date"),
+    }
+    if let Some(keys) = &args.keys {
+        first_key(keys).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The passwords that the three URLs name.
+fn passwords() -> anyhow::Result<Vec<RolePassword>> {
+    let mut found = Vec::new();
+    for (role, variable) in ROLES {
+        let url = required(variable)?;
+        let config: tokio_postgres::Config =
+            url.expose_secret().parse().map_err(|_| anyhow::anyhow!("{variable} is not a PostgreSQL URL"))?;
+        if config.get_user() != Some(role) {
+            anyhow::bail!("{variable} must name the role {role}");
+        }
+        if let Some(password) = config.get_password() {
+            let password = String::from_utf8(password.to_vec()).context("a password is not UTF-8")?;
+            found.push((role, SecretString::from(password)));
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the keyring where there is none, and prints the first admin key of the platform, once.
+async fn first_key(keys: &Path) -> anyhow::Result<()> {
+    let clock = Clock::system();
+    std::fs::create_dir_all(keys).with_context(|| format!("cannot make {}", keys.display()))?;
+    let keyring = Keyring::load_or_create(keys, clock.now())?;
+    let urls = DatabaseUrls {
+        app: required("AWOOOP_DATABASE_URL")?,
+        dispatch: required("AWOOOP_DISPATCH_DATABASE_URL")?,
+    };
+    let store = Store::open(&urls, clock, keyring).await?;
+    match store.bootstrap().await? {
+        Some(key) => {
+            note("the platform's first admin key; it is shown this once:");
+            write_raw(&format!("{}\n", key.expose_secret()));
+        }
+        None => note("the platform has an admin key already"),
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! The server's own commands: dev, serve, migrate, doctor. They wire the rooms together and see to signals;
+//! what the server does lies in the rooms.
+
+pub(crate) mod dev;
+pub(crate) mod doctor;
+mod logging;
+pub(crate) mod migrate;
+mod node;
+mod operator;
+pub(crate) mod serve;
+
+use secrecy::SecretString;
+
+/// A setting from the environment; empty counts as absent.
+fn setting(name: &str) -> Option<SecretString> {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).map(Into::into)
+}
+
+/// A setting that must be there.
+fn required(name: &str) -> anyhow::Result<SecretString> {
+    setting(name).ok_or_else(|| anyhow::anyhow!("{name} is not set"))
+}
+
+/// How long ago the process began, for the line that says it is ready.
+fn seconds(began: std::time::Instant) -> String {
+    format!("{:.2} s", began.elapsed().as_secs_f64())
+}

@@ -1,0 +1,95 @@
+//! One node: store, gateway, and, as its role says, the worker and the HTTP server. Ends by SIGTERM or
+//! Ctrl-C with a drain: no new work, runs end or are given back, answers are finished, exit 0. A second
+//! signal ends at once with 130.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use awooop_gateway::{Gateway, Operator};
+use awooop_http::AppState;
+use awooop_store::Store;
+use awooop_store::claim::Worker;
+use awooop_worker::WorkerConfig;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How long open answers may take at the end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a node is made of.
+pub(super) struct Node {
+    pub(super) store: Store,
+    pub(super) operator: Operator,
+    /// Who carries out runs, if this node does.
+    pub(super) worker: Option<Worker>,
+    /// Where HTTP is answered, if this node does.
+    pub(super) listener: Option<TcpListener>,
+}
+
+impl Node {
+    /// Serves until a signal; `ready` is called once everything is started.
+    pub(super) async fn serve(self, ready: impl FnOnce()) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::listen()?;
+        let gateway = Gateway::new(self.store.clone(), self.operator);
+        let draining = CancellationToken::new();
+        let worker = self
+            .worker
+            .map(|me| awooop_worker::start(self.store.clone(), gateway.clone(), me, WorkerConfig::default()));
+        let server = match self.listener {
+            None => None,
+            Some(listener) => {
+                let hosts = vec![listener.local_addr()?.to_string()];
+                let state = AppState::new(self.store.clone(), gateway.clone(), hosts, draining.clone());
+                let router = awooop_http::router(state);
+                let stop = draining.clone();
+                let listener = axum::serve::ListenerExt::tap_io(listener, |tcp| {
+                    // event streams would wait 40 ms for an acknowledgement otherwise
+                    let _ = tcp.set_nodelay(true);
+                });
+                let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+                Some(awooop_store::scope::spawn_service("http", async move { serve.await }))
+            }
+        };
+        ready();
+        signals.wait().await;
+        tracing::info!("stopping: no new work, runs end or are given back");
+        draining.cancel();
+        let drain = async {
+            if let Some(worker) = worker {
+                worker.drain().await;
+            }
+            if let Some(server) = server {
+                // what is still open after a while is cut: the process ends
+                let _ = tokio::time::timeout(CLOSE_WITHIN, server).await;
+            }
+            gateway.shutdown().await;
+            self.store.close();
+        };
+        tokio::select! {
+            () = drain => Ok(ExitCode::SUCCESS),
+            () = signals.wait() => Ok(ExitCode::from(130)),
+        }
+    }
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be listened to");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The operator's list: read from a file by `serve`, made on first start by `dev`. It says what projects may
+//! name on this host; without it they may name nothing.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use awooop_core::ProjectId;
+use awooop_gateway::Operator;
+
+/// The example's tool server: its name in contracts, and the project that may name it.
+const EXAMPLE: (&str, &str) = ("ewoooc", "ewoooc-shop");
+
+/// What `dev` writes where there is no list yet.
+pub(super) const DEV_LIST: &str = r#"# What projects may name on this host. Read at start; contracts can name nothing that is not listed here.
+
+# Tool servers may run under this user's own uid when the server is not root: a machine of one person.
+allow_same_uid_children = true
+# Addresses on this machine that every project may reach. A production list names them per project.
+private_addresses = ["127.0.0.0/8", "::1", "localhost"]
+# Below it one folder of credentials a project, for `file://` references.
+# secrets = "/etc/awooop/secrets"
+
+[projects.ewoooc]
+# Its tool servers run under this uid when the server is root.
+uid = 200001
+# Variables of the server's environment that it may use as credentials.
+env = ["OPENAI_API_KEY"]
+# Programs by the name its contracts use; `ewoooc-shop` is found beside the awooop program.
+# commands = { name = "/absolute/path" }
+"#;
+
+/// Reads and checks a list.
+pub(super) fn read(path: &Path) -> anyhow::Result<Operator> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let list: Operator = toml::from_str(&text).with_context(|| format!("{} is not valid", path.display()))?;
+    list.validate().with_context(|| format!("{} is not valid", path.display()))?;
+    Ok(list)
+}
+
+/// The list of a data directory, with the example's command where its program lies beside ours.
+pub(super) fn for_dev(path: &Path) -> anyhow::Result<Operator> {
+    let mut list = read(path)?;
+    let project = ProjectId::parse(EXAMPLE.0).expect("a valid name");
+    if let (Some(rules), Some(program)) = (list.projects.get_mut(&project), beside_us(EXAMPLE.1)) {
+        rules.commands.entry(EXAMPLE.1.to_owned()).or_insert(program);
+    }
+    Ok(list)
+}
+
+fn beside_us(name: &str) -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.canonicalize().ok()?.with_file_name(name);
+    path.is_file().then_some(path)
+}
+
+/// The list in words, for a person who starts the server.
+pub(super) fn describe(list: &Operator) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !nix::unistd::geteuid().is_root() && list.allow_same_uid_children {
+        lines.push("tool servers run under this user's own uid (allow_same_uid_children)".to_owned());
+    }
+    if !list.private_addresses.is_empty() {
+        lines.push(format!("every project may reach {}", list.private_addresses.join(", ")));
+    }
+    for (project, rules) in &list.projects {
+        for (name, path) in &rules.commands {
+            lines.push(format!("project {project} only may start `{name}` = {}", path.display()));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_that_dev_writes_is_valid() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("operator.toml");
+        std::fs::write(&path, DEV_LIST).unwrap();
+        let list = read(&path).unwrap();
+        let project = ProjectId::parse("ewoooc").unwrap();
+        assert_eq!(list.projects[&project].uid, Some(200_001));
+        std::fs::write(&path, "no_such_setting = 1").unwrap();
+        assert!(read(&path).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! `awooop serve`: a node against a PostgreSQL that somebody else runs. Takes nothing for granted: it needs
+//! both database roles, a keyring, and for tool servers an operator's list.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use awooop_gateway::Operator;
+use awooop_store::claim::Worker;
+use awooop_store::embedded::DataDir;
+use awooop_store::keyring::Keyring;
+use awooop_store::{Clock, DatabaseUrls, Store};
+use tokio::net::TcpListener;
+
+use super::node::Node;
+use super::{logging, operator, required, seconds};
+use crate::cli::{ServeArgs, ServeRole};
+use crate::output::note;
+use crate::settings::default_data_dir;
+
+/// Serves until a signal.
+pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    logging::start("info");
+    let urls = DatabaseUrls {
+        app: required("AWOOOP_DATABASE_URL")?,
+        dispatch: required("AWOOOP_DISPATCH_DATABASE_URL")?,
+    };
+    let keys = args
+        .keys
+        .context("--keys names the directory of the keyring; `awooop migrate --keys DIR` makes it")?;
+    let keyring = Keyring::load(&keys)?;
+    let operator = match &args.operator {
+        Some(path) => operator::read(path)?,
+        None => Operator::default(),
+    };
+    let store = Store::open(&urls, Clock::system(), keyring).await?;
+    let has_worker = args.role != ServeRole::Api;
+    let (worker, _data) = if has_worker { identity(args.data_dir)? } else { (None, None) };
+    let listener = match args.role {
+        ServeRole::Worker => None,
+        ServeRole::Api | ServeRole::All => {
+            let bound = TcpListener::bind(args.listen).await;
+            Some(bound.with_context(|| format!("{} cannot be listened on", args.listen))?)
+        }
+    };
+    let place = match &listener {
+        Some(listener) => format!("http://{}", listener.local_addr()?),
+        None => "as a worker".to_owned(),
+    };
+    let node = Node { store, operator, worker, listener };
+    node.serve(|| note(&format!("AwoooP serves {place} after {}", seconds(began)))).await
+}
+
+/// Who this worker is. Under a data directory's lock it keeps its id over restarts, and so takes its former
+/// runs back at once; without one it is new each time, and they wait until it is known to be silent.
+fn identity(data_dir: Option<PathBuf>) -> anyhow::Result<(Option<Worker>, Option<DataDir>)> {
+    match data_dir.or_else(default_data_dir) {
+        Some(path) => {
+            let data = DataDir::open(&path)?;
+            let node = data.next_incarnation()?;
+            Ok((Some(Worker { id: node.id, incarnation: node.incarnation }), Some(data)))
+        }
+        None => {
+            let id = Clock::system().new_id().to_string();
+            Ok((Some(Worker { id, incarnation: 1 }), None))
+        }
+    }
+}
