@@ -192,7 +192,8 @@ impl Scanner<'_> {
 
     /// In a JSON document a string between other quotes ends at the latest with the JSON string around it.
     fn end_in_document(&self, start: usize, end: usize, quote: u8) -> usize {
-        let is_border = |at: &usize| self.text.at(*at) == b'"' && self.text.backslashes_before(*at) % 2 == 0;
+        let is_border =
+            |at: &usize| self.text.at(*at) == b'"' && self.text.backslashes_before(*at).is_multiple_of(2);
         match (start..end).find(|at| quote != b'"' && is_border(at)) {
             Some(border) if self.text.is_document() => border,
             _ => end,

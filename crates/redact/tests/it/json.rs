@@ -88,3 +88,21 @@ fn clean_values_come_from_the_redactor_only() {
     assert_eq!(redactor.contains_credential("token=k3j4h5k6"), Some(Class::Secret));
     assert_eq!(redactor.contains_credential("token"), None);
 }
+
+#[test]
+fn a_string_that_ends_in_the_beginning_of_a_value_does_not_swallow_the_next() {
+    for tail in [
+        "password=\"",
+        "Authorization: '",
+        "\"password\"=",
+        "'token'=",
+        "x password: \"\\",
+        "-----BEGIN PRIVATE KEY-----\"",
+    ] {
+        let text = json!({"a": [tail], tail: 12345678, "b": "it's ours"}).to_string();
+        let redacted = Redactor::new().redact(&text).text.into_owned();
+        let value: Value =
+            serde_json::from_str(&redacted).unwrap_or_else(|e| panic!("{e}: {redacted} of {text}"));
+        assert_eq!(value["b"], "it's ours", "{redacted}");
+    }
+}
