@@ -361,7 +361,7 @@ mod tests {
         let cluster = Cluster::get().await.unwrap();
         let urls = cluster.urls().in_database("postgres");
         let direct = connect(&urls.admin).await.unwrap();
-        let table = format!("pg_temp_test_{:016x}", rand::random::<u64>());
+        let table = format!("public.commits_{:016x}", rand::random::<u64>());
         direct.batch_execute(&format!("CREATE TABLE {table} (n int)")).await.unwrap();
         let proxy = PgProxy::start(&urls.admin).await.unwrap();
         let client = connect(&proxy.urls(&urls).admin).await.unwrap();

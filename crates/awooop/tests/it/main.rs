@@ -6,3 +6,11 @@
 
 mod cli;
 mod fake;
+mod faults;
+mod figures;
+mod isolation;
+mod journeys;
+mod mcp;
+mod openapi;
+mod support;
+mod tidy;

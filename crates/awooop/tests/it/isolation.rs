@@ -1,0 +1,164 @@
+//! Every operation of the OpenAPI document, with no key, with another project's key, and with the
+//! project's own. The operations come from the document, so one that is added later is tested without a
+//! word here.
+
+use std::time::Duration;
+
+use awooop_journeys::client::{Answer, Api};
+use awooop_journeys::fixture_mcp::FixtureMcp;
+use serde_json::{Value, json};
+
+use crate::support::{kit, make_project, site};
+
+const MINE: &str = "tenant-mine";
+const OTHER: &str = "tenant-other";
+
+struct Operation {
+    id: String,
+    method: String,
+    path: String,
+    is_open: bool,
+    has_body: bool,
+    has_parts: bool,
+}
+
+/// The document's operations, path parts filled in with what exists in the project of `ids`.
+fn operations(document: &Value, ids: &[(&str, String)]) -> Vec<Operation> {
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let mut filled = path.clone();
+            for (name, value) in ids {
+                filled = filled.replace(&format!("{{{name}}}"), value);
+            }
+            assert!(!filled.contains('{'), "{path}: say in `ids` what its parts can be");
+            let is_open = operation["security"].as_array().is_some_and(|s| s.contains(&json!({})));
+            found.push(Operation {
+                id: operation["operationId"].as_str().expect("an id").to_owned(),
+                method: method.to_uppercase(),
+                has_parts: filled != *path,
+                path: filled,
+                is_open,
+                has_body: !operation["requestBody"].is_null(),
+            });
+        }
+    }
+    assert!(found.len() >= 15, "the document lists the operations");
+    found
+}
+
+/// A body that is valid for the project, for operations that take one.
+fn body(operation: &Operation, project: &str) -> Option<Value> {
+    let body = match operation.id.as_str() {
+        "create_run" => json!({"agent_id": "tester", "input": "hello"}),
+        "apply_contracts" => {
+            json!({"manifests": [{"kind": "project", "project": project, "id": project, "spec": {"display_name": "Mine"}}]})
+        }
+        "create_key" => json!({"name": "further", "role": "viewer"}),
+        "use_mcp" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
+        _ if operation.has_body => json!({}),
+        _ => return None,
+    };
+    Some(body)
+}
+
+async fn send(api: &Api, operation: &Operation, body: Option<&Value>) -> Answer {
+    let headers = [("Accept", "application/json, text/event-stream")];
+    let answer = api.send(&operation.method, &operation.path, &headers, body).await;
+    answer.unwrap_or_else(|e| panic!("{}: {e}", operation.id))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_no_operation_crosses_projects() {
+    let (site, fixture) = (site().await, FixtureMcp::start().await.unwrap());
+    let mine = make_project(site.server.api(), MINE, &fixture, "fail").await;
+    let other = make_project(site.server.api(), OTHER, &fixture, "fail").await;
+    let run_id = mine.create_run("tester", &json!("a question of mine")).await.unwrap();
+    mine.wait_for_end(&run_id, Duration::from_secs(30)).await.unwrap();
+    let keys = mine.get("/v1/platform/keys").await.unwrap().expect(200).unwrap();
+    let key_id = keys["items"][0]["key_id"].as_str().unwrap().to_owned();
+    let document = mine.get("/openapi.json").await.unwrap().expect(200).unwrap();
+    let ids = [("run_id", run_id.clone()), ("key_id", key_id.clone()), ("code", "E-AUTH-001".to_owned())];
+    let secrets = [run_id.as_str(), key_id.as_str(), MINE, "a question of mine"];
+    // what revokes the key that is used comes last
+    let mut operations = operations(&document, &ids);
+    operations.sort_by_key(|operation| operation.id.starts_with("revoke"));
+    for operation in &operations {
+        let body = body(operation, MINE);
+        let ask = async |api: &Api| send(api, operation, body.as_ref()).await;
+        let name = format!("{} {}", operation.method, operation.path);
+        if operation.is_open {
+            assert_eq!(ask(&mine.with_key(None)).await.status, 200, "{name}");
+            continue;
+        }
+        for bad in [None, Some(""), Some("awp_nonsense"), Some(forged().as_str())] {
+            let answer = ask(&mine.with_key(bad)).await;
+            assert_eq!(answer.status, 401, "{name} with {bad:?}: {}", answer.text);
+            assert_silent(&name, &answer, &secrets);
+        }
+
+        let answer = ask(&other).await;
+        assert_silent(&name, &answer, &secrets);
+        if operation.has_parts {
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (404, "E-REQ-004"),
+                "{name}: {}",
+                answer.text
+            );
+        } else {
+            assert!(answer.status < 500, "{name}: {}", answer.text);
+        }
+        let answer = ask(&other.in_project(MINE)).await;
+        let refusal = (answer.status, answer.code());
+        // the MCP endpoint says it in its protocol's form
+        if operation.id == "use_mcp" {
+            assert!(answer.status == 401 || answer.status == 403, "{name}: {}", answer.text);
+        } else {
+            assert_eq!(refusal, (403, "E-AUTH-003".to_owned()), "{name}: {}", answer.text);
+        }
+        let absent = ask(&other.in_project("no-such-project")).await;
+        assert_eq!(absent.status, answer.status, "{name}: it does not matter whether the project exists");
+
+        let answer = ask(&mine).await;
+        assert!(answer.status < 500 && ![401, 403, 404].contains(&answer.status), "{name}: {}", answer.text);
+    }
+    let after = mine.get_run(&run_id).await;
+    assert!(after.is_err() || after.is_ok_and(|run| run["run"]["project_id"] == MINE));
+    let listed = other.get("/v1/platform/runs").await.unwrap().expect(200).unwrap();
+    for run in listed["items"].as_array().unwrap() {
+        assert_eq!(run["run"]["project_id"], OTHER);
+    }
+}
+
+/// A well-formed key that nobody was given.
+fn forged() -> String {
+    format!("awp_{MINE}_{}_{}", "a".repeat(12), "b".repeat(43))
+}
+
+fn assert_silent(name: &str, answer: &Answer, secrets: &[&str]) {
+    // the address it was asked under may be repeated; nothing else of the project
+    let mut document = answer.json();
+    if let Some(document) = document.as_object_mut() {
+        document.remove("instance");
+        document.remove("detail");
+    }
+    let shown = if document.is_null() { answer.text.clone() } else { document.to_string() };
+    for secret in secrets {
+        assert!(!shown.contains(secret), "{name} says {secret}: {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_project_s_manifests_cannot_name_another_project() {
+    let (site, fixture) = (site().await, FixtureMcp::start().await.unwrap());
+    make_project(site.server.api(), MINE, &fixture, "fail").await;
+    let other = make_project(site.server.api(), OTHER, &fixture, "fail").await;
+    let offline = json!({"type": "llm", "dialect": "offline", "models": [{"name": "planner"}]});
+    let manifests = kit(MINE, fixture.provider_spec(), offline, "planner", &["echo"]);
+    let answer = other.post("/v1/platform/contracts", &json!({"manifests": manifests})).await.unwrap();
+    assert!([403, 422].contains(&answer.status), "{}: {}", answer.status, answer.text);
+    let contracts = site.server.api().in_project(MINE).get("/v1/platform/contracts").await.unwrap();
+    let contracts = contracts.expect(200).unwrap();
+    assert!(contracts["items"].as_array().unwrap().iter().all(|item| item["version"] == 1), "{contracts}");
+}
