@@ -15,7 +15,7 @@ const STOP_WORDS: [&str; 20] = [
 ];
 
 fn questions() -> Vec<Value> {
-    let file: Value = serde_saphyr::from_str(include_str!("../../questions.yaml")).expect("YAML");
+    let file: Value = serde_saphyr::from_str(include_str!("../questions.yaml")).expect("YAML");
     file["questions"].as_array().expect("questions").clone()
 }
 
