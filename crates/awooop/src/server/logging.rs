@@ -1,6 +1,6 @@
 //! Logs go to stderr, one line an event, each through the redactor. `AWOOOP_LOG` sets the filter
-//! (`info` by default), `AWOOOP_LOG_FORMAT=json` the form. The MCP library logs payloads: its target is
-//! kept to errors whatever the filter says.
+//! (`info` by default), `AWOOOP_LOG_FORMAT=json` the form. Libraries that would log payloads or statement
+//! parameters are kept quiet whatever the filter says.
 
 use std::io::{self, Write};
 
@@ -8,11 +8,14 @@ use awooop_redact::Redactor;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+/// Libraries that log payloads or statement parameters when they are asked for detail.
+const QUIET: &str = "rmcp=error,tokio_postgres=info,hyper=info";
+
 /// Starts logging for the process; a second call does nothing.
 pub(super) fn start(default: &str) {
     let wanted = std::env::var("AWOOOP_LOG").unwrap_or_else(|_| default.to_owned());
-    let filter = EnvFilter::try_new(format!("{wanted},rmcp=error"))
-        .unwrap_or_else(|_| EnvFilter::new(format!("{default},rmcp=error")));
+    let filter = EnvFilter::try_new(format!("{wanted},{QUIET}"))
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default},{QUIET}")));
     let writer = Masked { redactor: Redactor::new() };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
     let is_json = std::env::var("AWOOOP_LOG_FORMAT").is_ok_and(|form| form == "json");
