@@ -4,7 +4,6 @@
 //! PostgreSQL is read at these lines. Where it was installed is named by `AWOOOP_BENCH_GRAPHILE`. The
 //! process is killed with its handle.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::stats::Options;
 
 /// The variable that names the directory where the peer is installed.
 pub(crate) const VARIABLE: &str = "AWOOOP_BENCH_GRAPHILE";
+const SCRIPT: &str = include_str!("../../../../../bench/graphile.mjs");
 /// Longest a round of the peer may take.
 const AT_MOST: Duration = Duration::from_secs(240);
 
@@ -34,9 +34,8 @@ pub(crate) struct Measured {
 /// One round of every measurement of the peer.
 pub(crate) async fn measure(cluster: &Cluster, options: &Options) -> anyhow::Result<Vec<Measured>> {
     let installed = std::env::var_os(VARIABLE).context("the peer is not installed")?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench/graphile.mjs");
     let mut command = Command::new("node");
-    command.arg(script).arg(installed);
+    command.args(["--input-type=module", "--eval", SCRIPT]).arg(installed);
     for number in [options.runs, options.callers, options.rate as usize, options.seconds as usize] {
         command.arg(number.to_string());
     }

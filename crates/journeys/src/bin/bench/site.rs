@@ -74,11 +74,13 @@ impl Site {
             "instructions": "Answer the question.", "model": "offline/planner", "grants": [],
             "output_schema": {"type": "object"},
         });
-        let one =
-            |kind: &str, id: &str, spec: Value| json!({"kind": kind, "project": project, "id": id, "spec": spec});
+        let one = |kind: &str, id: &str, spec: Value| json!({"kind": kind, "project": project, "id": id, "spec": spec});
         let display = json!({"display_name": "Measured", "budget": {"tokens": 1_000_000_000_000_i64}});
-        let manifests =
-            [one("project", project, display), one("provider", "offline", offline), one("agent", AGENT, agent)];
+        let manifests = [
+            one("project", project, display),
+            one("provider", "offline", offline),
+            one("agent", AGENT, agent),
+        ];
         let inside = self.server.api().in_project(project);
         inside.apply(&manifests).await.context("the project is valid")?;
         let key = inside.create_key(&json!({"name": "bench", "role": "operator"})).await?;
@@ -124,9 +126,8 @@ impl Reading {
     /// What was spent since this reading for each of `runs`.
     pub(crate) fn until(&self, later: &Reading, runs: usize) -> Spent {
         let each = |from: f64, to: f64| (to - from) * 1e6 / runs as f64;
-        let known = (later.server - self.server)
-            + (later.postgres - self.postgres)
-            + (later.client - self.client);
+        let known =
+            (later.server - self.server) + (later.postgres - self.postgres) + (later.client - self.client);
         let elapsed = later.at.duration_since(self.at).max(Duration::from_millis(1));
         Spent {
             server_us: each(self.server, later.server),
