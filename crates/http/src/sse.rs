@@ -136,11 +136,12 @@ impl Watch {
         Ok(!self.ready.is_empty())
     }
 
-    /// May there be steps of older claims that were not sent? A full batch that shows none leaves it open.
+    /// May there be steps of older claims that were not sent? Epochs never fall along a run's steps, so the
+    /// first one that was not sent tells; a full batch without one leaves it open.
     async fn has_unsent_before(&self, epoch: i64) -> Result<bool, StoreError> {
         let steps = self.store.list_steps(&self.scope, self.run_id, self.place.n, BATCH).await?;
-        let is_open = self.place.epoch < epoch && i64::try_from(steps.len()).unwrap_or(BATCH) >= BATCH;
-        Ok(is_open || steps.iter().any(|step| !self.place.has(step) && step.epoch < epoch))
+        let is_full = i64::try_from(steps.len()).unwrap_or(BATCH) >= BATCH;
+        Ok(steps.iter().find(|step| !self.place.has(step)).map_or(is_full, |step| step.epoch < epoch))
     }
 
     /// Queues one batch of new steps; true when there are no more up to the run's epoch. A step of a newer

@@ -65,7 +65,10 @@ async fn serve(state: &AppState, request: Request) -> Result<Response, Refusal> 
     check_headers(request.headers())?;
     let (parts, body) = request.into_parts();
     let trace = parts.extensions.get::<Trace>().cloned();
-    let bytes = body::read(Request::new(body), state).await.map_err(|p| Refusal::of_problem(&p))?;
+    let mut request = Request::new(body);
+    // the limit of the body's size travels in the extensions
+    *request.extensions_mut() = parts.extensions.clone();
+    let bytes = body::read(request, state).await.map_err(|p| Refusal::of_problem(&p))?;
     let message = message(&bytes)?;
     let is_legacy = handshake::check_revision(&parts.headers, message.params.as_ref())?;
     match (message.method.as_deref(), message.id) {

@@ -1,0 +1,105 @@
+//! The OpenAPI document against the core's table of roles, and against the server itself.
+
+use std::collections::BTreeSet;
+
+use awooop_core::role::{OPERATIONS, Role, is_allowed};
+use serde_json::{Value, json};
+
+use crate::api::{Api, request};
+
+fn document() -> Value {
+    awooop_core::json::to_value(&awooop_http::openapi())
+}
+
+/// Method, path, operation.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &Value)| {
+        let methods = item.as_object().unwrap().clone();
+        let path = path.clone();
+        methods.into_iter().map(move |(method, operation)| (method.to_uppercase(), path.clone(), operation))
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+fn needs_key(operation: &Value) -> bool {
+    operation["security"].as_array().unwrap().iter().any(|s| s.get("bearer").is_some())
+}
+
+#[test]
+fn each_operation_that_needs_a_key_has_a_row_in_the_table_of_roles_and_each_row_an_operation() {
+    let document = document();
+    let listed: BTreeSet<String> = operations(&document)
+        .iter()
+        .filter(|(_, _, operation)| needs_key(operation))
+        .map(|(_, _, operation)| operation["operationId"].as_str().unwrap().to_owned())
+        .collect();
+    let rows: BTreeSet<String> = OPERATIONS.iter().map(|(id, _)| (*id).to_owned()).collect();
+    assert_eq!(listed, rows);
+    for row in &rows {
+        assert!(is_allowed(Role::Admin, row));
+    }
+}
+
+#[test]
+fn the_document_is_openapi_3_1_with_one_way_in_and_no_dangling_reference() {
+    let document = document();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    let scheme = &document["components"]["securitySchemes"]["bearer"];
+    assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"").skip(1) {
+        let reference = reference.split('"').next().unwrap();
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn every_refusal_is_documented_as_a_problem() {
+    let document = document();
+    for (method, path, operation) in operations(&document) {
+        let responses = operation["responses"].as_object().unwrap();
+        let mut expected: Vec<&str> = Vec::new();
+        if needs_key(&operation) {
+            expected.extend(["400", "401", "403", "503"]);
+        }
+        if operation.get("requestBody").is_some() {
+            expected.extend(["413"]);
+        }
+        if path.contains('{') {
+            expected.push("404");
+        }
+        for status in expected {
+            assert!(responses.contains_key(status), "{method} {path} {status}");
+        }
+        for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
+            let media = if path == "/mcp" { "application/json" } else { "application/problem+json" };
+            assert!(response["content"].get(media).is_some(), "{method} {path} {status}: {response}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_operation_that_needs_a_key_answers_without_one() {
+    let api = Api::new().await;
+    let document = document();
+    for (method, path, operation) in operations(&document) {
+        let path = path
+            .replace("{run_id}", "00000000-0000-7000-8000-000000000000")
+            .replace("{key_id}", "000000000000");
+        if needs_key(&operation) {
+            let answer = api.send(request(&method, &path, "", &[], Some(&json!({})))).await;
+            assert_eq!(answer.status, 401, "{method} {path}");
+            assert_eq!(answer.header("www-authenticate"), "Bearer");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_served_as_it_is() {
+    let api = Api::new().await;
+    let answer = api.get("", "/openapi.json").await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
+    assert_eq!(answer.json(), document());
+}

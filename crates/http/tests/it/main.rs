@@ -1,0 +1,14 @@
+//! The HTTP room against a real database, called in process.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod api;
+mod contracts;
+mod document;
+mod events;
+mod faults;
+mod keys;
+mod lists;
+mod mcp;
+mod problems;
+mod runs;
