@@ -3,5 +3,8 @@
 mod counting;
 mod embedded;
 mod engine;
+mod engine_budgets;
+mod engine_leases;
 mod grants;
+mod stepping;
 mod tenancy;

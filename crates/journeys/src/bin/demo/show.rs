@@ -50,16 +50,16 @@ pub(crate) fn steps(document: &Value) {
 fn step_line(step: &Value) -> String {
     let text = |name: &str| step[name].as_str().unwrap_or_default();
     let (n, epoch, millis) = (&step["n"], &step["epoch"], &step["duration_ms"]);
-    let head = format!("step {n}, epoch {epoch}: {:<5}", text("kind"));
+    let head = format!("step {n}, epoch {epoch}: {:<4} ", text("kind"));
     let tail = match text("kind") {
-        "tool" => format!("{} {}  {}", text("tool"), arguments(&step["input"]), gates(&step["gates"])),
-        _ => format!("{}{}", text("model"), tokens(&step["usage"])),
+        "tool" => format!("{} {}; {}", text("tool"), arguments(&step["input"]), gates(&step["gates"])),
+        _ => format!("{}; {}", text("model"), tokens(&step["usage"])),
     };
     let status = match step["code"].as_str() {
         Some(code) => format!("{} {code}", text("status")),
         None => text("status").to_owned(),
     };
-    format!("{head}{tail}  {status}, {millis} ms")
+    format!("{head}{tail}; {status}, {millis} ms")
 }
 
 /// A tool's arguments, short.
@@ -74,7 +74,7 @@ fn arguments(input: &Value) -> String {
 
 fn tokens(usage: &Value) -> String {
     match (usage["input_tokens"].as_u64(), usage["output_tokens"].as_u64()) {
-        (Some(input), Some(output)) => format!("  {input} tokens in, {output} out"),
+        (Some(input), Some(output)) => format!("{input} tokens in, {output} out"),
         _ => String::new(),
     }
 }
@@ -83,11 +83,11 @@ fn tokens(usage: &Value) -> String {
 fn gates(gates: &Value) -> String {
     let gates: Vec<&Value> = gates.as_array().into_iter().flatten().collect();
     match gates.iter().find(|gate| !gate["code"].is_null()) {
-        Some(gate) => format!("gate {}: {}", gate["gate"], gate["code"].as_str().unwrap_or_default()),
-        None => {
-            let passed: Vec<String> = gates.iter().map(|gate| gate["gate"].to_string()).collect();
-            format!("gates {} passed", passed.join(" "))
+        Some(gate) => {
+            let text = |name: &str| gate[name].as_str().unwrap_or_default();
+            format!("gate {}: {}", text("gate"), text("code"))
         }
+        None => format!("all {} gates passed", gates.len()),
     }
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn next() {
     println!(
         "\nTry next, with the programs that were just built (see README.md):\n\
          \x20 awooop dev                                    start it and keep it running\n\
-         \x20 awooop apply -f examples/ewoooc               the shop: read its five short files first\n\
+         \x20 awooop apply -f examples/ewoooc               the shop: read its short files first\n\
          \x20 awooop run shop-analyst \"...\" --project ewoooc --watch\n\
          \x20 awooop tools list --project ewoooc            its tools, and who may call them\n\
          \x20 awooop mcp config --client claude-code --agent shop-analyst --project ewoooc\n\

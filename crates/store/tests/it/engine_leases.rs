@@ -1,0 +1,196 @@
+//! Taking runs back and giving them back: whose lease is dead, and who wins when its worker is not.
+
+use std::time::Duration;
+
+use awooop_core::run::StateName;
+use awooop_journeys::db::TestStore;
+use awooop_store::claim::Worker;
+use awooop_store::journal::RecordError;
+use awooop_store::run::{Cancelled, Created, NewRun};
+use futures::future::join_all;
+use jiff::SignedDuration;
+
+use crate::counting::count;
+use crate::stepping::{
+    assert_healthy, claim_one, create, create_many, done, manual, new_run, next_life, reap_all, run_of, soon,
+    step, worker,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_reap_and_complete_exactly_one_wins() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    let me = worker("w");
+    for _ in 0..40 {
+        let run_id = create(&test.store, &project).await;
+        let run = claim_one(&test.store, &project, &me).await;
+        let dead = test.store.former_leases(&next_life(&me)).await.unwrap().remove(0);
+        let hold = test.store.reserve(&run, 1, 10, soon(&test.store)).await.unwrap();
+        let (outcome, last, used) = (done(), step(&test.store, 1), hold.settle(4, false));
+        let ending = test.store.end_run(&run, &outcome, Some((&last, Some(&used))), true);
+        let (reaped, end) = tokio::join!(test.store.reap(&dead), ending);
+        let steps = test.store.list_steps(&project.scope, run_id, 0, 10).await.unwrap().len();
+        let found = run_of(&test.store, &project, run_id).await;
+        if reaped.unwrap() == [run_id] {
+            assert!(matches!(end, Err(RecordError::Fenced)), "{end:?}");
+            assert_eq!((found.state, found.epoch, &found.output), (StateName::Pending, 2, &None));
+            assert_eq!(steps, 0, "the loser's last step was not written");
+            assert!(matches!(test.store.cancel_run(&project.scope, run_id).await, Ok(Cancelled::Done(_))));
+        } else {
+            end.expect("who was not reaped may end");
+            assert_eq!((found.state, found.epoch, steps), (StateName::Completed, 1, 1));
+        }
+        assert_eq!(count(&test, &format!("budget_ledger WHERE run_id = '{run_id}'")).await, 1);
+    }
+    assert_eq!(count(&test, "budget_hold").await, 0);
+    assert_eq!(count(&test, "run_lease").await, 0);
+    assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_reapers_take_a_run_back_once() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    create_many(&test.store, &project, 30).await;
+    let me = worker("w");
+    for _ in 0..10 {
+        test.store.claim(&project.id, &me, 3).await.unwrap();
+    }
+    let dead = test.store.former_leases(&next_life(&me)).await.unwrap().remove(0);
+    assert_eq!(dead.lease_ids.len(), 10);
+    let reaped = join_all((0..4).map(|_| test.store.reap(&dead))).await;
+    assert_eq!(reaped.into_iter().map(|r| r.unwrap().len()).sum::<usize>(), 30);
+    assert_eq!(count(&test, "step_journal WHERE phase = 'reaped'").await, 30);
+    assert_eq!(count(&test, "run_queue").await, 30);
+    assert_healthy(&test).await;
+}
+
+#[tokio::test]
+async fn a_run_whose_attempts_are_used_up_fails() {
+    let test = TestStore::private().await;
+    let project = test.project_with(None, 3).await;
+    let run_id = create(&test.store, &project).await;
+    let mut me = worker("w");
+    for attempt in 1..=3 {
+        assert_eq!(claim_one(&test.store, &project, &me).await.attempt, attempt);
+        me = next_life(&me);
+        assert_eq!(reap_all(&test, &me).await, [run_id]);
+    }
+    let found = run_of(&test.store, &project, run_id).await;
+    assert_eq!((found.state, found.error_code.as_deref()), (StateName::Failed, Some("E-RUN-010")));
+    assert!(found.error_message.is_some_and(|m| m.contains("3 times")));
+    assert!(test.store.claim(&project.id, &me, 1).await.unwrap().is_empty());
+    assert_eq!(count(&test, "step_journal WHERE phase = 'reaped'").await, 3);
+    assert_healthy(&test).await;
+}
+
+#[tokio::test]
+async fn a_released_run_is_due_at_once_and_lost_no_attempt() {
+    let test = TestStore::private().await;
+    let project = test.project_with(None, 1).await;
+    let run_id = create(&test.store, &project).await;
+    for turn in 0..3 {
+        let run = claim_one(&test.store, &project, &worker("w")).await;
+        assert_eq!((run.attempt, run.epoch), (1, 1 + 2 * turn));
+        test.store.release(&run).await.unwrap();
+        test.store.release(&run).await.unwrap(); // the second time it holds nothing any more
+        assert!(matches!(test.store.end_run(&run, &done(), None, false).await, Err(RecordError::Fenced)));
+        test.store.drop_lease(&project.scope, run.lease_id).await.unwrap();
+    }
+    let found = run_of(&test.store, &project, run_id).await;
+    assert_eq!((found.state, found.attempt, found.epoch), (StateName::Pending, 0, 6));
+    assert_eq!(count(&test, "step_journal WHERE phase = 'released'").await, 3);
+    assert_eq!(count(&test, "run_lease").await, 0);
+    assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_release_and_complete_exactly_one_wins() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    for _ in 0..30 {
+        let run_id = create(&test.store, &project).await;
+        let run = claim_one(&test.store, &project, &worker("w")).await;
+        let outcome = done();
+        let (released, ended) =
+            tokio::join!(test.store.release(&run), test.store.end_run(&run, &outcome, None, false));
+        released.unwrap();
+        let found = run_of(&test.store, &project, run_id).await;
+        let is_queued = count(&test, &format!("run_queue WHERE run_id = '{run_id}'")).await == 1;
+        match ended {
+            Ok(()) => assert_eq!((found.state, is_queued), (StateName::Completed, false)),
+            Err(RecordError::Fenced) => {
+                assert_eq!((found.state, is_queued, found.output), (StateName::Pending, true, None));
+                test.store.cancel_run(&project.scope, run_id).await.unwrap();
+            }
+            Err(other) => panic!("{other}"),
+        }
+        test.store.drop_lease(&project.scope, run.lease_id).await.unwrap();
+    }
+    assert_healthy(&test).await;
+}
+
+#[tokio::test]
+async fn a_reaped_run_whose_time_is_over_times_out() {
+    let clock = manual();
+    let test = TestStore::private_with(clock.clone()).await;
+    let project = test.project().await;
+    let short = NewRun { timeout: Duration::from_secs(5), ..new_run(&test.store, &project).await };
+    let Created::New(run_id) = test.store.create_run(&project.scope, &short).await.unwrap() else { panic!() };
+    let me = worker("w");
+    claim_one(&test.store, &project, &me).await;
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(reap_all(&test, &next_life(&me)).await, [run_id]);
+    let found = run_of(&test.store, &project, run_id).await;
+    assert_eq!((found.state, found.error_code.as_deref()), (StateName::Timeout, Some("E-RUN-011")));
+    assert_healthy(&test).await;
+}
+
+#[tokio::test]
+async fn leases_are_dead_when_their_worker_was_silent_or_started_again() {
+    let clock = manual();
+    let test = TestStore::private_with(clock.clone()).await;
+    let project = test.project().await;
+    let silent_for = SignedDuration::from_secs(20);
+    let (a, b) = (worker("a"), worker("b"));
+    create_many(&test.store, &project, 2).await;
+    test.store.beat(&a).await.unwrap();
+    let run = claim_one(&test.store, &project, &a).await;
+    let dead = async |me: &Worker| -> usize {
+        let found = test.store.dead_leases(me, silent_for).await.unwrap();
+        found.iter().map(|d| d.lease_ids.len()).sum()
+    };
+    assert_eq!(dead(&b).await, 0, "who has never beaten himself judges nobody");
+    clock.advance(Duration::from_secs(21));
+    test.store.beat(&b).await.unwrap();
+    assert_eq!(dead(&b).await, 0, "b has not lived long enough to call a silent");
+    clock.advance(Duration::from_secs(21));
+    test.store.beat(&b).await.unwrap();
+    assert_eq!(dead(&b).await, 1);
+    test.store.beat(&a).await.unwrap();
+    assert_eq!(dead(&b).await, 0, "a is back");
+
+    // PostgreSQL crashed: the unlogged table is empty, and everybody gets time to beat again
+    test.database().dispatch().await.execute("DELETE FROM worker_beat", &[]).await.unwrap();
+    assert_eq!(dead(&b).await, 0);
+    test.store.beat(&b).await.unwrap();
+    clock.advance(Duration::from_secs(20));
+    test.store.beat(&b).await.unwrap();
+    assert_eq!(dead(&b).await, 0);
+    clock.advance(Duration::from_secs(1));
+    test.store.beat(&b).await.unwrap();
+    assert_eq!(dead(&b).await, 1, "a did not come back");
+
+    // a started again: its former life's leases are dead at once, its new ones are not
+    let again = next_life(&a);
+    test.store.beat(&again).await.unwrap();
+    let newer = claim_one(&test.store, &project, &again).await;
+    let found = test.store.dead_leases(&b, silent_for).await.unwrap();
+    assert_eq!(found[0].lease_ids, [run.lease_id]);
+    assert_eq!(test.store.former_leases(&again).await.unwrap()[0].lease_ids, [run.lease_id]);
+    assert_eq!(test.store.reap(&found[0]).await.unwrap(), [run.run_id]);
+    assert_eq!(run_of(&test.store, &project, newer.run_id).await.state, StateName::Running);
+    test.store.end_beat(&again).await.unwrap();
+    assert_eq!(dead(&b).await, 1, "who left has no beat");
+    assert_healthy(&test).await;
+}
