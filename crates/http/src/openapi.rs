@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
 use http::{Method, header};
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
@@ -86,6 +86,7 @@ fn operations_of(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Oper
 
 /// Adds to an operation what follows from its kind.
 fn complete(path: &str, operation: &mut Operation) {
+    operation.parameters.iter_mut().flatten().for_each(without_null);
     let is_mcp = path == "/mcp";
     let is_open = operation.security.is_some();
     if !is_open {
@@ -112,6 +113,18 @@ fn complete(path: &str, operation: &mut Operation) {
         add_run_id(path, operation);
     }
     give_problems(operation);
+}
+
+/// A header or query value that is not given is absent; there is no null in a URL.
+fn without_null(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(Parameter { schema: Some(RefOr::T(Schema::Object(object))), .. }) = parameter else {
+        return;
+    };
+    if let SchemaType::Array(types) = &object.schema_type
+        && let Some(kind) = types.iter().find(|kind| **kind != Type::Null)
+    {
+        object.schema_type = SchemaType::Type(kind.clone());
+    }
 }
 
 fn add(operation: &mut Operation, status: &str, description: &str) {

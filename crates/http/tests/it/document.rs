@@ -80,6 +80,15 @@ fn every_refusal_is_documented_as_a_problem() {
     }
 }
 
+#[test]
+fn no_header_path_or_query_value_can_be_null() {
+    for (method, path, operation) in operations(&document()) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["schema"]["type"].is_string(), "{method} {path} {parameter}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_operation_that_needs_a_key_answers_without_one() {
     let api = Api::new().await;
