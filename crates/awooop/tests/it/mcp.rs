@@ -74,8 +74,8 @@ async fn heavy_the_official_sdk_lists_and_calls_and_is_refused_at_the_gates() {
         let big = text(call(2));
         let kept = big.chars().count();
         assert!(kept <= RESULT_CHARS && kept > RESULT_CHARS - 200, "cut at the cap, marker included: {kept}");
-        let marker = format!("[truncated: {RESULT_CHARS} of {BIG_CHARS} characters, sha256 ");
-        assert!(big.contains(&marker), "{}", &big[big.len() - 200..]);
+        let marker = big.rsplit_once("[truncated: ").map(|(_, marker)| marker).unwrap_or_default();
+        assert!(marker.contains(&format!(" of {BIG_CHARS} characters, sha256 ")), "{marker}");
 
         assert_refused(call(3), -32602, "E-MCP-GATE-002");
         assert_refused(call(4), -32602, "E-MCP-GATE-002");

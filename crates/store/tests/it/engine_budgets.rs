@@ -55,7 +55,10 @@ async fn of_settling_and_charging_an_expired_hold_exactly_one_happens() {
     for n in 1..=30 {
         let hold = test.store.reserve(&run, n, 100, clock.after(Duration::from_secs(1))).await.unwrap();
         clock.advance(Duration::from_secs(1));
-        assert_eq!(test.store.projects_with_expired_holds().await.unwrap(), [project.id.clone()]);
+        assert_eq!(
+            test.store.projects_with_expired_holds().await.unwrap(),
+            std::slice::from_ref(&project.id)
+        );
         let settlement = hold.settle(7, false);
         let (settled, charged) = tokio::join!(
             test.store.settle(&project.scope, &settlement),

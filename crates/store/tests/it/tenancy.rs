@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 
 use awooop_journeys::db::{TestDatabase, TestStore, connect};
+use awooop_store::run::NewRun;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
+
+use crate::stepping::new_run;
 
 const MINE: &str = "mine";
 const OTHER: &str = "other";
@@ -300,10 +303,11 @@ async fn nobody_inherits_a_project_from_a_connection_that_failed_or_was_left() {
             && found.len() == 3
     };
     let admin = connect(&test.database().urls().admin).await.unwrap();
+    let impossible = NewRun { priority: 99, ..new_run(&test.store, &a).await };
     for turn in 0..40u32 {
         // a statement that the database refuses, in a transaction of A
-        let refused = test.store.record_event(&a.scope, "x", "\0", None, serde_json::json!({})).await;
-        assert!(refused.is_err(), "a text with a zero byte is refused");
+        let refused = test.store.create_run(&a.scope, &impossible).await;
+        assert!(refused.is_err(), "the database knows no such priority");
         // a transaction of A whose caller goes away after some polls
         let mut left = Box::pin(test.store.list_contracts(&a.scope));
         for _ in 0..turn {
