@@ -128,7 +128,7 @@ fn is_comment(line: &str) -> bool {
 #[test]
 fn every_file_says_what_it_is() {
     let is_header = |line: &&str| line.starts_with("//!");
-    let says_something = |text: &str| text.lines().take_while(is_header).map(str::len).sum::<usize>() > 25;
+    let says_something = |text: &str| text.lines().take_while(is_header).map(str::len).sum::<usize>() > 15;
     let without: Vec<String> =
         sources().iter().filter(|(_, text)| !says_something(text)).map(|(path, _)| shown(path)).collect();
     assert!(without.is_empty(), "files without a header: {without:#?}");
