@@ -4,13 +4,18 @@
 //! the machine it runs on. A test fails by panicking, also in its helpers.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod budget;
 mod cli;
 mod fake;
 mod faults;
 mod figures;
+mod gates;
 mod isolation;
 mod journeys;
 mod mcp;
 mod openapi;
+mod runtime;
+mod scripted;
+mod serving;
 mod support;
 mod tidy;
