@@ -26,7 +26,7 @@ async fn apply(home: &Home) -> (i32, Value) {
 }
 
 fn questions() -> Vec<Value> {
-    let text = std::fs::read_to_string(root().join("examples/ewoooc/questions.yaml")).unwrap();
+    let text = std::fs::read_to_string(root().join("examples/ewoooc/tests/questions.yaml")).unwrap();
     let file: Value = serde_saphyr::from_str(&text).unwrap();
     file["questions"].as_array().unwrap().clone()
 }
