@@ -6,15 +6,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use awooop_journeys::client::{Answer, Api};
 use awooop_journeys::fixture_mcp::PLANTED;
 use serde_json::{Value, json};
 
 use crate::scripted::{
-    PATIENCE, Say, Scripted, Stage, agent, ask_mcp, budget, calls, calls_for, end, given, id_of, manifest,
-    mcp, result, run, says, steps,
+    Say, Scripted, Stage, agent, ask_mcp, budget, calls, calls_for, end, given, manifest, mcp, result, run,
+    says, steps,
 };
 
 const PROJECT: &str = "gated";
@@ -87,10 +86,13 @@ const TOOLS: [(&str, &str); 12] = [
 /// A model that first makes the one call its run's input tells, `{"tool", "arguments"}`, then ends.
 fn caller(request: &Value) -> Say {
     if given(request) > 0 {
-        return Say::Json(says(r#"{"answer": "done"}"#));
+        return Say::Json(says(&json!({"answer": format!("done without {PLANTED}")}).to_string()));
     }
     let asked = request["messages"][1]["content"].as_str().unwrap_or_default();
     let asked: Value = serde_json::from_str(asked).unwrap_or_default();
+    if asked["tool"] == "careless" {
+        return Say::Json(calls(&[("kit__echo", &json!({"text": format!("try {PLANTED}")}).to_string())]));
+    }
     Say::Json(calls(&[(asked["tool"].as_str().unwrap_or_default(), &asked["arguments"].to_string())]))
 }
 
@@ -163,6 +165,8 @@ impl Gates {
     async fn in_run(&self, agent: &str, tool: &str, arguments: Value) -> Value {
         let found = run(&self.api, agent, &json!({"tool": tool, "arguments": arguments})).await;
         assert_eq!(end(&found), ("completed", ""), "{tool}: the run goes on: {found}");
+        let answer = found["output"]["answer"].as_str().unwrap_or_default();
+        assert!(answer.starts_with("done without ") && !answer.contains(PLANTED), "{tool}: {answer}");
         let steps = steps(&self.api, &found).await;
         assert_eq!(steps.len(), 3, "{tool}: {steps:?}");
         steps[1].clone()
@@ -178,16 +182,13 @@ impl Gates {
         let admin = self.stage.database.admin().await;
         let sql = "SELECT body FROM audit_event WHERE action = 'tool.refuse' AND subject = $1 ORDER BY id";
         let rows = admin.query(sql, &[&format!("tool/{tool}")]).await.unwrap();
-        let code = |row: &tokio_postgres::Row| {
-            let body: Value = serde_json::from_str(row.get(0)).unwrap();
-            body["code"].as_str().unwrap_or_default().to_owned()
-        };
-        rows.iter().map(code).collect()
+        let bodies = rows.iter().map(|row| serde_json::from_str::<Value>(row.get(0)).unwrap());
+        bodies.map(|body| body["code"].as_str().unwrap_or_default().to_owned()).collect()
     }
 }
 
 /// A client with a key bound to the agent.
-async fn agent_client(api: &Api, agent: &str) -> Api {
+pub(crate) async fn agent_client(api: &Api, agent: &str) -> Api {
     let name = format!("{agent}-key");
     let key = api.create_key(&json!({"name": name, "agent_id": agent})).await.unwrap();
     Api::new(api.base(), Some(&key)).unwrap()
@@ -278,6 +279,8 @@ async fn check_credential_in_arguments(g: &Gates) {
     assert!(!text.contains(PLANTED), "{text}");
     assert_eq!(g.tools.calls_of("echo"), before);
     g.in_run("tester", "kit__echo", arguments).await;
+    g.in_run("tester", "careless", json!({})).await;
+    assert_eq!(g.tools.calls_of("echo"), before + 2);
     for asked in g.tools.asked() {
         assert!(!asked.body.to_string().contains(PLANTED), "{}", asked.body);
     }
@@ -464,119 +467,4 @@ async fn heavy_a_missing_credential_and_a_spent_budget_stop_a_call() {
     assert_eq!(said["error"]["data"]["code"], "E-MCP-GATE-007", "{said}");
     assert_eq!(g.tools.calls_of("echo"), before);
     g.stage.assert_well().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn heavy_a_contract_names_nothing_that_the_operator_did_not_list() {
-    let g = Gates::start().await;
-    let contracts = || async { g.api.get("/v1/platform/contracts").await.unwrap().expect(200).unwrap() };
-    let before = contracts().await;
-    let stdio = |env: Value| {
-        json!({"type": "mcp", "transport": "stdio", "command": "sh", "args": ["-c", "id"], "tools": [],
-            "env": env})
-    };
-    let http = |url: &str| json!({"type": "mcp", "transport": "http", "url": url, "tools": []});
-    let model =
-        |url: &str| json!({"type": "llm", "dialect": "openai", "base_url": url, "models": [{"name": "m"}]});
-    let secret = with_credential(http("http://127.0.0.1:9/mcp"), "env://PATH");
-    for (spec, path) in [
-        (stdio(json!({})), "/spec/command"),
-        (stdio(json!({"K": "env://HOME"})), "/spec/env/K"),
-        (http("http://10.0.0.1/mcp"), "/spec/url"),
-        (http("http://169.254.169.254/latest"), "/spec/url"),
-        (http("http://[::ffff:10.0.0.1]/mcp"), "/spec/url"),
-        (model("http://192.168.0.1:11434/v1"), "/spec/base_url"),
-        (secret, "/spec/auth/credential"),
-    ] {
-        let manifests = [
-            manifest(
-                "agent",
-                PROJECT,
-                "newcomer",
-                agent(PROJECT, "x", "brain/caller", &[], json!({}))["spec"].clone(),
-            ),
-            manifest("provider", PROJECT, "outside", spec.clone()),
-        ];
-        let body = json!({ "manifests": manifests });
-        let answer = g.api.post("/v1/platform/contracts", &body).await.unwrap();
-        assert_eq!(
-            (answer.status, answer.code().as_str()),
-            (422, "E-CONTRACT-001"),
-            "{spec}: {}",
-            answer.text
-        );
-        let named: Vec<String> = answer.json()["errors"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|e| e["path"].as_str().unwrap().to_owned())
-            .collect();
-        assert!(named.contains(&format!("/manifests/1{path}")), "{spec}: {named:?}");
-    }
-    assert_eq!(contracts().await, before, "not even the manifest that was fine");
-
-    let file = g.stage.home.path().join("outside.yaml");
-    let one = manifest("provider", PROJECT, "outside", http("http://10.0.0.1/mcp"));
-    std::fs::write(&file, one.to_string()).unwrap();
-    let arguments = ["apply", "-f", file.to_str().unwrap(), "--project", PROJECT];
-    let (code, said) = g.stage.home.cli_json(&arguments).await.unwrap();
-    assert_eq!((code, &said["error"]["code"]), (2, &json!("E-CONTRACT-001")), "{said}");
-    assert_eq!(contracts().await, before);
-}
-
-/// A tool server in shell: its one tool answers with the environment it lives in.
-const ENVIRONMENT_SERVER: &str = r#"#!/bin/sh
-while read -r line; do
-  id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9][0-9]*\).*/\1/p')
-  case "$line" in
-    *'"initialize"'*) result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"env","version":"1"}}' ;;
-    *'"tools/list"'*) result='{"tools":[{"name":"show","description":"Shows","inputSchema":{"type":"object"}}]}' ;;
-    *'"tools/call"'*)
-      seen=$(env | tr '\n' ' ' | tr -d '"\\')
-      result="{\"content\":[{\"type\":\"text\",\"text\":\"seen: $seen end\"}]}" ;;
-    *) result='{}' ;;
-  esac
-  [ -n "$id" ] && printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
-done
-"#;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn heavy_a_child_gets_the_credentials_it_was_given_and_nothing_else_of_the_server() {
-    use std::os::unix::fs::PermissionsExt;
-    let place = tempfile::Builder::new()
-        .prefix("awooop-child-")
-        .permissions(PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .unwrap();
-    let program = place.path().join("server.sh");
-    std::fs::write(&program, ENVIRONMENT_SERVER).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-    let list = format!(
-        "allow_same_uid_children = true\nprivate_addresses = [\"127.0.0.1\"]\n[projects.gated]\nuid = 200009\n\
-         env = [\"AWOOOP_TEST_GIVEN\"]\ncommands = {{ shows = \"{}\" }}\n",
-        program.display()
-    );
-    let more = [("AWOOOP_TEST_GIVEN", "given-value-7"), ("AWOOOP_TEST_KEPT", "kept-value-7")];
-    let stage = Stage::start(&more, Some(&list)).await;
-    let stdio = json!({"type": "mcp", "transport": "stdio", "command": "shows",
-        "env": {"MINE": "env://AWOOOP_TEST_GIVEN"}, "tools": [{"name": "show", "risk": "read_only"}]});
-    let offline = json!({"type": "llm", "dialect": "offline", "models": [{"name": "planner"}]});
-    let manifests = [
-        manifest("project", PROJECT, PROJECT, json!({"display_name": "Children"})),
-        manifest("provider", PROJECT, "host", stdio),
-        manifest("provider", PROJECT, "brain", offline),
-        agent(PROJECT, "tester", "brain/planner", &["host__show"], json!({})),
-    ];
-    let api = stage.apply(PROJECT, &manifests).await;
-    let client = agent_client(&api, "tester").await;
-    let said = ask_mcp(&client, "tools/call", json!({"name": "host__show"})).await.json();
-    let seen = said["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{said}"));
-    assert!(seen.contains("MINE=given-value-7"), "{seen}");
-    for kept in ["AWOOOP_", "kept-value-7", "DATABASE", "password", stage.server.key()] {
-        assert!(!seen.contains(kept), "{kept} in {seen}");
-    }
-    let document = api.create_run("tester", &json!("show it")).await.unwrap();
-    let ended = api.wait_for_end(&document, PATIENCE).await.unwrap();
-    assert!(!id_of(&ended).is_empty());
-    assert!(stage.server.started_in() < Duration::from_secs(60));
 }

@@ -10,6 +10,7 @@ mod fake;
 mod faults;
 mod figures;
 mod gates;
+mod host;
 mod isolation;
 mod journeys;
 mod mcp;

@@ -171,8 +171,8 @@ async fn heavy_an_empty_database_is_migrated_once_and_unsafe_settings_are_refuse
     }
     assert!(printed.1.contains("CREATE ROLE") && !printed.1.contains("PASSWORD '"), "{}", printed.1);
 
-    let superuser: tokio_postgres::Config = urls.admin.parse().unwrap();
-    let superuser = superuser.get_user().unwrap().to_owned();
+    let admin = connect(&urls.admin).await.unwrap();
+    let superuser: String = admin.query_one("SELECT current_user::text", &[]).await.unwrap().get(0);
     let unsafe_role = |role: &str, variable: &str, reason: &str| {
         format!(
             "refusing to start: the role `{role}` of {variable} {reason}; use the roles made by `awooop migrate`"
@@ -243,6 +243,19 @@ async fn heavy_an_api_and_a_worker_do_a_run_together_and_a_stopped_worker_gives_
     assert!(keys.len() == 2 && keys[0] == keys[1], "the cut call has its key: {keys:?}");
     assert_eq!(end(&api.get_run(&cancelled).await.unwrap()), ("cancelled", ""));
     assert_eq!(api.steps(&cancelled).await.unwrap(), Vec::<Value>::new());
+
+    // cancelled at one process while another is in its tool
+    tools.hold();
+    let run_id = api.create_run("tester", &json!("go")).await.unwrap();
+    until("the slow tool is called", async || calls_of(&tools, "slow") == 3).await;
+    let answer = api.post(&format!("/v1/platform/runs/{run_id}/cancel"), &json!({})).await.unwrap();
+    assert_eq!((answer.status, end(&answer.json())), (200, ("cancelled", "")), "{}", answer.text);
+    tools.let_go();
+    let other = api.create_run("tester", &json!("go")).await.unwrap();
+    let other = api.wait_for_end(&other, PATIENCE).await.unwrap();
+    assert_eq!(end(&other), ("completed", ""), "{other}");
+    assert_eq!(api.steps(&run_id).await.unwrap().len(), 3, "what came after the end is not recorded");
+    assert_eq!(model.asked(), 3 + 2 + 3, "and nothing more was done for it");
     let doctor = output(site.home.command(&["doctor", "--json"])).await;
     assert_eq!(doctor.0, 0, "{doctor:?}");
     assert!(worker.stop().await.success());
