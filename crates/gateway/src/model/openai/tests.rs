@@ -1,3 +1,6 @@
+//! The client against a strict server of the test's own: what it sends, what it makes of answers, retries,
+//! reshaped requests, bounds, and that a key appears in no error.
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
