@@ -197,6 +197,7 @@ impl Store {
         let trace_id = new.trace_id.clone().unwrap_or_else(|| run_id.simple().to_string());
         let input_sha256 = awooop_core::json::sha256_hex(&new.input);
         let input = self.inner.redactor.clean_json(new.input.clone()).to_string();
+        let triggered_by = self.inner.redactor.clean(new.triggered_by.clone()).into_inner();
         let body = json!({"agent_id": new.agent.as_str(), "mode": new.mode, "input_sha256": input_sha256});
         let event = self.audit(scope, body);
         let timeout_at = event.at.saturating_add(new.timeout).unwrap_or(Timestamp::MAX);
@@ -216,7 +217,7 @@ impl Store {
                         &new.priority,
                         &trace_id,
                         &new.parent_run_id,
-                        &new.triggered_by,
+                        &triggered_by,
                         &max_attempts,
                         &event.at,
                         &timeout_at,
