@@ -58,7 +58,7 @@ impl From<tokio_postgres::Error> for StoreError {
         if state == S::T_R_DEADLOCK_DETECTED || state == S::T_R_SERIALIZATION_FAILURE {
             return Self::Contended(error);
         }
-        if state == S::ADMIN_SHUTDOWN || state == S::CRASH_SHUTDOWN || state == S::CANNOT_CONNECT_NOW {
+        if is_away(state.code()) {
             return Self::Unavailable(Box::new(error));
         }
         match error.as_db_error().and_then(|e| e.constraint()).map(str::to_owned) {
@@ -66,6 +66,14 @@ impl From<tokio_postgres::Error> for StoreError {
             None => Self::Refused(error),
         }
     }
+}
+
+/// States that say nothing against the statement: it may succeed on another connection or a little later.
+fn is_away(state: &str) -> bool {
+    // connection, resources, operator's intervention (shutdown, cancelled by a time-out), system
+    let is_class = ["08", "53", "57", "58"].iter().any(|class| state.starts_with(class));
+    // a standby after a failover; a transaction that idled too long; a lock that could not be had
+    is_class || ["25006", "25P03", "55P03"].contains(&state)
 }
 
 impl From<deadpool_postgres::PoolError> for StoreError {
@@ -77,6 +85,25 @@ impl From<deadpool_postgres::PoolError> for StoreError {
                 other => Self::Unavailable(Box::new(other)),
             },
             other => Self::Unavailable(Box::new(other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_nothing_against_the_statement_counts_as_the_database_being_away() {
+        // shutdown, starting up, statement time-out, disk full, too many connections, standby, idle too long
+        for state in
+            ["57P01", "57P03", "57014", "53100", "53300", "08006", "58030", "25006", "25P03", "55P03"]
+        {
+            assert!(is_away(state), "{state}");
+        }
+        // unique, check, syntax, privilege, no such table, in a failed transaction
+        for state in ["23505", "23514", "42601", "42501", "42P01", "25P02"] {
+            assert!(!is_away(state), "{state}");
         }
     }
 }

@@ -73,6 +73,8 @@ pub async fn create_roles(admin_url: &SecretString, passwords: &[RolePassword]) 
 /// Brings the schema to this binary's version as `awooop_owner`. Returns the versions that were applied.
 pub async fn migrate(owner_url: &SecretString) -> Result<Vec<i64>, MigrateError> {
     let mut client = connect("AWOOOP_OWNER_DATABASE_URL", owner_url).await?;
+    // another migration may take its time
+    client.batch_execute("SET statement_timeout = 0").await?;
     client.batch_execute("SELECT pg_advisory_lock(7166004)").await?;
     let result = run(&mut client).await;
     // the lock ends with the connection in any case
@@ -81,7 +83,7 @@ pub async fn migrate(owner_url: &SecretString) -> Result<Vec<i64>, MigrateError>
 }
 
 async fn run(client: &mut Client) -> Result<Vec<i64>, MigrateError> {
-    client.batch_execute("SET search_path = awooop; SET statement_timeout = 0").await?;
+    client.batch_execute("SET search_path = awooop").await?;
     let known = latest_version();
     let found =
         client.query_opt("SELECT to_regprocedure('awooop.schema_version()') IS NOT NULL", &[]).await?;

@@ -2,6 +2,7 @@
 //! and `awooop_dispatch` (sees where work lies). A role that could step over row security is refused.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use secrecy::{ExposeSecret, SecretString};
@@ -132,13 +133,25 @@ pub(crate) fn parse_url(
         .parse()
         .map_err(|e: tokio_postgres::Error| OpenError::Url { variable, reason: describe(&e) })?;
     config.application_name("awooop");
-    config.connect_timeout(std::time::Duration::from_secs(5));
-    if config.get_options().is_none() {
-        config.options(
-            "-c search_path=awooop -c idle_in_transaction_session_timeout=30s -c statement_timeout=30s",
-        );
-    }
+    config.connect_timeout(Duration::from_secs(5));
+    notice_dead_peers(&mut config);
+    let theirs = config.get_options().unwrap_or_default().to_owned();
+    // of two settings of one name the later counts: times are the URL's to choose, the schema is not
+    config.options(format!(
+        "-c idle_in_transaction_session_timeout=30s -c statement_timeout=30s {theirs} -c search_path=awooop"
+    ));
     Ok(config)
+}
+
+/// A host that vanished answers nothing, not even that a connection is closed. Within half a minute such a
+/// connection breaks, so that no claim or heartbeat waits for it a quarter of an hour.
+fn notice_dead_peers(config: &mut tokio_postgres::Config) {
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(Duration::from_secs(15));
+    }
+    config.keepalives_idle(Duration::from_secs(10));
+    config.keepalives_interval(Duration::from_secs(5));
+    config.keepalives_retries(3);
 }
 
 fn describe(error: &tokio_postgres::Error) -> String {
@@ -157,8 +170,8 @@ fn pool(variable: &'static str, url: &SecretString, size: usize) -> Result<Pool,
     let built = Pool::builder(manager)
         .max_size(size)
         .runtime(deadpool_postgres::Runtime::Tokio1)
-        .wait_timeout(Some(std::time::Duration::from_secs(10)))
-        .create_timeout(Some(std::time::Duration::from_secs(10)))
+        .wait_timeout(Some(Duration::from_secs(10)))
+        .create_timeout(Some(Duration::from_secs(10)))
         .build();
     Ok(built.expect("a pool with a runtime and timeouts builds"))
 }
@@ -221,4 +234,21 @@ async fn check_schema(pool: &Pool) -> Result<(), OpenError> {
     };
     let needed = crate::migrate::latest_version();
     if found == needed { Ok(()) } else { Err(OpenError::Schema { found, needed }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_with_options_of_its_own_keeps_ours() {
+        let options = |url: &str| {
+            let config = parse_url("AWOOOP_DATABASE_URL", &SecretString::from(url)).unwrap();
+            config.get_options().unwrap().to_owned()
+        };
+        assert!(options("postgres://h/d").contains("statement_timeout=30s"));
+        let theirs = options("host=h options='-c statement_timeout=5s -c search_path=public'");
+        assert!(theirs.find("statement_timeout=30s") < theirs.find("statement_timeout=5s"));
+        assert!(theirs.ends_with("-c search_path=awooop"), "{theirs}");
+    }
 }
