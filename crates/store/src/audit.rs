@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
+use crate::tx::storable;
 
 /// One event, ready to be inserted.
 pub(crate) struct AuditEvent {
@@ -40,7 +41,7 @@ impl Store {
         body: Value,
     ) -> Result<(), StoreError> {
         let event = self.audit(scope, body);
-        let subject = self.inner.redactor.clean(subject.chars().take(500).collect::<String>());
+        let subject = self.inner.redactor.clean(storable(subject).chars().take(500).collect::<String>());
         self.once(
             scope,
             "INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, body)

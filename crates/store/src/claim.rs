@@ -17,6 +17,8 @@ use crate::scope::ProjectScope;
 
 /// Most runs one claim takes, and one lease lists.
 pub const MAX_CLAIM: usize = 200;
+/// Most statements one sweep spends on one project's overdue runs: the other projects' turn comes.
+const TIME_OUT_BATCHES: usize = 25;
 
 /// A worker's identity: its node and the life it is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,9 +99,20 @@ impl Store {
         worker: &Worker,
         limit: i64,
     ) -> Result<Vec<ClaimedRun>, StoreError> {
+        self.claim_under(self.inner.clock.new_id(), project, worker, limit).await
+    }
+
+    /// The same under a lease that the caller names, and so knows even when the claim's answer is lost.
+    pub async fn claim_under(
+        &self,
+        lease_id: Uuid,
+        project: &ProjectId,
+        worker: &Worker,
+        limit: i64,
+    ) -> Result<Vec<ClaimedRun>, StoreError> {
         let scope = ProjectScope::new(project.clone(), format!("platform/{}", worker.id));
         let limit = limit.min(MAX_CLAIM as i64);
-        let (lease_id, now) = (self.inner.clock.new_id(), self.inner.clock.now());
+        let now = self.inner.clock.now();
         let rows = self
             .once(
                 &scope,
@@ -140,18 +153,29 @@ impl Store {
         for row in due {
             let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
             let scope = ProjectScope::new(project, "platform/timeout");
-            let event = self.audit(&scope, serde_json::json!({"error_code": "E-RUN-011"}));
-            let limit = MAX_CLAIM as i64;
-            let ids = self.inner.clock.new_ids(MAX_CLAIM);
-            let params: crate::tx::Params<'_> =
-                &[&scope.project().as_str(), &limit, &event.at, &event.actor, &event.body, &ids];
-            let rows = self.once(&scope, TIME_OUT_QUEUED, params).await?;
-            ended += rows.len();
-            for run in rows {
-                self.inner.wake.run_changed(run.get(0));
+            for _ in 0..TIME_OUT_BATCHES {
+                let some = self.time_out_some(&scope).await?;
+                ended += some;
+                if some < MAX_CLAIM {
+                    break;
+                }
             }
         }
         Ok(ended)
+    }
+
+    /// Ends at most a claim's worth of one project's queued runs whose time is over.
+    async fn time_out_some(&self, scope: &ProjectScope) -> Result<usize, StoreError> {
+        let event = self.audit(scope, serde_json::json!({"error_code": "E-RUN-011"}));
+        let limit = MAX_CLAIM as i64;
+        let ids = self.inner.clock.new_ids(MAX_CLAIM);
+        let params: crate::tx::Params<'_> =
+            &[&scope.project().as_str(), &limit, &event.at, &event.actor, &event.body, &ids];
+        let rows = self.once(scope, TIME_OUT_QUEUED, params).await?;
+        for run in &rows {
+            self.inner.wake.run_changed(run.get(0));
+        }
+        Ok(rows.len())
     }
 
     /// How long the oldest claimable run of the node's view waits; a claim's start latency is measured by

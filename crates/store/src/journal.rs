@@ -2,6 +2,8 @@
 //! the lease it was claimed under. A clean lease is one row to check; a dirty one (some run of it was
 //! cancelled) sends the writer the slow way, which checks its run's own epoch under a row lock.
 
+use std::borrow::Cow;
+
 use awooop_core::{ErrorCode, RunId};
 use awooop_redact::Clean;
 use jiff::Timestamp;
@@ -13,7 +15,7 @@ use crate::claim::ClaimedRun;
 use crate::error::StoreError;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
-use crate::tx::Params;
+use crate::tx::{Params, storable};
 
 /// What a step was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,6 +291,7 @@ struct JournalRow<'a> {
     actor: &'a str,
     run: &'a ClaimedRun,
     step: &'a StepResult,
+    name: Cow<'a, str>,
     kind: &'static str,
     status: &'static str,
     body: &'a str,
@@ -297,7 +300,7 @@ struct JournalRow<'a> {
     has_call: bool,
     call_id: uuid::Uuid,
     call_agent: &'a str,
-    call_tool: &'a str,
+    call_tool: Cow<'a, str>,
     call_code: Option<&'static str>,
     call_sha256: &'a str,
     call_chars: i32,
@@ -310,6 +313,7 @@ impl<'a> JournalRow<'a> {
             actor: run.scope().actor(),
             run,
             step,
+            name: storable(&step.name),
             kind: step.kind.as_str(),
             status: step.status.as_str(),
             body: step.body.as_str(),
@@ -318,7 +322,7 @@ impl<'a> JournalRow<'a> {
             has_call: call.is_some(),
             call_id: store.inner.clock.new_id(),
             call_agent: call.map_or("", |c| &c.agent_id),
-            call_tool: call.map_or("", |c| &c.tool),
+            call_tool: call.map_or(Cow::Borrowed(""), |c| storable(&c.tool)),
             call_code: call.and_then(|c| c.code).map(ErrorCode::as_str),
             call_sha256: call.map_or("", |c| &c.arguments_sha256),
             call_chars: call.map_or(0, |c| c.result_chars),
@@ -333,7 +337,7 @@ impl<'a> JournalRow<'a> {
             &self.run.epoch,
             &self.step.n,
             &self.kind,
-            &self.step.name,
+            &self.name,
             &self.key,
             &self.status,
             &self.code,
@@ -375,7 +379,8 @@ impl<'a> EndRow<'a> {
         };
         let output = output.map(|value| redactor.clean_json(value));
         let sha256 = output.as_ref().map(|o| awooop_core::json::sha256_hex(o.as_value()));
-        let message = message.map(|m| redactor.clean(m.chars().take(2000).collect::<String>()).into_inner());
+        let message =
+            message.map(|m| redactor.clean(storable(m).chars().take(2000).collect::<String>()).into_inner());
         let code = code.map(ErrorCode::as_str);
         let event =
             store.audit(run.scope(), json!({"state": state, "error_code": code, "output_sha256": sha256}));

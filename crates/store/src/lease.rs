@@ -56,6 +56,19 @@ impl Store {
         dead(&rows)
     }
 
+    /// Leases of this worker's present life. One that the worker itself does not know is nobody's: the answer
+    /// of its claim was lost, or the task that had it ended without a word.
+    pub async fn present_leases(&self, me: &Worker) -> Result<Vec<DeadLeases>, StoreError> {
+        let rows = self
+            .system(
+                "SELECT project_id, array_agg(lease_id) FROM run_lease
+                 WHERE worker_id = $1 AND incarnation = $2 GROUP BY project_id",
+                &[&me.id, &me.incarnation],
+            )
+            .await?;
+        dead(&rows)
+    }
+
     /// Takes back the runs of dead leases and charges what they held. Returns the runs.
     pub async fn reap(&self, dead: &DeadLeases) -> Result<Vec<RunId>, StoreError> {
         let scope = ProjectScope::new(dead.project.clone(), "platform/reaper");

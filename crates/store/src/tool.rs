@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::journal::CallRecord;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
-use crate::tx::Params;
+use crate::tx::{Params, storable};
 
 /// A tool server of the project.
 #[derive(Debug, Clone)]
@@ -154,7 +154,7 @@ impl Store {
                 &call_id,
                 &call.agent_id,
                 &scope.actor(),
-                &call.tool,
+                &storable(&call.tool),
                 &call.status.as_str(),
                 &code,
                 &call.arguments_sha256,

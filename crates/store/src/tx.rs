@@ -10,6 +10,7 @@
 //! other writes select from it. A transaction that is dropped midway takes its connection out of the
 //! pool: the server rolls it back and nobody inherits its settings.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -24,6 +25,12 @@ use crate::scope::ProjectScope;
 
 /// A statement's parameters.
 pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Text that is not ours as PostgreSQL can hold it: it has no NUL character, and a model or an MCP client may
+/// name a tool with one. (JSON text escapes it and needs no help.)
+pub(crate) fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
 
 const SET_PROJECT: &str = "SELECT awooop.set_project($1)";
 const TRIES: u32 = 3;
@@ -174,8 +181,12 @@ impl ProjectTx {
 impl Store {
     /// A statement of the dispatcher: discovery and beats, autocommitted, no tenant's content.
     pub(crate) async fn system(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
-        let client = self.dispatch().await?;
+        let mut connection = Guarded { object: Some(self.dispatch().await?), is_open: true };
+        let client = connection.client();
         let statement = client.prepare_cached(sql).await?;
-        Ok(client.query(&statement, params).await?)
+        let rows = client.query(&statement, params).await;
+        // whoever gave up waiting leaves no connection behind that may never answer
+        connection.is_open = false;
+        Ok(rows?)
     }
 }
