@@ -3,7 +3,6 @@
 //! served twice before another was served once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use awooop_core::ProjectId;
 use awooop_store::claim::ClaimedRun;
@@ -14,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::WorkerConfig;
 use crate::heartbeat::{Heartbeat, Life};
+use crate::held::{Held, Share};
 use crate::runtime::Runtime;
 
 /// Finds, claims, starts.
@@ -23,29 +23,10 @@ pub(crate) struct Claimer {
     pub(crate) config: WorkerConfig,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) slots: Arc<Semaphore>,
+    pub(crate) held: Held,
     pub(crate) tasks: TaskTracker,
     /// Gives running runs back: the end of a drain.
     pub(crate) give_back: CancellationToken,
-}
-
-/// How many runs of a claim have not ended yet. The last one to end takes the lease with it.
-#[derive(Debug, Clone)]
-pub(crate) struct LeaseCount(Arc<AtomicUsize>);
-
-impl LeaseCount {
-    pub(crate) fn new(runs: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(runs)))
-    }
-
-    /// Is this the only run left?
-    pub(crate) fn is_last(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 1
-    }
-
-    /// One run ended. True when none is left.
-    pub(crate) fn ended(&self) -> bool {
-        self.0.fetch_sub(1, Ordering::AcqRel) == 1
-    }
 }
 
 impl Claimer {
@@ -54,6 +35,12 @@ impl Claimer {
         let mut life = self.heartbeat.life();
         let mut after = String::new();
         loop {
+            // all slots may be taken for long, and a stop does not wait for that
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.free_slot() => {}
+            }
             let now = life.borrow_and_update().clone();
             let claimed = match now {
                 Some(life) if self.heartbeat.is_clock_sure() => {
@@ -77,12 +64,14 @@ impl Claimer {
         }
     }
 
+    /// Waits for a free slot and leaves it free: only this task takes any.
+    async fn free_slot(&self) {
+        drop(self.slots.acquire().await);
+    }
+
     /// One look: every project with work, in turn, as long as there are free slots. Returns the runs taken.
+    /// A project whose runs cannot be claimed keeps no other waiting.
     pub(crate) async fn run_once(&self, life: &Life, after: &mut String) -> Result<usize, StoreError> {
-        if self.slots.available_permits() == 0 {
-            // wait for a slot rather than turn in circles; the permit is given back at once
-            drop(self.slots.acquire().await);
-        }
         let mut projects = self.store.discover(after, 100).await?;
         if projects.is_empty() && !after.is_empty() {
             after.clear();
@@ -94,8 +83,19 @@ impl Claimer {
             if free == 0 || life.is_over.is_cancelled() {
                 break;
             }
-            taken += self.claim(life, &project, free).await?;
             *after = project.to_string();
+            match self.claim(life, &project, free).await {
+                Ok(runs) => taken += runs,
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(
+                        error,
+                        project = project.as_str(),
+                        "a project's runs could not be claimed"
+                    );
+                }
+            }
         }
         Ok(taken)
     }
@@ -106,22 +106,24 @@ impl Claimer {
             return Ok(0);
         };
         let limit = i64::try_from(free).unwrap_or(1);
-        let runs = self.store.claim(project, &life.me, limit).await?;
+        let lease_id = self.store.clock().new_id();
+        // known before it exists: when the answer is lost, the reaper finds a lease that nobody knows
+        let holding = self.held.hold(lease_id);
+        let runs = self.store.claim_under(lease_id, project, &life.me, limit).await?;
         let taken = runs.len();
-        let count = LeaseCount::new(taken);
         let mut permits = Some(permits);
-        for run in runs {
+        for (run, share) in runs.into_iter().zip(Share::of(holding, taken)) {
             let permit = permits.as_mut().and_then(|p| p.split(1));
-            self.start(life, run, count.clone(), permit);
+            self.start(life, run, share, permit);
         }
         Ok(taken)
     }
 
-    fn start(&self, life: &Life, run: ClaimedRun, count: LeaseCount, permit: Option<OwnedSemaphorePermit>) {
+    fn start(&self, life: &Life, run: ClaimedRun, share: Share, permit: Option<OwnedSemaphorePermit>) {
         let (runtime, life, give_back) = (self.runtime.clone(), life.clone(), self.give_back.clone());
         let scope = run.scope().clone();
         let tracked = self.tasks.track_future(async move {
-            runtime.run(run, count, &life, &give_back).await;
+            runtime.run(run, share, &life, &give_back).await;
             drop(permit);
         });
         scope::spawn(&scope, "run", tracked);

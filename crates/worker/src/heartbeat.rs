@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use awooop_store::Store;
 use awooop_store::claim::Worker;
@@ -54,10 +54,11 @@ impl Heartbeat {
     /// Beats until `stop`, first of all at once.
     pub(crate) async fn run(self, mut me: Worker, stop: CancellationToken) {
         loop {
-            self.beat_once(&mut me).await;
+            let is_heard = self.beat_once(&mut me).await;
+            let since_sent = self.last_sent.lock().await.map(|at| at.elapsed());
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(self.config.beat_every) => {}
+                () = tokio::time::sleep(pause(&self.config, is_heard, since_sent)) => {}
             }
         }
         if let Err(error) = self.store.end_beat(&me).await {
@@ -65,8 +66,8 @@ impl Heartbeat {
         }
     }
 
-    /// One beat, bounded by what is left of the fence.
-    pub(crate) async fn beat_once(&self, me: &mut Worker) {
+    /// One beat, bounded by what is left of the fence. True when it was acknowledged.
+    pub(crate) async fn beat_once(&self, me: &mut Worker) -> bool {
         let mut last_sent = self.last_sent.lock().await;
         let left = last_sent
             .map_or(self.config.fence_after, |at| self.config.fence_after.saturating_sub(at.elapsed()));
@@ -78,6 +79,7 @@ impl Heartbeat {
             }
             Err(_) => None,
         };
+        let is_heard = heard.is_some();
         match heard {
             Some(beat) => {
                 *last_sent = Some(beat.sent_at);
@@ -98,5 +100,38 @@ impl Heartbeat {
             }
             None => {}
         }
+        is_heard
+    }
+}
+
+/// The first tries after a beat that was not acknowledged follow sooner than beats do.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// How long to wait before the next beat: never past the fence, whose time is over at `fence_after` and not at
+/// the beat after it.
+fn pause(config: &WorkerConfig, is_heard: bool, since_sent: Option<Duration>) -> Duration {
+    let wanted = if is_heard { config.beat_every } else { config.beat_every.min(RETRY_EVERY) };
+    match since_sent {
+        Some(since) => wanted.min(config.fence_after.saturating_sub(since)),
+        None => wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pause_reaches_past_the_fence() {
+        let config = WorkerConfig::default();
+        let pause = |is_heard, since: Option<u64>| {
+            pause(&config, is_heard, since.map(Duration::from_millis)).as_millis()
+        };
+        assert_eq!(pause(true, Some(3)), 5000);
+        assert_eq!(pause(false, Some(9000)), 1000);
+        // a beat that failed shortly before the fence: without this bound the worker would go on to 19.8 s
+        assert_eq!(pause(false, Some(14_800)), 200);
+        assert_eq!(pause(false, Some(15_300)), 0);
+        assert_eq!(pause(false, None), 1000);
     }
 }

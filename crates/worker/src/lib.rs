@@ -7,6 +7,7 @@
 mod claimer;
 mod config;
 mod heartbeat;
+mod held;
 mod reaper;
 mod runtime;
 mod services;

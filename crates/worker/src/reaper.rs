@@ -1,15 +1,18 @@
 //! The reaper, on any node: takes back the runs of workers that fell silent, ends queued runs whose time is
 //! over, charges holds nobody will settle. A worker that starts again takes back its own former leases at
-//! once; for any other's it waits out the silence.
+//! once, and so it does with present ones that none of its tasks has; for any other's it waits out the
+//! silence. What fails for one project is logged and keeps no other waiting.
 
 use awooop_store::Store;
 use awooop_store::StoreError;
 use awooop_store::claim::Worker;
+use awooop_store::lease::DeadLeases;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::WorkerConfig;
 use crate::heartbeat::Heartbeat;
+use crate::held::Held;
 
 /// What one sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,7 @@ pub(crate) struct Reaper {
     pub(crate) store: Store,
     pub(crate) config: WorkerConfig,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) held: Held,
 }
 
 impl Reaper {
@@ -62,18 +66,35 @@ impl Reaper {
     pub(crate) async fn run_once(&self, me: &Worker, is_new_life: bool) -> Result<Report, StoreError> {
         let mut report = Report::default();
         if is_new_life {
-            for dead in self.store.former_leases(me).await? {
-                report.reaped += self.store.reap(&dead).await?.len();
-            }
+            report.reaped += self.reap_each(self.store.former_leases(me).await?).await?;
         }
+        let mut nobodys = self.store.present_leases(me).await?;
+        for leases in &mut nobodys {
+            leases.lease_ids.retain(|lease_id| !self.held.knows(lease_id));
+        }
+        nobodys.retain(|leases| !leases.lease_ids.is_empty());
+        report.reaped += self.reap_each(nobodys).await?;
         let silent = SignedDuration::try_from(self.config.silent_after).unwrap_or(SignedDuration::MAX);
-        for dead in self.store.dead_leases(me, silent).await? {
-            report.reaped += self.store.reap(&dead).await?.len();
-        }
+        report.reaped += self.reap_each(self.store.dead_leases(me, silent).await?).await?;
         report.timed_out = self.store.time_out_queued().await?;
         for project in self.store.projects_with_expired_holds().await? {
             report.charged += self.store.charge_abandoned(&project).await?;
         }
         Ok(report)
+    }
+    /// Takes back what lies under these leases.
+    async fn reap_each(&self, all: Vec<DeadLeases>) -> Result<usize, StoreError> {
+        let mut reaped = 0;
+        for dead in all {
+            match self.store.reap(&dead).await {
+                Ok(runs) => reaped += runs.len(),
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => {
+                    let (error, project) = (&error as &dyn std::error::Error, dead.project.as_str());
+                    tracing::error!(error, project, "a project's leases could not be reaped");
+                }
+            }
+        }
+        Ok(reaped)
     }
 }

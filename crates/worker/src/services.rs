@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::claimer::Claimer;
 use crate::config::WorkerConfig;
 use crate::heartbeat::Heartbeat;
+use crate::held::Held;
 use crate::reaper::Reaper;
 use crate::runtime::Runtime;
 
@@ -36,13 +37,20 @@ pub fn start(store: Store, gateway: Gateway, me: Worker, config: WorkerConfig) -
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let heartbeat = Heartbeat::new(store.clone(), config.clone());
-    let reaper = Reaper { store: store.clone(), config: config.clone(), heartbeat: heartbeat.clone() };
+    let held = Held::default();
+    let reaper = Reaper {
+        store: store.clone(),
+        config: config.clone(),
+        heartbeat: heartbeat.clone(),
+        held: held.clone(),
+    };
     let claimer = Claimer {
         store: store.clone(),
         runtime: Runtime::new(store.clone(), gateway),
         config: config.clone(),
         heartbeat: heartbeat.clone(),
         slots: Arc::new(Semaphore::new(config.slots)),
+        held,
         tasks: tasks.clone(),
         give_back: give_back.clone(),
     };
@@ -56,21 +64,28 @@ pub fn start(store: Store, gateway: Gateway, me: Worker, config: WorkerConfig) -
 }
 
 impl Running {
-    /// Stops: claims no more, lets runs end for a while, gives the rest back, then takes the beat away.
+    /// Stops: claims no more, lets runs end for a while, gives the rest back, then takes the beat away. Each
+    /// part is bounded by `drain_for`, whatever the database does.
     pub async fn drain(self) {
         self.stop.cancel();
         for service in self.services {
-            // a service that panicked has been logged by its panic; the drain goes on
-            let _ = service.await;
+            // one that panicked has been logged by its panic, one that hangs on the database ends with the
+            // process; the drain goes on
+            let _ = tokio::time::timeout(self.config.drain_for, service).await;
         }
         self.tasks.close();
         if tokio::time::timeout(self.config.drain_for, self.tasks.wait()).await.is_err() {
             tracing::info!(runs = self.tasks.len(), "giving back the runs that did not end in time");
             self.give_back.cancel();
-            self.tasks.wait().await;
+            if tokio::time::timeout(self.config.drain_for, self.tasks.wait()).await.is_err() {
+                tracing::warn!(
+                    runs = self.tasks.len(),
+                    "some runs could not be given back; a reaper will take them"
+                );
+            }
         }
         self.end_beats.cancel();
-        let _ = self.beats.await;
+        let _ = tokio::time::timeout(self.config.drain_for, self.beats).await;
         self.store.wake().work_queued();
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::conversation::{Conversation, Next, Recorded};
 use super::{InFlight, Runtime};
-use crate::claimer::LeaseCount;
+use crate::held::Share;
 
 /// How long a hold outlives the run's own time before the reaper charges it.
 const HOLD_GRACE: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ impl Runtime {
     pub(super) async fn drive(
         &self,
         run: &ClaimedRun,
-        count: &LeaseCount,
+        share: &Share,
         in_flight: &InFlight,
     ) -> Result<(), RecordError> {
         let mut talk = Conversation::new(&run.agent, &run.input);
@@ -51,7 +51,7 @@ impl Runtime {
         let drive = Drive { runtime: self, run, tools, in_flight };
         loop {
             match talk.next() {
-                Next::End(outcome) => return self.store.end_run(run, &outcome, None, count.is_last()).await,
+                Next::End(outcome) => return self.store.end_run(run, &outcome, None, share.is_last()).await,
                 Next::Call(call) => drive.call(&mut talk, &call).await?,
                 Next::Ask => {
                     let made = drive.ask(&talk).await?;
@@ -59,7 +59,7 @@ impl Runtime {
                     // the last step travels with the end of the run
                     if let Next::End(outcome) = talk.next() {
                         let last = (&made.step, made.settlement.as_ref());
-                        let ended = self.store.end_run(run, &outcome, Some(last), count.is_last()).await;
+                        let ended = self.store.end_run(run, &outcome, Some(last), share.is_last()).await;
                         in_flight.lock().await.take();
                         return ended;
                     }

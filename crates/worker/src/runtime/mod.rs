@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use awooop_gateway::Gateway;
-use awooop_store::{Store, StoreError};
 use awooop_store::budget::Settlement;
 use awooop_store::claim::ClaimedRun;
 use awooop_store::journal::{Outcome, RecordError};
+use awooop_store::{Store, StoreError};
 use tokio::sync::{Mutex, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use crate::claimer::LeaseCount;
 use crate::heartbeat::Life;
+use crate::held::Share;
 
 /// Runs claimed runs. Cheap to clone.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ impl Runtime {
     pub(crate) async fn run(
         &self,
         run: ClaimedRun,
-        count: LeaseCount,
+        mut share: Share,
         life: &Life,
         give_back: &CancellationToken,
     ) {
@@ -64,24 +64,22 @@ impl Runtime {
             () = life.is_over.cancelled() => Err(Cut::Lost),
             () = heard(cancelled, &run) => Err(Cut::Cancelled),
             () = give_back.cancelled() => Err(Cut::GivenBack),
-            ended = self.drive(&run, &count, &in_flight) => Ok(ended),
+            ended = self.drive(&run, &share, &in_flight) => Ok(ended),
             () = tokio::time::sleep(left) => Err(Cut::TimedOut),
         };
         let result = match cut {
             Ok(ended) => ended,
-            Err(cut) => self.cut(&run, &count, cut, &in_flight).await,
+            Err(cut) => self.cut(&run, &share, cut, &in_flight).await,
         };
-        match result {
-            Ok(()) => {}
-            Err(RecordError::Fenced) => {
-                tracing::info!(run_id = %run.run_id, "the run was taken from this worker")
-            }
+        let is_sure = match result {
+            Ok(()) => true,
+            Err(RecordError::Fenced) => self.fenced(&run, life).await,
             Err(RecordError::Store(error)) => {
                 tracing::error!(run_id = %run.run_id, error = &error as &dyn std::error::Error, "a run was cut");
-                self.abandon(&run, &error, life, give_back).await;
+                self.abandon(&run, &error, &in_flight, life, give_back).await
             }
-        }
-        if count.ended()
+        };
+        if share.leave(is_sure)
             && !life.is_over.is_cancelled()
             && let Err(error) = self.store.drop_lease(run.scope(), run.lease_id).await
         {
@@ -93,7 +91,7 @@ impl Runtime {
     async fn cut(
         &self,
         run: &ClaimedRun,
-        count: &LeaseCount,
+        share: &Share,
         cut: Cut,
         in_flight: &InFlight,
     ) -> Result<(), RecordError> {
@@ -106,33 +104,69 @@ impl Runtime {
         match cut {
             Cut::Lost | Cut::Cancelled => Ok(()),
             Cut::GivenBack => Ok(self.store.release(run).await?),
-            Cut::TimedOut => self.store.end_run(run, &Outcome::TimedOut, None, count.is_last()).await,
+            Cut::TimedOut => self.store.end_run(run, &Outcome::TimedOut, None, share.is_last()).await,
         }
+    }
+
+    /// A write was refused: somebody else has the run, or a write of this very claim whose answer was lost
+    /// came first. In the second case the run is still ours and is given back; in the first this does nothing.
+    /// True when the run is surely not under this lease any more.
+    async fn fenced(&self, run: &ClaimedRun, life: &Life) -> bool {
+        tracing::info!(run_id = %run.run_id, "the run was taken from this worker");
+        !life.is_over.is_cancelled() && self.store.release(run).await.is_ok()
     }
 
     /// After a database error in the middle. Where the database was away, the run is given back as soon as it
     /// answers again, until the worker fences itself and the reaper has it. A run whose own rows cannot be
-    /// read would only come to the same again: it fails.
-    async fn abandon(&self, run: &ClaimedRun, error: &StoreError, life: &Life, give_back: &CancellationToken) {
-        let is_away = matches!(error, StoreError::Unavailable(_) | StoreError::Contended(_));
+    /// read would only come to the same again: it fails. True when the run is surely not under this lease any
+    /// more; otherwise the reaper finds it once the lease is nobody's.
+    async fn abandon(
+        &self,
+        run: &ClaimedRun,
+        error: &StoreError,
+        in_flight: &InFlight,
+        life: &Life,
+        give_back: &CancellationToken,
+    ) -> bool {
+        let held = in_flight.lock().await.take();
         let mut wait = Duration::from_millis(100);
         loop {
-            let done = if is_away {
-                self.store.release(run).await
-            } else {
-                let outcome = Outcome::Failed(error.code(), error.to_string());
-                match self.store.end_run(run, &outcome, None, false).await {
-                    Ok(()) | Err(RecordError::Fenced) => Ok(()),
-                    Err(RecordError::Store(error)) => Err(error),
-                }
-            };
-            if done.is_ok() || life.is_over.is_cancelled() || give_back.is_cancelled() {
-                return;
+            match self.let_go(run, error, held.as_ref()).await {
+                Ok(()) => return true,
+                Err(again) if !is_away(&again) => return false,
+                Err(_) if life.is_over.is_cancelled() || give_back.is_cancelled() => return false,
+                Err(_) => {}
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(2));
         }
     }
+
+    /// Charges the call that was under way, then gives the run back or fails it.
+    async fn let_go(
+        &self,
+        run: &ClaimedRun,
+        error: &StoreError,
+        held: Option<&Settlement>,
+    ) -> Result<(), StoreError> {
+        if let Some(settlement) = held {
+            self.store.settle(run.scope(), settlement).await?;
+        }
+        if is_away(error) {
+            return self.store.release(run).await;
+        }
+        let outcome = Outcome::Failed(error.code(), error.to_string());
+        match self.store.end_run(run, &outcome, None, false).await {
+            Ok(()) => Ok(()),
+            Err(RecordError::Fenced) => self.store.release(run).await,
+            Err(RecordError::Store(error)) => Err(error),
+        }
+    }
+}
+
+/// May the same succeed a little later?
+fn is_away(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_) | StoreError::Contended(_))
 }
 
 /// Waits until this run is cancelled on this node. A cancel elsewhere is met by the fence.
