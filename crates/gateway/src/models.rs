@@ -99,11 +99,14 @@ impl Gateway {
             return Err(CompleteError::NotAvailable("the planner has no server".into()));
         };
         let key = (project.clone(), awooop_core::json::to_value(spec).to_string());
-        let mut clients = self.inner.models.lock().await;
-        clients.retain(|_, (made, _)| made.elapsed() < CLIENT_KEPT);
-        if let Some((_, client)) = clients.get(&key) {
-            return Ok(client.clone());
+        {
+            let mut clients = self.inner.models.lock().await;
+            clients.retain(|_, (made, _)| made.elapsed() < CLIENT_KEPT);
+            if let Some((_, client)) = clients.get(&key) {
+                return Ok(client.clone());
+            }
         }
+        // not under the lock: a name that resolves slowly keeps no other project waiting
         let unavailable = |why: String| CompleteError::NotAvailable(why);
         let allowed = self.inner.operator.private_addresses(project);
         let pinned =
@@ -114,7 +117,7 @@ impl Gateway {
         let api_key = api_key.map_err(|e| unavailable(e.to_string()))?;
         let client = OpenAiClient::new(base_url.clone(), api_key, http)?;
         let client = Arc::new(client.with_total_timeout(Duration::from_millis(*timeout_ms)));
-        clients.insert(key, (Instant::now(), client.clone()));
+        self.inner.models.lock().await.insert(key, (Instant::now(), client.clone()));
         Ok(client)
     }
 }
