@@ -241,10 +241,11 @@ impl Gateway {
         }
         let duration_ms = i64::try_from(clock.elapsed().as_millis()).unwrap_or(i64::MAX);
         let redactor = self.inner.store.redactor();
-        let tool: String = request.name.chars().take(200).collect();
+        // masked before it is cut: half a credential has no pattern any more
+        let tool = redactor.clean(request.name.to_owned()).into_inner().chars().take(200).collect();
         let record = CallRecord {
             agent_id: request.agent.to_string(),
-            tool: redactor.clean(tool).into_inner(),
+            tool,
             status: done.status,
             code: done.code,
             arguments_sha256,
@@ -292,7 +293,8 @@ impl Gateway {
 
     async fn audit_refusal(&self, request: &Request<'_>, refusal: &Refusal) -> Result<(), StoreError> {
         tracing::info!(code = refusal.code.as_str(), gate = refusal.gate, "a tool call was refused");
-        let subject = format!("tool/{}", request.name);
+        // masked here, because it is cut to its column there
+        let subject = format!("tool/{}", self.inner.store.redactor().clean(request.name.to_owned()).as_str());
         let body = json!({"agent_id": request.agent.as_str(), "gate": refusal.gate, "code": refusal.code,
             "reason": refusal.message});
         let run_id = request.run.map(|run| run.run_id);

@@ -280,7 +280,16 @@ async fn check_credential_in_arguments(g: &Gates) {
     assert_eq!(g.tools.calls_of("echo"), before);
     g.in_run("tester", "kit__echo", arguments).await;
     g.in_run("tester", "careless", json!({})).await;
+    let named = g.by_client(&format!("kit__{PLANTED}"), json!({})).await;
+    assert_eq!(named.json()["error"]["code"], -32602, "{}", named.text);
     assert_eq!(g.tools.calls_of("echo"), before + 2);
+    // a name that is cut where a credential stands
+    for lead in [40, 70, 100, 180, 480] {
+        let name = format!("kit__{} {PLANTED} {}", "x".repeat(lead), "y".repeat(300));
+        assert_eq!(g.by_client(&name, json!({})).await.json()["error"]["code"], -32602, "{lead}");
+        g.in_run("tester", &name, json!({})).await;
+    }
+    assert_eq!(g.stage.tables_with(&PLANTED[..10]).await, Vec::<String>::new(), "nor half of it");
     for asked in g.tools.asked() {
         assert!(!asked.body.to_string().contains(PLANTED), "{}", asked.body);
     }

@@ -426,7 +426,10 @@ async fn check_trace_and_replay(api: &Api) {
 async fn check_masked_input(stage: &Stage, api: &Api, model: &Scripted) {
     let input = json!({"n": 3, "note": format!("use {PLANTED} for it"), "list": [{"token": PLANTED}]});
     let key = [("Idempotency-Key", "with-a-secret")];
-    let made = request(api, &key, json!({ "input": input })).await.2;
+    let made =
+        request(api, &key, json!({ "input": input, "triggered_by": format!("ci with {PLANTED}") })).await.2;
+    let by = made["run"]["trigger"]["triggered_by"].as_str().unwrap();
+    assert!(by.starts_with("ci with ") && !by.contains(PLANTED), "{by}");
     let found = api.wait_for_end(id_of(&made), PATIENCE).await.unwrap();
     assert_eq!(found["run"]["state"], "completed", "{found}");
     assert_eq!(found["run"]["input_sha256"], awooop_core::json::sha256_hex(&input), "over what came in");
