@@ -13,7 +13,12 @@ const { run, makeWorkerUtils, Logger } = require('graphile-worker');
 const { Pool } = require('pg');
 
 const logger = new Logger(() => () => {});
-const pool = () => new Pool({ max: 10 });
+const pool = () => {
+  const made = new Pool({ max: 10 });
+  made.on('error', (error) => console.error(error.message));
+  made.on('connect', (client) => client.on('error', (error) => console.error(error.message)));
+  return made;
+};
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const say = (line) => console.log(JSON.stringify(line));
 const at = (values, part) => {

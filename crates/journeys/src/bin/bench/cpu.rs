@@ -4,9 +4,10 @@
 //! its postmaster, the children that live, and those the postmaster has collected, so that a backend that
 //! ends between two readings is counted once. Fails where there is no `/proc`, or the process has ended.
 
-use std::path::Path;
-
 use anyhow::Context;
+
+/// How often a PostgreSQL is counted again because a backend was collected meanwhile.
+const TRIES: u32 = 100;
 
 /// CPU seconds, user and kernel, of one process. Its children are not in it.
 pub(crate) fn of_process(pid: u32) -> anyhow::Result<f64> {
@@ -16,18 +17,31 @@ pub(crate) fn of_process(pid: u32) -> anyhow::Result<f64> {
 
 /// CPU seconds of a PostgreSQL: the postmaster and everything it started.
 pub(crate) fn of_postgres(postmaster: u32) -> anyhow::Result<f64> {
-    let stat = Stat::read(postmaster)?;
-    let mut ticks = stat.own + stat.collected;
+    let mut before = Stat::read(postmaster)?;
+    for _ in 0..TRIES {
+        let children = of_children(postmaster)?;
+        let after = Stat::read(postmaster)?;
+        // a child that was collected meanwhile would be in neither sum
+        if after.collected == before.collected {
+            return Ok(seconds(after.own + after.collected + children));
+        }
+        before = after;
+    }
+    anyhow::bail!("backends end faster than they can be counted")
+}
+
+/// Ticks of the children that live, or have ended and are not collected.
+fn of_children(parent: u32) -> anyhow::Result<u64> {
+    let mut ticks = 0;
     for entry in std::fs::read_dir("/proc").context("there is no /proc")?.flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        // a process that ended since the directory was read is among the collected of the next reading
         if let Some(child) = pid.and_then(|pid| Stat::read(pid).ok())
-            && child.parent == postmaster
+            && child.parent == parent
         {
             ticks += child.own;
         }
     }
-    Ok(seconds(ticks))
+    Ok(ticks)
 }
 
 /// CPU seconds in which any process, ours or not, kept a core of this machine busy.
@@ -42,7 +56,7 @@ pub(crate) fn of_machine() -> anyhow::Result<f64> {
 
 /// The load average of the last minute.
 pub(crate) fn load() -> String {
-    let text = std::fs::read_to_string(Path::new("/proc/loadavg")).unwrap_or_default();
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or_default().to_owned()
 }
 

@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod cpu;
+mod disk;
 mod load;
 mod peer;
 mod profile;
@@ -77,7 +78,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     load::flood(&projects, WARM_UP, options.callers).await.context("warming up")?;
     let mut report = Report::default();
     for round in 1..=options.rounds {
-        println!("round {round} of {} (load average {})", options.rounds, cpu::load());
+        report::print_round(round, options)?;
         let one = flood(&mut site, &projects[..1], options).await.context("a flood in one project")?;
         report.add_flood("1 project", one);
         let many = flood(&mut site, &projects, options).await.context("a flood in all projects")?;

@@ -3,6 +3,8 @@
 //! The best round is the one with the most runs a second, or the shortest wait: on a machine that is shared,
 //! noise only ever takes away.
 
+use crate::cpu;
+use crate::disk;
 use crate::load::{Flood, Trickle};
 use crate::peer::Measured;
 use crate::site::Spent;
@@ -32,6 +34,18 @@ pub(crate) struct Report {
     floods: Vec<(&'static str, f64)>,
     start_ms: Option<(f64, f64)>,
     peer: Vec<(String, f64, f64)>,
+}
+
+/// Prints the weather of a round: how busy the machine is, and what a small synchronous write takes now.
+pub(crate) fn print_round(round: usize, options: &Options) -> anyhow::Result<()> {
+    let sync = disk::sync_times()?;
+    println!(
+        "round {round} of {} (load average {}, fdatasync {})",
+        options.rounds,
+        cpu::load(),
+        halves(sync)
+    );
+    Ok(())
 }
 
 /// Prints what the figures depend on.

@@ -72,7 +72,11 @@ impl Site {
         let offline = json!({"type": "llm", "dialect": "offline", "models": [{"name": "planner"}]});
         let agent = json!({
             "instructions": "Answer the question.", "model": "offline/planner", "grants": [],
-            "output_schema": {"type": "object"},
+            "output_schema": {
+                "type": "object",
+                "required": ["answer"],
+                "properties": {"answer": {"type": "string"}},
+            },
         });
         let one = |kind: &str, id: &str, spec: Value| json!({"kind": kind, "project": project, "id": id, "spec": spec});
         let display = json!({"display_name": "Measured", "budget": {"tokens": 1_000_000_000_000_i64}});
