@@ -18,13 +18,16 @@ pub struct Gateway {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// By project and the provider's spec.
+type ModelClients = HashMap<(ProjectId, String), (Instant, Arc<OpenAiClient>)>;
+
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) operator: Operator,
     pub(crate) upstreams: Upstreams,
     /// Model clients with the time they were made; they are made anew after a minute, so that a rotated
     /// credential and a changed address are followed.
-    pub(crate) models: Mutex<HashMap<(ProjectId, String), (Instant, Arc<OpenAiClient>)>>,
+    pub(crate) models: Mutex<ModelClients>,
 }
 
 impl Gateway {

@@ -29,13 +29,14 @@ pub(crate) async fn project(test: &TestStore, delay_ms: u64) -> TestProject {
         "type": "llm", "dialect": "offline", "models": [{"name": "planner", "delay_ms": delay_ms}]}});
     let agent = json!({"kind": "agent", "project": project.id, "id": agent_id().as_str(), "spec": {
         "instructions": "Answer.", "model": "offline/planner", "output_schema": {}, "max_attempts": 10}});
-    let manifests = [manifest(model).unwrap(), manifest(agent).unwrap()];
-    test.store.apply(&project.scope, &manifests).await.unwrap();
+    let manifests = [manifest(model), manifest(agent)].map(|m| m.expect("a valid manifest"));
+    test.store.apply(&project.scope, &manifests).await.expect("the manifests apply");
     project
 }
 
 pub(crate) async fn create(test: &TestStore, project: &TestProject) -> RunId {
-    let agent = test.store.find_agent(&project.scope, &agent_id(), None).await.unwrap().unwrap();
+    let agent = test.store.find_agent(&project.scope, &agent_id(), None).await.expect("the database answers");
+    let agent = agent.expect("the project's agent");
     let new = NewRun {
         agent: agent_id(),
         agent_version_id: agent.version_id,
@@ -49,7 +50,7 @@ pub(crate) async fn create(test: &TestStore, project: &TestProject) -> RunId {
         input: json!("a question"),
         idempotency: None,
     };
-    match test.store.create_run(&project.scope, &new).await.unwrap() {
+    match test.store.create_run(&project.scope, &new).await.expect("the database answers") {
         Created::New(run_id) => run_id,
         other => panic!("{other:?}"),
     }
@@ -76,5 +77,5 @@ pub(crate) async fn until(
 }
 
 pub(crate) async fn assert_healthy(test: &TestStore) {
-    assert_eq!(test.store.examine().await.unwrap(), vec![]);
+    assert_eq!(test.store.examine().await.expect("the database answers"), vec![]);
 }
