@@ -188,8 +188,9 @@ impl Cleared {
     }
 
     /// What the one request upstream is made of.
-    pub(crate) fn into_call(self) -> (UpstreamSpec, ToolFacts, Map<String, Value>) {
+    pub(crate) fn into_call(self) -> (UpstreamSpec, ToolFacts, ToolDefinition, Map<String, Value>) {
         let Validated { authorized, arguments } = self.validated;
-        (self.spec, authorized.registered.tool, arguments)
+        let Registered { tool, definition, .. } = authorized.registered;
+        (self.spec, tool, definition, arguments)
     }
 }

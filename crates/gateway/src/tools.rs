@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use awooop_core::contract::{Risk, TransportSpec};
 use awooop_core::gate::{self, Reach, Refusal, Verdict};
+use awooop_core::schema::Schema;
 use awooop_core::{AgentId, ErrorCode, Mode, ProjectId};
 use awooop_store::claim::ClaimedRun;
 use awooop_store::journal::{CallRecord, StepStatus};
@@ -18,7 +19,7 @@ use crate::credential::resolve;
 use crate::gateway::Gateway;
 use crate::pipeline::{self, Cleared, Request, Stopped};
 use crate::result::{Shaped, shape};
-use crate::upstream::{ToolCallRequest, ToolDefinition, Transport, UpstreamError, UpstreamSpec};
+use crate::upstream::{ToolCallRequest, ToolDefinition, ToolResult, Transport, UpstreamError, UpstreamSpec};
 
 /// A tool that gates 1 to 3 let this agent see.
 #[derive(Debug, Clone)]
@@ -274,7 +275,7 @@ impl Gateway {
     /// The one request upstream, or the stub in its place.
     async fn send(&self, cleared: Cleared, trace: Trace) -> Done {
         let reach = cleared.reach();
-        let (spec, tool, arguments) = cleared.into_call();
+        let (spec, tool, definition, arguments) = cleared.into_call();
         if reach == Reach::Stub {
             return Done::stub(&tool, &arguments);
         }
@@ -286,6 +287,7 @@ impl Gateway {
             timeout: Some(Duration::from_millis(tool.server.spec.timeout_ms)),
         };
         match self.inner.upstreams.call_tool(&spec, call).await {
+            Ok(result) if !fits_output(&definition, &result) => Done::upstream(&unfit_output(), true),
             Ok(result) => Done::answered(shape(self.inner.store.redactor(), result)),
             Err(error) => Done::upstream(&error, true),
         }
@@ -381,6 +383,18 @@ impl Done {
     }
 }
 
+/// Does a result's structured content fit what the tool's own definition promises? A failed result promises
+/// nothing, and a schema that cannot be used is no promise.
+fn fits_output(definition: &ToolDefinition, result: &ToolResult) -> bool {
+    let (Some(schema), false) = (&definition.output_schema, result.is_error) else { return true };
+    let Ok(schema) = Schema::compile(schema) else { return true };
+    result.structured_content.as_ref().is_some_and(|value| schema.validate(value).is_ok())
+}
+
+fn unfit_output() -> UpstreamError {
+    UpstreamError::Protocol("its structured content does not fit the tool's output schema".to_owned())
+}
+
 fn pass(gate: &'static str) -> Verdict {
     Verdict { gate, verdict: "pass", code: None }
 }
@@ -417,5 +431,31 @@ fn status(tool: &ToolFacts, definition: Definition) -> ToolStatus {
         reason,
         granted_to: tool.granted_to.clone(),
         definition_sha256: definition.as_ref().map(ToolDefinition::sha256_hex),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_keeps_what_its_definition_promises() {
+        let definition = |schema: Value| {
+            let raw = json!({"name": "t", "inputSchema": {"type": "object"}, "outputSchema": schema});
+            ToolDefinition::from_raw(raw).unwrap()
+        };
+        let result = |structured_content: Option<Value>, is_error| ToolResult {
+            content: Vec::new(),
+            structured_content,
+            is_error,
+            meta: None,
+        };
+        let counts = definition(json!({"type": "object", "required": ["n"]}));
+        assert!(fits_output(&counts, &result(Some(json!({"n": 1})), false)));
+        assert!(!fits_output(&counts, &result(Some(json!({})), false)));
+        assert!(!fits_output(&counts, &result(None, false)));
+        assert!(fits_output(&counts, &result(None, true)));
+        let broken = definition(json!({"type": "no such type"}));
+        assert!(fits_output(&broken, &result(None, false)));
     }
 }

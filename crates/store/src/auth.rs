@@ -159,10 +159,8 @@ impl Store {
         scope: &ProjectScope,
         new: &NewKey,
     ) -> Result<(SecretString, ApiKey), CreateKeyError> {
-        let mut rng = rand::rng();
-        let key_id = Alphanumeric.sample_string(&mut rng, KEY_ID_LEN);
-        let text =
-            key::format(scope.project(), &key_id, &Alphanumeric.sample_string(&mut rng, KEY_SECRET_LEN));
+        let (key_id, secret) = random_key();
+        let text = key::format(scope.project(), &key_id, &secret);
         let hmac = self.inner.keyring.key_hmac(&text);
         let agent = new.agent.as_ref().map(AgentId::as_str);
         let kind = if agent.is_some() { "agent" } else { "service" };
@@ -324,6 +322,12 @@ impl Store {
         let new = NewKey { principal, role: Role::Admin, agent: None, expires_at: None };
         Ok(self.create_key(scope, &new).await?.0)
     }
+}
+
+/// A key's public id and its secret. The generator is bound to its thread and stays in here.
+fn random_key() -> (String, String) {
+    let mut rng = rand::rng();
+    (Alphanumeric.sample_string(&mut rng, KEY_ID_LEN), Alphanumeric.sample_string(&mut rng, KEY_SECRET_LEN))
 }
 
 /// Later than any row, and still a time PostgreSQL can hold.

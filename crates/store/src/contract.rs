@@ -112,6 +112,10 @@ impl Store {
         manifests: &[Manifest],
         now: Timestamp,
     ) -> Result<Vec<Applied>, ApplyError> {
+        let secrets = self.credentials_in(manifests);
+        if !secrets.is_empty() {
+            return Err(ApplyError::Invalid(secrets));
+        }
         lock_project(tx, scope, manifests, now).await?;
         let active = active_contracts(tx, scope).await?;
         let found = cross_check(manifests, &active);
@@ -134,6 +138,16 @@ impl Store {
             applied.push(Applied { kind, id: manifest.id.clone(), version, sha256, change });
         }
         Ok(applied)
+    }
+
+    /// A contract is kept as its bytes were hashed, so a credential in it could never be masked again.
+    fn credentials_in(&self, manifests: &[Manifest]) -> Vec<Violation> {
+        let found = |(i, manifest): (usize, &Manifest)| {
+            let (path, class) = self.inner.redactor.json_contains_credential(&manifest.document)?;
+            let message = format!("a contract must not hold a credential ({})", class.as_str());
+            Some(Violation::new(format!("/manifests/{i}{path}"), "credential", message))
+        };
+        manifests.iter().enumerate().filter_map(found).collect()
     }
 
     async fn activate(

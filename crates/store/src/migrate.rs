@@ -54,6 +54,23 @@ impl From<tokio_postgres::Error> for MigrateError {
 /// A role and the password its URL names.
 pub type RolePassword = (&'static str, SecretString);
 
+/// The password in a role's URL, if it names one. The URL must name that role.
+pub fn role_password(
+    variable: &'static str,
+    url: &SecretString,
+    role: &'static str,
+) -> Result<Option<RolePassword>, MigrateError> {
+    let wrong = |reason: String| MigrateError::Open(OpenError::Url { variable, reason });
+    let config = parse_url(variable, url)?;
+    if config.get_user() != Some(role) {
+        return Err(wrong(format!("it must name the role {role}")));
+    }
+    let Some(password) = config.get_password() else { return Ok(None) };
+    let password =
+        std::str::from_utf8(password).map_err(|_| wrong("its password is not UTF-8".to_owned()))?;
+    Ok(Some((role, password.into())))
+}
+
 /// Makes roles and schema as an administrator; sets the passwords that are given. Repeatable.
 pub async fn create_roles(admin_url: &SecretString, passwords: &[RolePassword]) -> Result<(), MigrateError> {
     let client = connect("--admin-url", admin_url).await?;

@@ -121,7 +121,7 @@ pub struct NewRun {
 pub struct Idempotency {
     /// Who uses it: keys of different principals never meet.
     pub principal: String,
-    /// The caller's key.
+    /// SHA-256 of the caller's key, in hexadecimal.
     pub key: String,
     /// Hash of the canonical request.
     pub request_sha256: String,
@@ -245,8 +245,13 @@ impl Store {
         Err(StoreError::Corrupt("an idempotency key is neither free nor taken".into()))
     }
 
-    /// The run an idempotency key stands for; forgets a key that is older than a day.
-    async fn replay(&self, scope: &ProjectScope, key: &Idempotency) -> Result<Option<Created>, StoreError> {
+    /// What an idempotency key stands for, if it was used before; forgets a key that is older than a day.
+    /// A replay asks nothing else: whatever came between, the answer is the run that was made.
+    pub async fn replay(
+        &self,
+        scope: &ProjectScope,
+        key: &Idempotency,
+    ) -> Result<Option<Created>, StoreError> {
         let oldest = self.inner.clock.now().saturating_sub(IDEMPOTENCY_KEPT).unwrap_or(Timestamp::MIN);
         let rows = self
             .once(

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use awooop_store::keyring::Keyring;
-use awooop_store::migrate::{RolePassword, create_roles, migrate, roles_sql};
+use awooop_store::migrate::{RolePassword, create_roles, migrate, role_password, roles_sql};
 use awooop_store::{Clock, DatabaseUrls, Store};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::{logging, required};
 use crate::cli::MigrateArgs;
@@ -48,16 +48,7 @@ pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
 fn passwords() -> anyhow::Result<Vec<RolePassword>> {
     let mut found = Vec::new();
     for (role, variable) in ROLES {
-        let url = required(variable)?;
-        let config: tokio_postgres::Config =
-            url.expose_secret().parse().map_err(|_| anyhow::anyhow!("{variable} is not a PostgreSQL URL"))?;
-        if config.get_user() != Some(role) {
-            anyhow::bail!("{variable} must name the role {role}");
-        }
-        if let Some(password) = config.get_password() {
-            let password = String::from_utf8(password.to_vec()).context("a password is not UTF-8")?;
-            found.push((role, SecretString::from(password)));
-        }
+        found.extend(role_password(variable, &required(variable)?, role)?);
     }
     Ok(found)
 }

@@ -5,12 +5,11 @@ use std::time::Duration;
 use awooop_core::AgentId;
 use awooop_core::ids::PrincipalId;
 use awooop_core::role::Role;
-use awooop_store::StoreError;
-use awooop_store::auth::{ApiKey, NewKey};
+use awooop_store::auth::NewKey;
 use axum::Json;
 use axum::extract::State;
 use http::{HeaderName, StatusCode, header};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -70,19 +69,10 @@ pub(crate) async fn create_key(
         agent: agent.map_err(|e| Problem::invalid_at("/agent_id", "pattern", e.to_string()))?,
         expires_at: lifetime.map(|lifetime| state.store.clock().after(lifetime)),
     };
-    let (key, made) = make(&state, &access, new).await?;
+    let (key, made) = state.store.create_key(access.scope(), &new).await?;
     let item = super::item(access.scope(), made);
     let answer = NewKeyItem { key: key.expose_secret().to_owned(), item };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)))
-}
-
-/// Makes the key on a thread of its own: the store draws the secret from a generator that is bound to its
-/// thread, so its future cannot move between threads as a handler's does.
-async fn make(state: &AppState, access: &Access, new: NewKey) -> Result<(SecretString, ApiKey), Problem> {
-    let (store, scope) = (state.store.clone(), access.scope().clone());
-    let runtime = tokio::runtime::Handle::current();
-    let made = tokio::task::spawn_blocking(move || runtime.block_on(store.create_key(&scope, &new)));
-    Ok(made.await.map_err(|e| StoreError::Unavailable(Box::new(e)))??)
 }
 
 /// A key bound to an agent has the role `agent`, and no other has.

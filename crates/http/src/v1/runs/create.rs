@@ -73,8 +73,18 @@ pub(crate) async fn create_run(
     body: Body<CreateRun>,
 ) -> Result<Response, Problem> {
     let idempotency = idempotency(&headers, &access, &body.document)?;
-    let new = check(&state, &access, body.value, trace.given(), idempotency).await?;
-    let (run_id, is_replayed) = match state.store.create_run(access.scope(), &new).await? {
+    let used = match &idempotency {
+        Some(key) => state.store.replay(access.scope(), key).await?,
+        None => None,
+    };
+    let created = match used {
+        Some(used) => used,
+        None => {
+            let new = check(&state, &access, body.value, trace.given(), idempotency).await?;
+            state.store.create_run(access.scope(), &new).await?
+        }
+    };
+    let (run_id, is_replayed) = match created {
         Created::New(run_id) => (run_id, false),
         Created::Replayed(run_id) => (run_id, true),
         Created::OtherRequest => {
@@ -188,7 +198,8 @@ fn idempotency(
     }
     Ok(Some(Idempotency {
         principal: access.scope().actor().to_owned(),
-        key: key.to_owned(),
+        // its hash: what callers put into a key is theirs to know
+        key: json::hex(&json::sha256(key.as_bytes())),
         request_sha256: json::sha256_hex(document),
     }))
 }
