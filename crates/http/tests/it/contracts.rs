@@ -101,3 +101,18 @@ async fn a_request_holds_one_to_two_hundred_manifests() {
         assert_eq!(answer.json()["errors"][0]["path"], "/manifests");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_holds_no_credential() {
+    let api = Api::new().await;
+    let project = api.test.project().await;
+    let secret = format!("ghp_{}", "16C7e42F292c6912E7710c838347Ae178B4a");
+    let spec = json!({"instructions": format!("Use {secret} to push.")});
+    let body = json!({"manifests": [agent(project.id.as_str(), "leaky", spec)]});
+    let answer = api.post(&admin(&project), CONTRACTS, &body).await;
+    assert_eq!(answer.problem(), (422, "E-CONTRACT-001".into()));
+    assert_eq!(answer.json()["errors"][0]["path"], "/manifests/0/spec/instructions");
+    assert!(!answer.json().to_string().contains(&secret));
+    let active = api.get(&admin(&project), &format!("{CONTRACTS}?kind=agent")).await.json().to_string();
+    assert!(!active.contains("leaky"));
+}

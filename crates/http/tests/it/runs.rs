@@ -247,3 +247,20 @@ async fn a_run_keeps_the_callers_trace() {
     let made = api.post_with(&admin(&project), RUNS, &[("traceparent", "nonsense")], &body).await.json();
     assert_eq!(made["run"]["trace_id"].as_str().map(str::len), Some(32));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_answered_whatever_came_between() {
+    let api = Api::new().await;
+    let project = api.test.project().await;
+    let body = json!({"agent_id": AGENT, "input": "once"});
+    let send = async || api.post_with(&admin(&project), RUNS, &[("Idempotency-Key", "k-1")], &body).await;
+    let first = send().await.json();
+    let spent = json!({"manifests": [{"kind": "project", "project": project.id, "id": project.id,
+        "spec": {"display_name": "spent", "budget": {"tokens": 0}}}]});
+    assert_eq!(api.post(&admin(&project), CONTRACTS, &spent).await.status.as_u16(), 200);
+    let again = send().await;
+    assert_eq!((again.status.as_u16(), again.header("idempotency-replayed")), (202, "true"));
+    assert_eq!(again.json()["run"]["run_id"], first["run"]["run_id"]);
+    let another = api.post_with(&admin(&project), RUNS, &[("Idempotency-Key", "k-2")], &body).await;
+    assert_eq!(another.problem(), (402, "E-BUDGET-001".into()));
+}
