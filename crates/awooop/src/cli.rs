@@ -320,8 +320,8 @@ impl KeyRole {
 /// `awooop key create`.
 #[derive(Args)]
 pub(crate) struct KeyCreateArgs {
-    /// Whose key it is
-    pub(crate) name: String,
+    /// Whose key it is [default: the agent's name, or the role's]
+    pub(crate) name: Option<String>,
     /// What it may do [default: viewer; an agent's key needs none]
     #[arg(long, value_enum, conflicts_with = "agent")]
     pub(crate) role: Option<KeyRole>,

@@ -24,10 +24,12 @@ pub(crate) async fn run(command: KeyCommand, _session: &Session) -> Result<Reply
 
 async fn create(args: KeyCreateArgs) -> Result<Reply, Failure> {
     let client = Client::new(&args.client)?;
-    let mut body = json!({"name": args.name});
+    let role = args.role.unwrap_or(KeyRole::Viewer).as_str();
+    let name = args.name.or_else(|| args.agent.clone()).unwrap_or_else(|| role.to_owned());
+    let mut body = json!({"name": name});
     match args.agent {
         Some(agent) => body["agent_id"] = agent.into(),
-        None => body["role"] = args.role.unwrap_or(KeyRole::Viewer).as_str().into(),
+        None => body["role"] = role.into(),
     }
     if let Some(expires_in) = args.expires_in {
         body["expires_in_s"] = expires_in.as_secs().into();

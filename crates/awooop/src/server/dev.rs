@@ -138,6 +138,7 @@ fn banner(
          OpenAPI    {url}/openapi.json\n\
          database   {database}\n\
          data       {dir} (address and admin key in dev.env)\n\
+         settings   set -a; . {dir}/dev.env; set +a\n\
          \n\
          This host allows (operator.toml):\n{allowed}\
          \n\

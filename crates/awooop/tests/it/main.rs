@@ -15,6 +15,7 @@ mod isolation;
 mod journeys;
 mod mcp;
 mod openapi;
+mod ordinary;
 mod runtime;
 mod scripted;
 mod serving;
