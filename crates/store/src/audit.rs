@@ -1,5 +1,5 @@
 //! Audit events: append-only by privilege, written in the transaction of what they record. Bodies are
-//! canonical JSON that went through the redactor; there is no other way to make an [`AuditEvent`].
+//! canonical JSON that went through the redactor; there is no other way to make an `AuditEvent`.
 
 use awooop_core::RunId;
 use jiff::Timestamp;

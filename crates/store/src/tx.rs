@@ -1,9 +1,9 @@
 //! Transactions. The transaction type is the wall in the code; row security is the wall in the database.
 //!
-//! - `ProjectTx`: one project's rows, opened from a [`ProjectScope`]. Two forms: [`Store::flight`] sends
-//!   BEGIN, `set_project`, the statements and COMMIT in one go; [`Store::begin`] is for work that must
+//! - `ProjectTx`: one project's rows, opened from a `ProjectScope`. Two forms: `Store::flight` sends
+//!   BEGIN, `set_project`, the statements and COMMIT in one go; `Store::begin` is for work that must
 //!   read before it writes.
-//! - `SystemTx` ([`Store::system`]): discovery and heartbeats, no tenant's content.
+//! - `SystemTx` (`Store::system`): discovery and heartbeats, no tenant's content.
 //!
 //! Two traps of pipelining, both handled here or by rule: a pipelined COMMIT answers Ok after a failed
 //! statement, so every result is checked; and "0 rows" is no error, so a guard heads ONE statement whose
