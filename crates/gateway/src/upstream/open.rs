@@ -134,7 +134,8 @@ pub(super) fn is_session_over(error: &DynamicTransportError) -> bool {
 /// The fault behind a send that failed.
 pub(super) fn transport_error(error: &DynamicTransportError) -> UpstreamError {
     let Some(error) = error.error.downcast_ref::<StreamableHttpError<HttpFault>>() else {
-        return UpstreamError::unreachable("it does not read what it is sent");
+        // a pipe that broke under a send and one whose end was read first are the same event
+        return UpstreamError::unreachable("it closed the connection");
     };
     match error {
         StreamableHttpError::Client(fault) => fault.clone().into(),
