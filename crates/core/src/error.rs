@@ -119,6 +119,6 @@ mod tests {
             assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
             assert!((400..600).contains(&code.status()), "{code}");
         }
-        assert_eq!(ErrorCode::parse("E-RUN-999"), None);
+        assert_eq!(ErrorCode::parse("E-RUN-99"), None);
     }
 }

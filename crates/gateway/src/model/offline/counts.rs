@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::arguments::mark;
+use super::numbers::{number_at, word_number};
 use super::pick::Known;
 use super::schema::Property;
-use super::words::{Kind, Token, number_at, stem, terms, word_number};
+use super::words::{Kind, Token, stem, terms};
 
 const LEADS: &[&str] = &[
     "top", "first", "best", "last", "latest", "newest", "recent", "biggest", "largest", "highest",

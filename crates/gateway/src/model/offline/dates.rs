@@ -205,7 +205,7 @@ fn side(tokens: &[Token], at: usize, next: usize) -> (Side, usize) {
 
 /// `前三名` after a period begins a count, not a side.
 fn is_count_after(tokens: &[Token], at: usize) -> bool {
-    super::words::number_at(tokens, at + 1).is_some()
+    super::numbers::number_at(tokens, at + 1).is_some()
 }
 
 fn is_vague(tokens: &[Token], at: usize, next: usize) -> bool {
@@ -319,7 +319,7 @@ fn has_relative_words(tokens: &[Token]) -> bool {
             Kind::Word if NEAR.contains(&token.low.as_str()) => {
                 let is_counted = tokens
                     .get(at + 1)
-                    .is_some_and(|t| t.kind == Kind::Number || super::words::word_number(&t.low).is_some());
+                    .is_some_and(|t| t.kind == Kind::Number || super::numbers::word_number(&t.low).is_some());
                 unit_at(at + 1) || (is_counted && unit_at(at + 2))
             }
             Kind::Word if UNITS.contains(&token.low.trim_end_matches('s')) => word_at(tokens, at + 1, "ago"),

@@ -13,6 +13,7 @@ mod choices;
 mod counts;
 mod dates;
 mod ids;
+mod numbers;
 mod pick;
 mod point;
 mod schema;

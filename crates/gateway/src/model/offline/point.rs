@@ -6,7 +6,8 @@
 use jiff::civil::Date;
 
 use super::dates::skip;
-use super::words::{Kind, Token, number_at, ordinal};
+use super::numbers::{number_at, ordinal};
+use super::words::{Kind, Token};
 
 /// The calendar unit of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Point {
     }
 }
 
-const MONTHS: &[&str] = &[
+pub(super) const MONTHS: &[&str] = &[
     "january",
     "february",
     "march",

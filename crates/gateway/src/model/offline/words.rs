@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use super::point::MONTHS;
+
 /// What a token is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -101,139 +103,21 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
 }
 
 const STOP_WORDS: &[&str] = &[
-    "a",
-    "about",
-    "all",
-    "also",
-    "am",
-    "an",
-    "and",
-    "any",
-    "are",
-    "as",
-    "at",
-    "be",
-    "been",
-    "being",
-    "but",
-    "by",
-    "can",
-    "could",
-    "did",
-    "do",
-    "does",
-    "each",
-    "every",
-    "far",
-    "for",
-    "from",
-    "get",
-    "give",
-    "given",
-    "had",
-    "has",
-    "have",
-    "he",
-    "her",
-    "here",
-    "hi",
-    "hello",
-    "him",
-    "his",
-    "how",
-    "i",
-    "if",
-    "in",
-    "into",
-    "is",
-    "it",
-    "its",
-    "let",
-    "like",
-    "many",
-    "me",
-    "much",
-    "my",
-    "need",
-    "no",
-    "not",
-    "of",
-    "on",
-    "one",
-    "only",
-    "or",
-    "our",
-    "out",
-    "per",
-    "please",
-    "s",
-    "shall",
-    "she",
-    "should",
-    "show",
-    "so",
-    "some",
-    "such",
-    "tell",
-    "than",
-    "thank",
-    "thanks",
-    "that",
-    "the",
-    "their",
-    "them",
-    "then",
-    "there",
-    "these",
-    "they",
-    "this",
-    "those",
-    "to",
-    "up",
-    "us",
-    "use",
-    "very",
-    "want",
-    "was",
-    "we",
-    "were",
-    "what",
-    "when",
-    "where",
-    "which",
-    "who",
-    "whose",
-    "why",
-    "will",
-    "with",
-    "would",
-    "you",
-    "your",
-    "during",
-    "between",
-    "until",
-    "since",
-    "e",
-    "g",
-    "etc",
-    "ii",
-    "iso",
-    "yyyy",
-    "mm",
-    "dd",
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
+    "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but",
+    "by", "can", "could", "did", "do", "does", "each", "every", "far", "for", "from", "get", "give", "given",
+    "had", "has", "have", "he", "her", "here", "hi", "hello", "him", "his", "how", "i", "if", "in", "into",
+    "is", "it", "its", "let", "like", "many", "me", "much", "my", "need", "no", "not", "of", "on", "one",
+    "only", "or", "our", "out", "per", "please", "s", "shall", "she", "should", "show", "so", "some", "such",
+    "tell", "than", "thank", "thanks", "that", "the", "their", "them", "then", "there", "these", "they",
+    "this", "those", "to", "up", "us", "use", "very", "want", "was", "we", "were", "what", "when", "where",
+    "which", "who", "whose", "why", "will", "with", "would", "you", "your", "during", "between", "until",
+    "since", "e", "g", "etc", "ii", "iso", "yyyy", "mm", "dd",
 ];
+
+/// Says nothing about what is meant: a filler, or a month, which only dates are about.
+fn is_stop_word(low: &str) -> bool {
+    STOP_WORDS.contains(&low) || MONTHS.contains(&low)
+}
 
 const IRREGULAR: &[(&str, &str)] = &[
     ("bought", "buy"),
@@ -354,7 +238,7 @@ pub(super) fn terms_of(tokens: &[Token]) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     for (i, token) in tokens.iter().enumerate() {
         match token.kind {
-            Kind::Word if !STOP_WORDS.contains(&token.low.as_str()) => {
+            Kind::Word if !is_stop_word(&token.low) => {
                 out.insert(stem(&token.low));
             }
             Kind::Han => {
@@ -379,108 +263,6 @@ const STOP_PAIRS: &[&str] = &[
     "有幾", "的是", "嗎請", "一下", "看看", "列出", "例如", "或是", "以及", "如果", "這個", "那個", "所有",
     "全部", "不含", "包含", "預設", "選填", "格式", "日期",
 ];
-
-/// The value of a numeral in Chinese characters: `二十三`, `十`, `一九九七`.
-/// 0 to 9,999.
-pub(super) fn han_number(text: &str) -> Option<i64> {
-    let digit = |c: char| {
-        "〇一二三四五六七八九".chars().position(|d| d == c).or(match c {
-            '零' => Some(0),
-            '兩' => Some(2),
-            _ => None,
-        })
-    };
-    let chars: Vec<char> = text.chars().collect();
-    if chars.is_empty() || chars.len() > 8 {
-        return None;
-    }
-    if chars.len() > 1 && chars.iter().all(|c| digit(*c).is_some()) {
-        return chars
-            .iter()
-            .try_fold(0i64, |sum, c| Some(sum * 10 + digit(*c)? as i64))
-            .filter(|n| *n < 10_000);
-    }
-    let (mut sum, mut last) = (0i64, None);
-    for c in chars {
-        let unit = match c {
-            '十' => 10,
-            '百' => 100,
-            '千' => 1000,
-            _ => {
-                last = Some(digit(c)? as i64);
-                continue;
-            }
-        };
-        sum += last.take().unwrap_or(1) * unit;
-    }
-    Some(sum + last.unwrap_or(0))
-}
-
-const NUMBER_WORDS: &[&str] = &[
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
-const TENS: &[(&str, i64)] = &[("dozen", 12), ("thirty", 30), ("forty", 40), ("fifty", 50), ("hundred", 100)];
-const ORDINALS: &[&str] = &["zeroth", "first", "second", "third", "fourth", "fifth", "sixth"];
-
-/// The value of an English number word, up to twenty and the round ones after.
-pub(super) fn word_number(low: &str) -> Option<i64> {
-    let small = NUMBER_WORDS.iter().position(|word| *word == low).map(|n| n as i64);
-    small.or_else(|| TENS.iter().find(|(word, _)| *word == low).map(|(_, n)| *n))
-}
-
-/// The value of an ordinal: `first` to `sixth`, `1st`, `22nd`.
-pub(super) fn ordinal(low: &str) -> Option<i64> {
-    if let Some(n) = ORDINALS.iter().position(|word| *word == low) {
-        return Some(n as i64);
-    }
-    let digits = ["st", "nd", "rd", "th"].iter().find_map(|end| low.strip_suffix(end))?;
-    digits.parse().ok().filter(|_| digits.len() <= 4)
-}
-
-/// A whole number that starts at token `at`: digits, or characters as far as they go. The value and the
-/// place after it.
-pub(super) fn number_at(tokens: &[Token], at: usize) -> Option<(i64, usize)> {
-    let token = tokens.get(at)?;
-    if let Some(n) = token.number() {
-        return Some((n, at + 1));
-    }
-    if token.kind != Kind::Han {
-        return None;
-    }
-    let mut end = at;
-    let mut text = String::new();
-    // One more than any numeral has, so that a longer run is seen to be none.
-    while let Some(next) =
-        tokens.get(end).filter(|t| t.kind == Kind::Han && "〇零一二兩三四五六七八九十百千".contains(&t.low))
-    {
-        text.push_str(&next.low);
-        end += 1;
-        if end - at > 8 {
-            break;
-        }
-    }
-    han_number(&text).map(|n| (n, end))
-}
 
 /// A question cut where a second request may begin: at `and`, `also`, 以及, 還有, and between sentences.
 pub(super) fn clauses(text: &str) -> Vec<&str> {
@@ -537,17 +319,6 @@ mod tests {
             assert!(found.contains(term), "{term} in {found:?}");
         }
         assert!(terms("the of 的").is_empty());
-    }
-
-    #[test]
-    fn chinese_numerals_are_read() {
-        for (text, n) in
-            [("十", 10), ("二十三", 23), ("一百零五", 105), ("一九九七", 1997), ("三", 3), ("兩", 2)]
-        {
-            assert_eq!(han_number(text), Some(n), "{text}");
-        }
-        assert_eq!(han_number("客"), None);
-        assert_eq!(han_number(""), None);
     }
 
     #[test]
