@@ -132,7 +132,7 @@ fn id_at(tokens: &[Token], start: usize) -> Option<Range<usize>> {
     }
     let run = tokens.get(start..end)?;
     let has_digit = run.iter().any(|token| token.low.bytes().any(|b| b.is_ascii_digit()));
-    let is_ordinal = run.len() == 1 && super::words::ordinal(&run[0].low).is_some();
+    let is_ordinal = run.len() == 1 && super::numbers::ordinal(&run[0].low).is_some();
     let is_calendar =
         tokens.get(end).is_some_and(|token| ["年", "月", "日", "/"].contains(&token.low.as_str()));
     let is_iso =
