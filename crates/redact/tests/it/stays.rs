@@ -70,6 +70,6 @@ fn hostile_repetition_is_read_in_linear_time() {
         let text = piece.repeat(400_000 / piece.len());
         let begin = std::time::Instant::now();
         masked(&text);
-        assert!(begin.elapsed().as_secs() < 8, "{piece} took {:?}", begin.elapsed());
+        assert!(begin.elapsed().as_secs() < 30, "{piece} took {:?}", begin.elapsed());
     }
 }
