@@ -64,7 +64,6 @@ codes! {
     Budget001 = "E-BUDGET-001", 402, false, "The budget is spent";
     Budget002 = "E-BUDGET-002", 429, true, "The rest of the budget is held by other calls";
     Contract001 = "E-CONTRACT-001", 422, false, "The manifest is not valid";
-    Contract006 = "E-CONTRACT-006", 409, true, "Another change of these contracts came first";
     Gate001 = "E-MCP-GATE-001", 401, false, "Gate 1: the caller is not identified";
     Gate002 = "E-MCP-GATE-002", 404, false, "Gate 2: unknown tool";
     Gate003 = "E-MCP-GATE-003", 403, false, "Gate 2: the tool's definition is not the pinned one";

@@ -50,7 +50,6 @@ fn page(code: ErrorCode) -> &'static str {
         C::Budget001 => page!("E-BUDGET-001"),
         C::Budget002 => page!("E-BUDGET-002"),
         C::Contract001 => page!("E-CONTRACT-001"),
-        C::Contract006 => page!("E-CONTRACT-006"),
         C::Gate001 => page!("E-MCP-GATE-001"),
         C::Gate002 => page!("E-MCP-GATE-002"),
         C::Gate003 => page!("E-MCP-GATE-003"),

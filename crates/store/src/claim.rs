@@ -2,8 +2,6 @@
 //! `… FOR UPDATE SKIP LOCKED` inside a MATERIALIZED CTE and deletion by ctid: joined by run_id, a table
 //! without statistics loops over the whole queue, and `IN (SELECT … SKIP LOCKED LIMIT)` over-claims.
 
-use std::time::Duration;
-
 use awooop_core::contract::AgentSpec;
 use awooop_core::{AgentId, Mode, ProjectId, RunId};
 use jiff::Timestamp;
@@ -176,13 +174,6 @@ impl Store {
             self.inner.wake.run_changed(run.get(0));
         }
         Ok(rows.len())
-    }
-
-    /// How long the oldest claimable run of the node's view waits; a claim's start latency is measured by
-    /// the worker from `created_at`.
-    pub fn start_latency(&self, run: &ClaimedRun) -> Duration {
-        let waited = self.inner.clock.now().duration_since(run.created_at);
-        Duration::try_from(waited).unwrap_or_default()
     }
 }
 

@@ -85,8 +85,6 @@ pub struct AgentFacts {
     pub spec: awooop_core::contract::AgentSpec,
     /// Is the project's budget used up?
     pub is_budget_spent: bool,
-    /// The parent's mode, where one was named and exists.
-    pub parent_mode: Option<Mode>,
 }
 
 /// A run to be made. Input and trigger are masked when the row is written.
@@ -168,18 +166,16 @@ impl Store {
         &self,
         scope: &ProjectScope,
         agent: &AgentId,
-        parent: Option<RunId>,
     ) -> Result<Option<AgentFacts>, StoreError> {
         let rows = self
             .once(
                 scope,
                 "SELECT v.version_id, v.body,
-                        EXISTS (SELECT FROM budget b WHERE b.project_id = $1 AND b.settled >= b.limit_amount),
-                        (SELECT r.mode FROM run_state r WHERE r.project_id = $1 AND r.run_id = $3)
+                        EXISTS (SELECT FROM budget b WHERE b.project_id = $1 AND b.settled >= b.limit_amount)
                  FROM contract c JOIN contract_version v
                    ON v.project_id = $1 AND v.kind = c.kind AND v.id = c.id AND v.version = c.active_version
                  WHERE c.project_id = $1 AND c.kind = 'agent' AND c.id = $2",
-                &[&scope.project().as_str(), &agent.as_str(), &parent],
+                &[&scope.project().as_str(), &agent.as_str()],
             )
             .await?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -187,7 +183,6 @@ impl Store {
             version_id: row.get(0),
             spec: agent_spec(row.get(1))?,
             is_budget_spent: row.get(2),
-            parent_mode: row.get::<_, Option<&str>>(3).and_then(Mode::parse),
         }))
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn manual() -> Clock {
 }
 
 pub(crate) async fn new_run(store: &Store, project: &TestProject) -> NewRun {
-    let agent = store.find_agent(&project.scope, &agent_id(), None).await.unwrap().unwrap();
+    let agent = store.find_agent(&project.scope, &agent_id()).await.unwrap().unwrap();
     NewRun {
         agent: agent_id(),
         agent_version_id: agent.version_id,

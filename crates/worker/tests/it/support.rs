@@ -35,7 +35,7 @@ pub(crate) async fn project(test: &TestStore, delay_ms: u64) -> TestProject {
 }
 
 pub(crate) async fn create(test: &TestStore, project: &TestProject) -> RunId {
-    let agent = test.store.find_agent(&project.scope, &agent_id(), None).await.expect("the database answers");
+    let agent = test.store.find_agent(&project.scope, &agent_id()).await.expect("the database answers");
     let agent = agent.expect("the project's agent");
     let new = NewRun {
         agent: agent_id(),

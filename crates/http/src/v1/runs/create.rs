@@ -109,7 +109,7 @@ async fn check(
     check_caller(access, &agent, &body)?;
     let parent = check_parent(state, access, body.parent_run_id).await?;
     let no_agent = || Problem::new(ErrorCode::Run002, format!("the project has no active agent `{agent}`"));
-    let facts = state.store.find_agent(access.scope(), &agent, body.parent_run_id).await?;
+    let facts = state.store.find_agent(access.scope(), &agent).await?;
     let facts = facts.ok_or_else(no_agent)?;
     let mode = mode(body.mode.as_deref(), &facts, parent.map(|run| run.mode))?;
     check_input(&facts.spec, &body.input)?;
