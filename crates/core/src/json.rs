@@ -31,6 +31,23 @@ pub fn to_value<T: Serialize>(value: &T) -> serde_json::Value {
     serde_json::to_value(value).expect("our own types have only string keys")
 }
 
+/// `value` with every whole number written as an integer: `5.0` is one to JSON Schema, but not to a type.
+/// The canonical form stays the same.
+pub fn whole_numbers(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    /// Every whole number up to here has an exact double, 2^53 - 1.
+    const MAX: f64 = 9_007_199_254_740_991.0;
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(f) if number.is_f64() && f.fract() == 0.0 && f.abs() <= MAX => (f as i64).into(),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(whole_numbers).collect(),
+        Value::Object(members) => members.into_iter().map(|(k, v)| (k, whole_numbers(v))).collect(),
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +59,13 @@ mod tests {
         assert_eq!(canonical(&a), r#"{"a":[true,null],"b":1}"#);
         assert_eq!(sha256_hex(&a), sha256_hex(&json!({"a": [true, null], "b": 1})));
         assert_eq!(sha256_hex(&a).len(), 64);
+    }
+
+    #[test]
+    fn whole_numbers_become_integers_and_keep_their_canonical_form() {
+        let given = json!({"a": [5.0, 1e3, -2.0, 0.5, 1e300, 7], "b": "5.0"});
+        let whole = whole_numbers(given.clone());
+        assert_eq!(whole, json!({"a": [5, 1000, -2, 0.5, 1e300, 7], "b": "5.0"}));
+        assert_eq!(canonical(&whole), canonical(&given));
     }
 }

@@ -360,6 +360,8 @@ async fn materialise(
         Spec::Project(spec) => materialise_project(tx, scope, spec, version_id).await,
         Spec::Provider(spec) => materialise_provider(tx, scope, &manifest.id, spec, version_id).await,
         Spec::Agent(spec) => materialise_agent(tx, scope, &manifest.id, spec, version_id).await,
+        // read from the active version itself
+        Spec::Policy(_) | Spec::Channel(_) => Ok(()),
     }
 }
 

@@ -170,7 +170,7 @@ impl Drive<'_> {
         let step = StepResult {
             n,
             kind: StepKind::Llm,
-            name: self.run.agent.model.clone(),
+            name: self.run.agent.model().to_owned(),
             status: StepStatus::Ok,
             code: None,
             started_at,
@@ -193,7 +193,7 @@ impl Drive<'_> {
         StepResult {
             n,
             kind: StepKind::Llm,
-            name: self.run.agent.model.clone(),
+            name: self.run.agent.model().to_owned(),
             status: StepStatus::Error,
             code: Some(code),
             started_at,

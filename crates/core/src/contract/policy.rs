@@ -1,0 +1,193 @@
+//! The policy contract: what a project's agents may never do, and which watch is kept over what they may.
+//!
+//! Only `deny` is in force in this version. The other sections are checked and kept, so that they can be
+//! written and reviewed now; [`PolicySpec::not_in_force`] says which of them a contract holds.
+
+use serde::{Deserialize, Serialize};
+
+use super::provider::Risk;
+use super::tool_pattern::ToolPattern;
+
+/// Rules over tools, approvals, redaction, anomalies and rates. At least one section is there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySpec {
+    /// For people; empty when none was written.
+    #[serde(default)]
+    pub description: String,
+    /// Tools that no agent of the project may call, whatever it was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<ToolPattern>>,
+    /// Which calls wait for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Vec<ApprovalRule>>,
+    /// What is masked besides what the platform finds by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<RedactionSpec>,
+    /// What counts as going wrong, and what is done then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anomalies: Option<Vec<AnomalyRule>>,
+    /// How often tools may be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<Vec<RateRule>>,
+}
+
+impl PolicySpec {
+    /// The pattern that forbids a tool, by its full name; `None` when none does.
+    pub fn denied_by(&self, tool: &str) -> Option<&ToolPattern> {
+        self.deny.iter().flatten().find(|pattern| pattern.matches(tool))
+    }
+
+    /// The sections this contract holds that this version does not act on yet.
+    pub fn not_in_force(&self) -> Vec<&'static str> {
+        [
+            ("approvals", self.approvals.is_some()),
+            ("redaction", self.redaction.is_some()),
+            ("anomalies", self.anomalies.is_some()),
+            ("rates", self.rates.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(section, is_there)| is_there.then_some(section))
+        .collect()
+    }
+}
+
+/// Calls that wait until people have signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalRule {
+    /// Calls of this risk.
+    pub risk: Risk,
+    /// Only of these tools; of all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<ToolPattern>>,
+    /// Distinct people who must sign, 1 to 10.
+    #[serde(default = "one")]
+    pub signatures: u8,
+    /// How long a request waits before it counts as denied, in seconds: 60 to 2592000.
+    #[serde(default = "default_expires_in_s")]
+    pub expires_in_s: u32,
+    /// People who are asked as well when nobody decided in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_to: Option<Vec<String>>,
+    /// When they are asked, in seconds from the request; less than `expires_in_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_after_s: Option<u32>,
+}
+
+fn one() -> u8 {
+    1
+}
+fn default_expires_in_s() -> u32 {
+    86_400
+}
+
+/// The project's own patterns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedactionSpec {
+    /// Each with texts that prove what it finds.
+    pub patterns: Vec<RedactionPattern>,
+}
+
+/// A pattern whose matches are masked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedactionPattern {
+    /// Stands in the mask, such as `ORDER_NO`.
+    pub name: String,
+    /// A regular expression without look-around and back-references.
+    pub pattern: String,
+    /// Texts in which it finds something.
+    pub matches: Vec<String>,
+    /// Texts in which it finds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misses: Option<Vec<String>>,
+}
+
+/// So many events within a window, and what is done then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnomalyRule {
+    /// What is counted.
+    pub kind: AnomalyKind,
+    /// The count that is one too many, 1 to 1000000.
+    pub count: u32,
+    /// The sliding window, in seconds: 10 to 86400.
+    pub window_s: u32,
+    /// What is done.
+    pub action: AnomalyAction,
+}
+
+/// What can be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnomalyKind {
+    /// A gate refused a call.
+    GateRefusal,
+    /// An answer did not fit the agent's schema.
+    SchemaFailure,
+    /// A run ended because the budget was spent.
+    BudgetKill,
+    /// Something was masked.
+    RedactionHit,
+    /// A model or tool server failed.
+    ProviderError,
+    /// A run was taken back from a worker that fell silent.
+    ReapedRun,
+}
+
+/// What an anomaly leads to. Ordered: a later one is the stronger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnomalyAction {
+    /// People are told.
+    Alert,
+    /// People are told, and the agent goes back to shadow.
+    LowerMode,
+}
+
+/// At most so many calls within a window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateRule {
+    /// Calls of these tools; of all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<ToolPattern>>,
+    /// Whose calls are counted together.
+    pub per: RatePer,
+    /// Calls allowed within the window, 1 to 1000000.
+    pub calls: u32,
+    /// The window, in seconds: 1 to 86400.
+    pub window_s: u32,
+}
+
+/// Whose calls are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RatePer {
+    /// Each agent has its own count.
+    Agent,
+    /// All agents of the project share one.
+    Project,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_denied_tool_is_told_with_its_pattern_and_only_deny_is_in_force() {
+        let policy: PolicySpec = serde_json::from_value(json!({
+            "deny": ["files__read", "*__delete_*"],
+            "rates": [{"per": "agent", "calls": 10, "window_s": 60}],
+            "approvals": [{"risk": "write"}],
+        }))
+        .unwrap();
+        assert_eq!(policy.denied_by("shop__delete_order").map(ToolPattern::as_str), Some("*__delete_*"));
+        assert_eq!(policy.denied_by("shop__orders"), None);
+        assert_eq!(policy.not_in_force(), ["approvals", "rates"]);
+        assert!(PolicySpec::default().denied_by("shop__orders").is_none());
+    }
+}

@@ -1,0 +1,53 @@
+//! The project contract: a tenant's name, whose signatures put its contracts into force, what it may spend
+//! and which model its agents use when they name none.
+
+use serde::{Deserialize, Serialize};
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectSpec {
+    /// For people.
+    pub display_name: String,
+    /// For people; empty when none was written.
+    #[serde(default)]
+    pub description: String,
+    /// Whose signatures put a contract version of this project into force.
+    #[serde(default)]
+    pub activation: ActivationSpec,
+    /// Without it nothing is limited, but use is still recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetSpec>,
+    /// `<provider>/<model>` for agents that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_model: Option<String>,
+}
+
+/// Whose signatures an activation needs. By default one, the publisher's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActivationSpec {
+    /// Distinct people who must sign, 1 to 10.
+    pub signatures: u8,
+    /// Only these may sign; without it anyone with the role admin or approver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signers: Option<Vec<String>>,
+    /// Does the publisher's own signature count?
+    pub publisher_may_sign: bool,
+    /// How long a signature counts, in seconds: 60 to 2592000.
+    pub window_s: u32,
+}
+
+impl Default for ActivationSpec {
+    fn default() -> Self {
+        Self { signatures: 1, signers: None, publisher_may_sign: true, window_s: 259_200 }
+    }
+}
+
+/// Limits on use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSpec {
+    /// Input and output tokens together, in total.
+    pub tokens: i64,
+}

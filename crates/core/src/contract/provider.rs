@@ -1,0 +1,209 @@
+//! The provider contract: a server of models or of tools, where it is, which credential it gets, and what of
+//! it exists for the project. Every object is closed: an unknown member is refused, never ignored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::credential::CredentialRef;
+
+/// A model provider or a tool server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ProviderSpec {
+    /// Answers model calls.
+    Llm(LlmSpec),
+    /// Serves tools.
+    Mcp(McpSpec),
+}
+
+/// A model provider.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "dialect", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LlmSpec {
+    /// The built-in rule-based planner.
+    Offline {
+        /// The models it offers.
+        models: Vec<OfflineModelSpec>,
+    },
+    /// Any OpenAI-compatible server.
+    Openai {
+        /// Up to and with `/v1`.
+        base_url: url::Url,
+        /// Where the key lies.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credential: Option<CredentialRef>,
+        /// The models it offers.
+        models: Vec<ModelSpec>,
+        /// Longest time of one call, in milliseconds.
+        #[serde(default = "default_call_timeout_ms")]
+        timeout_ms: u64,
+    },
+}
+
+impl LlmSpec {
+    /// The names of the models it offers, in the contract's order.
+    pub fn model_names(&self) -> Vec<&str> {
+        match self {
+            LlmSpec::Offline { models } => models.iter().map(|m| m.name.as_str()).collect(),
+            LlmSpec::Openai { models, .. } => models.iter().map(|m| m.name.as_str()).collect(),
+        }
+    }
+}
+
+/// A model of a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// The name the server knows.
+    pub name: String,
+}
+
+/// A model of the planner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfflineModelSpec {
+    /// The name agents use.
+    pub name: String,
+    /// How long it waits before it answers, in milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+}
+
+/// A tool server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "McpWire", into = "McpWire")]
+pub struct McpSpec {
+    /// How it is reached.
+    pub transport: TransportSpec,
+    /// The tools the contract knows; any other the server offers is quarantined.
+    pub tools: Vec<ToolSpec>,
+    /// Longest time of one call, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// How a tool server is reached.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TransportSpec {
+    /// A child process.
+    Stdio {
+        /// A name from the operator's list.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Credentials put into its environment.
+        env: BTreeMap<String, CredentialRef>,
+    },
+    /// Streamable HTTP.
+    Http {
+        /// Where it listens.
+        url: url::Url,
+        /// The header that carries its credential.
+        auth: Option<AuthSpec>,
+    },
+}
+
+/// [`McpSpec`] as a manifest spells it. The manifest keeps the transport's members beside the others;
+/// flattening would have to let unknown members pass, so each transport lists all of its own.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "transport", rename_all = "snake_case", deny_unknown_fields)]
+enum McpWire {
+    Stdio {
+        command: String,
+        #[serde(default)]
+        args: Vec<String>,
+        #[serde(default)]
+        env: BTreeMap<String, CredentialRef>,
+        tools: Vec<ToolSpec>,
+        #[serde(default = "default_call_timeout_ms")]
+        timeout_ms: u64,
+    },
+    Http {
+        url: url::Url,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        auth: Option<AuthSpec>,
+        tools: Vec<ToolSpec>,
+        #[serde(default = "default_call_timeout_ms")]
+        timeout_ms: u64,
+    },
+}
+
+impl From<McpWire> for McpSpec {
+    fn from(wire: McpWire) -> Self {
+        match wire {
+            McpWire::Stdio { command, args, env, tools, timeout_ms } => {
+                Self { transport: TransportSpec::Stdio { command, args, env }, tools, timeout_ms }
+            }
+            McpWire::Http { url, auth, tools, timeout_ms } => {
+                Self { transport: TransportSpec::Http { url, auth }, tools, timeout_ms }
+            }
+        }
+    }
+}
+
+impl From<McpSpec> for McpWire {
+    fn from(McpSpec { transport, tools, timeout_ms }: McpSpec) -> Self {
+        match transport {
+            TransportSpec::Stdio { command, args, env } => {
+                Self::Stdio { command, args, env, tools, timeout_ms }
+            }
+            TransportSpec::Http { url, auth } => Self::Http { url, auth, tools, timeout_ms },
+        }
+    }
+}
+
+fn default_call_timeout_ms() -> u64 {
+    60_000
+}
+
+/// A header with a credential.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthSpec {
+    /// The header's name.
+    pub header: String,
+    /// Put before the credential.
+    #[serde(default)]
+    pub prefix: String,
+    /// Where it lies.
+    pub credential: CredentialRef,
+}
+
+/// A tool as the contract knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolSpec {
+    /// The server's name for it.
+    pub name: String,
+    /// What it does to the world.
+    pub risk: Risk,
+    /// Hash of the definition that was reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition_sha256: Option<String>,
+}
+
+/// What a tool does to the world, as the contract says; the server's own hints are not believed. Ordered:
+/// a later one is the graver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Risk {
+    /// Changes nothing: may run in every mode and be repeated after a crash.
+    ReadOnly,
+    /// Has an effect: in shadow it is answered with a stub.
+    Write,
+}
+
+impl Risk {
+    /// As contracts and the database spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Risk::ReadOnly => "read_only",
+            Risk::Write => "write",
+        }
+    }
+
+    /// Reads a risk back from its text.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Risk::ReadOnly, Risk::Write].into_iter().find(|r| r.as_str() == text)
+    }
+}

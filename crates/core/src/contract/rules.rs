@@ -1,0 +1,158 @@
+//! What a schema cannot say about one manifest: that names are unique, that embedded schemas compile, that
+//! addresses are addresses, that a redaction pattern finds what it claims to find.
+//!
+//! Every rule here is listed in `docs/contracts.md`; what needs other manifests is in `references`.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::policy::RedactionPattern;
+use super::{AgentSpec, ApprovalRule, Manifest, PolicySpec, ProjectSpec, ProviderSpec, Spec};
+use crate::error::Violation;
+use crate::ids::{AgentId, ToolName};
+use crate::schema::Schema;
+
+/// Most memory a compiled redaction pattern may take, in bytes.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
+
+/// Checks a manifest that fits its schema and its type.
+pub(super) fn check(manifest: &Manifest) -> Vec<Violation> {
+    let mut found = Found::default();
+    match &manifest.spec {
+        Spec::Project(project) => check_project(manifest, project, &mut found),
+        Spec::Provider(provider) => check_provider(provider, &mut found),
+        Spec::Agent(agent) => check_agent(&manifest.id, agent, &mut found),
+        Spec::Policy(policy) => check_policy(policy, &mut found),
+        Spec::Channel(_) => {}
+    }
+    found.0
+}
+
+/// Checks the addresses of a document that fits its schema: its pattern lets some pass that are none.
+pub(super) fn check_addresses(document: &Value) -> Result<(), Vec<Violation>> {
+    let wrong = |name: &str| {
+        let text = document["spec"].get(name)?.as_str()?;
+        let refused = url::Url::parse(text).err()?;
+        Some(Violation::new(format!("/spec/{name}"), "format", format!("this is no address: {refused}")))
+    };
+    let found: Vec<Violation> = ["url", "base_url"].into_iter().filter_map(wrong).collect();
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+#[derive(Default)]
+struct Found(Vec<Violation>);
+
+impl Found {
+    fn refuse(&mut self, path: impl Into<String>, rule: &str, message: impl Into<String>) {
+        self.0.push(Violation::new(path, rule, message));
+    }
+
+    /// Names that must differ; `path` gives the place of one by its index.
+    fn unique<'a>(
+        &mut self,
+        names: impl IntoIterator<Item = &'a str>,
+        path: impl Fn(usize) -> String,
+        message: &str,
+    ) {
+        let mut seen = HashSet::new();
+        for (i, name) in names.into_iter().enumerate() {
+            if !seen.insert(name) {
+                self.refuse(path(i), "unique", message);
+            }
+        }
+    }
+
+    fn compiles(&mut self, path: String, schema: Option<&Value>) {
+        if let Some(Err(e)) = schema.map(Schema::compile) {
+            self.refuse(path, "schema", e.to_string());
+        }
+    }
+}
+
+fn check_project(manifest: &Manifest, project: &ProjectSpec, found: &mut Found) {
+    if manifest.id != manifest.project.as_str() {
+        found.refuse("/id", "id", "a project contract's id is the project's own");
+    }
+    let activation = &project.activation;
+    if activation.signers.as_ref().is_some_and(|s| s.len() < usize::from(activation.signatures)) {
+        let message = format!("{} signatures are needed, and fewer people may sign", activation.signatures);
+        found.refuse("/spec/activation/signers", "signers", message);
+    }
+}
+
+fn check_provider(provider: &ProviderSpec, found: &mut Found) {
+    match provider {
+        ProviderSpec::Llm(llm) => {
+            let path = |i| format!("/spec/models/{i}/name");
+            found.unique(llm.model_names(), path, "this model is listed twice");
+        }
+        ProviderSpec::Mcp(mcp) => {
+            let path = |i| format!("/spec/tools/{i}/name");
+            found.unique(mcp.tools.iter().map(|t| t.name.as_str()), path, "this tool is listed twice");
+        }
+    }
+}
+
+fn check_agent(id: &str, agent: &AgentSpec, found: &mut Found) {
+    if let Err(e) = AgentId::parse(id) {
+        found.refuse("/id", "pattern", e.to_string());
+    }
+    if agent.model.is_some() && agent.provider_and_model().is_none() {
+        found.refuse("/spec/model", "pattern", "model is <provider>/<model>");
+    }
+    found.compiles("/spec/output_schema".to_owned(), Some(&agent.output_schema));
+    found.compiles("/spec/input_schema".to_owned(), agent.input_schema.as_ref());
+    for (i, grant) in agent.grants.iter().enumerate() {
+        if ToolName::parse(&grant.tool).is_none() {
+            let message = "a tool's full name is <provider>__<tool>";
+            found.refuse(format!("/spec/grants/{i}/tool"), "pattern", message);
+        }
+        found.compiles(format!("/spec/grants/{i}/constraints"), grant.constraints.as_ref());
+    }
+    let path = |i| format!("/spec/grants/{i}/tool");
+    found.unique(agent.grants.iter().map(|g| g.tool.as_str()), path, "this tool is granted twice");
+}
+
+fn check_policy(policy: &PolicySpec, found: &mut Found) {
+    for (i, rule) in policy.approvals.iter().flatten().enumerate() {
+        check_escalation(i, rule, found);
+    }
+    let Some(redaction) = &policy.redaction else { return };
+    let path = |i| format!("/spec/redaction/patterns/{i}/name");
+    let names = redaction.patterns.iter().map(|p| p.name.as_str());
+    found.unique(names, path, "this pattern's name is used twice");
+    for (i, pattern) in redaction.patterns.iter().enumerate() {
+        check_pattern(&format!("/spec/redaction/patterns/{i}"), pattern, found);
+    }
+}
+
+fn check_escalation(i: usize, rule: &ApprovalRule, found: &mut Found) {
+    if rule.escalate_after_s.is_some_and(|after| after >= rule.expires_in_s) {
+        let message = "the request expires before it would be escalated";
+        found.refuse(format!("/spec/approvals/{i}/escalate_after_s"), "escalation", message);
+    }
+}
+
+/// A pattern compiles within bounds, never matches nothing at all (it would mask between every two letters),
+/// and finds and misses what its author says.
+fn check_pattern(path: &str, pattern: &RedactionPattern, found: &mut Found) {
+    let hir = match regex_syntax::parse(&pattern.pattern) {
+        Ok(hir) => hir,
+        Err(_) => return found.refuse(format!("{path}/pattern"), "regex", "this is no regular expression"),
+    };
+    if hir.properties().minimum_len() == Some(0) {
+        return found.refuse(format!("{path}/pattern"), "regex", "it must not match the empty text");
+    }
+    let mut builder = regex::RegexBuilder::new(&pattern.pattern);
+    let Ok(regex) = builder.size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES).build() else {
+        return found.refuse(format!("{path}/pattern"), "regex", "it takes more than 1 MiB when compiled");
+    };
+    for (i, _) in pattern.matches.iter().enumerate().filter(|(_, text)| !regex.is_match(text)) {
+        found.refuse(format!("{path}/matches/{i}"), "regex", "the pattern does not find this");
+    }
+    let misses = pattern.misses.iter().flatten().enumerate();
+    for (i, _) in misses.filter(|(_, text)| regex.is_match(text)) {
+        found.refuse(format!("{path}/misses/{i}"), "regex", "the pattern finds this");
+    }
+}
