@@ -50,6 +50,7 @@ codes! {
     Req002 = "E-REQ-002", 413, false, "The request is too large";
     Req003 = "E-REQ-003", 422, false, "The request is not valid";
     Req004 = "E-REQ-004", 404, false, "Not found here";
+    Req005 = "E-REQ-005", 412, false, "It has changed since it was read";
     Req006 = "E-REQ-006", 422, false, "The idempotency key was used with another body";
     Req007 = "E-REQ-007", 400, false, "The cursor is not valid";
     Run001 = "E-RUN-001", 409, false, "The run's state forbids this";
@@ -64,6 +65,12 @@ codes! {
     Budget001 = "E-BUDGET-001", 402, false, "The budget is spent";
     Budget002 = "E-BUDGET-002", 429, true, "The rest of the budget is held by other calls";
     Contract001 = "E-CONTRACT-001", 422, false, "The manifest is not valid";
+    Contract002 = "E-CONTRACT-002", 409, false, "A contract is not what was signed";
+    Contract003 = "E-CONTRACT-003", 409, false, "Signatures are missing";
+    Contract004 = "E-CONTRACT-004", 403, false, "This caller may not sign";
+    Contract005 = "E-CONTRACT-005", 409, false, "Signatures are older than the window";
+    Contract006 = "E-CONTRACT-006", 409, false, "Another version became active first";
+    Contract007 = "E-CONTRACT-007", 409, false, "The version's state forbids this";
     Gate001 = "E-MCP-GATE-001", 401, false, "Gate 1: the caller is not identified";
     Gate002 = "E-MCP-GATE-002", 404, false, "Gate 2: unknown tool";
     Gate003 = "E-MCP-GATE-003", 403, false, "Gate 2: the tool's definition is not the pinned one";

@@ -105,11 +105,27 @@ pub enum Reach {
     Stub,
 }
 
-/// Gate 3: granted to the agent, and the mode permits what the tool does.
-pub fn authorization(name: &str, is_granted: bool, risk: Risk, mode: Mode) -> Result<Reach, Refusal> {
+/// What gate 3 knows of a tool and an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authority<'a> {
+    /// Is the tool granted to the agent?
+    pub is_granted: bool,
+    /// The policy that denies it to every agent, and its pattern.
+    pub denied_by: Option<(&'a str, &'a str)>,
+    /// What the tool does to the world.
+    pub risk: Risk,
+}
+
+/// Gate 3: granted to the agent, denied by no policy, and the mode permits what the tool does.
+pub fn authorization(name: &str, authority: Authority<'_>, mode: Mode) -> Result<Reach, Refusal> {
+    let Authority { is_granted, denied_by, risk } = authority;
     if !is_granted {
         let message = format!("`{}` is not granted to this agent", printable(name));
         return Err(Refusal::new(3, ErrorCode::Gate004, message));
+    }
+    if let Some((policy, pattern)) = denied_by {
+        let message = format!("the policy `{policy}` denies `{}` (by `{pattern}`)", printable(name));
+        return Err(Refusal::new(3, ErrorCode::Gate005, message));
     }
     match (risk, mode) {
         (Risk::ReadOnly, _) => Ok(Reach::Call),
@@ -183,10 +199,14 @@ mod tests {
         assert_eq!(code(registry("a__b", Some(&tool(None)), None)), Some(ErrorCode::Gate002));
         assert_eq!(code(registry("a__b", Some(&tool(Some("x"))), Some("y"))), Some(ErrorCode::Gate003));
         assert_eq!(code(registry("a__b", Some(&tool(Some("x"))), Some("x"))), None);
-        assert_eq!(code(authorization("a__b", false, Risk::ReadOnly, Mode::Live)), Some(ErrorCode::Gate004));
-        assert_eq!(code(authorization("a__b", true, Risk::Write, Mode::Live)), Some(ErrorCode::Gate005));
-        assert_eq!(authorization("a__b", true, Risk::Write, Mode::Shadow), Ok(Reach::Stub));
-        assert_eq!(authorization("a__b", true, Risk::ReadOnly, Mode::Shadow), Ok(Reach::Call));
+        let may = |is_granted, risk| Authority { is_granted, denied_by: None, risk };
+        let read = Risk::ReadOnly;
+        assert_eq!(code(authorization("a__b", may(false, read), Mode::Live)), Some(ErrorCode::Gate004));
+        assert_eq!(code(authorization("a__b", may(true, Risk::Write), Mode::Live)), Some(ErrorCode::Gate005));
+        assert_eq!(authorization("a__b", may(true, Risk::Write), Mode::Shadow), Ok(Reach::Stub));
+        assert_eq!(authorization("a__b", may(true, read), Mode::Shadow), Ok(Reach::Call));
+        let denied = Authority { denied_by: Some(("house-rules", "a__*")), ..may(true, read) };
+        assert_eq!(code(authorization("a__b", denied, Mode::Shadow)), Some(ErrorCode::Gate005));
     }
 
     #[test]

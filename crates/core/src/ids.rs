@@ -17,6 +17,8 @@ pub struct InvalidId {
 const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{1,63}$";
 const PROVIDER_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{1,31}$, without `__` and without a trailing `_`";
 
+const PERSON_PATTERN: &str = "^[a-z0-9][a-z0-9._@+-]{0,127}$";
+
 fn is_name(text: &str, max: usize) -> bool {
     let is_head = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
@@ -27,6 +29,14 @@ fn is_name(text: &str, max: usize) -> bool {
 
 fn is_provider(text: &str) -> bool {
     is_name(text, 32) && !text.contains("__") && !text.ends_with('_')
+}
+
+fn is_person(text: &str) -> bool {
+    let is_head = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    (1..=128).contains(&bytes.len())
+        && is_head(bytes[0])
+        && bytes[1..].iter().all(|&b| is_head(b) || b"._@+-".contains(&b))
 }
 
 macro_rules! name_id {
@@ -96,6 +106,11 @@ name_id!(
 name_id!(
     /// A person, service or agent that acts in a project.
     PrincipalId, "principal id", |t| is_name(t, 64), NAME_PATTERN
+);
+
+name_id!(
+    /// A person, by the one name they have in every project.
+    PersonId, "person", is_person, PERSON_PATTERN
 );
 
 impl ProjectId {

@@ -3,6 +3,7 @@
 //! Architecture Invariant: this crate knows no tokio, no SQL, no clock and no network. Everything here
 //! is a pure function or a value, so every rule can be tested through plain calls.
 
+pub mod activation;
 pub mod contract;
 pub mod error;
 pub mod gate;
@@ -12,6 +13,7 @@ pub mod key;
 pub mod role;
 pub mod run;
 pub mod schema;
+pub mod statement;
 
 pub use error::ErrorCode;
 pub use ids::{AgentId, ProjectId, ProviderId, RunId};

@@ -11,6 +11,8 @@ pub enum Role {
     Admin,
     /// Runs to start and stop; reads.
     Operator,
+    /// Decides and signs; reads.
+    Approver,
     /// Reads.
     Viewer,
     /// An agent's own tools and runs.
@@ -23,6 +25,7 @@ impl Role {
         match self {
             Role::Admin => "admin",
             Role::Operator => "operator",
+            Role::Approver => "approver",
             Role::Viewer => "viewer",
             Role::Agent => "agent",
         }
@@ -30,28 +33,50 @@ impl Role {
 
     /// Reads a role back from its text.
     pub fn parse(text: &str) -> Option<Self> {
-        [Role::Admin, Role::Operator, Role::Viewer, Role::Agent].into_iter().find(|r| r.as_str() == text)
+        [Role::Admin, Role::Operator, Role::Approver, Role::Viewer, Role::Agent]
+            .into_iter()
+            .find(|r| r.as_str() == text)
+    }
+
+    /// May it sign for activations and retirements?
+    pub fn may_sign(self) -> bool {
+        matches!(self, Role::Admin | Role::Approver)
     }
 }
 
 /// Operation id and the roles that may call it, besides `admin`, who may call all.
 pub const OPERATIONS: &[(&str, &[Role])] = &[
     ("create_run", &[Role::Operator, Role::Agent]),
-    ("list_runs", &[Role::Operator, Role::Viewer]),
-    ("get_run", &[Role::Operator, Role::Viewer, Role::Agent]),
+    ("list_runs", READERS),
+    ("get_run", &[Role::Operator, Role::Approver, Role::Viewer, Role::Agent]),
     ("cancel_run", &[Role::Operator]),
-    ("list_steps", &[Role::Operator, Role::Viewer]),
-    ("watch_run", &[Role::Operator, Role::Viewer]),
+    ("list_steps", READERS),
+    ("watch_run", READERS),
     ("apply_contracts", &[]),
-    ("list_contracts", &[Role::Operator, Role::Viewer]),
-    ("list_projects", &[Role::Operator, Role::Viewer]),
-    ("list_tools", &[Role::Operator, Role::Viewer, Role::Agent]),
+    ("list_contracts", READERS),
+    ("get_contract", READERS),
+    ("diff_contract", READERS),
+    ("list_versions", READERS),
+    ("get_version", READERS),
+    ("save_draft", &[]),
+    ("publish_version", &[]),
+    ("sign_version", &[Role::Approver]),
+    ("activate_version", &[Role::Approver]),
+    ("retire_contract", &[]),
+    ("pin_tools", &[]),
+    ("rematerialise_contracts", &[]),
+    ("resign_contracts", &[]),
+    ("list_projects", READERS),
+    ("list_tools", &[Role::Operator, Role::Approver, Role::Viewer, Role::Agent]),
     ("create_key", &[]),
     ("list_keys", &[]),
     ("revoke_key", &[]),
-    ("get_budget", &[Role::Operator, Role::Viewer]),
+    ("get_budget", READERS),
     ("use_mcp", &[Role::Agent]),
 ];
+
+/// Everybody who looks after a project.
+const READERS: &[Role] = &[Role::Operator, Role::Approver, Role::Viewer];
 
 /// May `role` call `operation`? An operation without a row is refused to everybody.
 pub fn is_allowed(role: Role, operation: &str) -> bool {
@@ -66,6 +91,7 @@ mod tests {
     fn a_viewer_reads_and_an_unknown_operation_is_refused() {
         assert!(is_allowed(Role::Viewer, "get_run"));
         assert!(!is_allowed(Role::Viewer, "create_run"));
+        assert!(is_allowed(Role::Approver, "sign_version") && !is_allowed(Role::Operator, "sign_version"));
         assert!(is_allowed(Role::Admin, "create_key"));
         assert!(!is_allowed(Role::Admin, "no_such_operation"));
     }

@@ -71,7 +71,8 @@ impl Gateway {
         request: &ModelRequest,
     ) -> Result<ModelReply, CompleteError> {
         debug_assert!(hold.amount() > 0);
-        let Some((provider, model)) = run.agent.provider_and_model() else {
+        let agent = run.agent.as_ref().map_err(|problem| CompleteError::NotAvailable(problem.to_string()))?;
+        let Some((provider, model)) = agent.provider_and_model() else {
             return Err(CompleteError::NotAvailable("the agent names no provider".into()));
         };
         let spec = self.inner.store.find_provider(run.scope(), &provider).await?;

@@ -120,6 +120,11 @@ pub(crate) fn registered(tool: &ToolFacts) -> gate::RegisteredTool {
     gate::RegisteredTool { pinned_sha256: tool.pinned_sha256.clone(), risk: tool.risk }
 }
 
+fn authority(tool: &ToolFacts) -> gate::Authority<'_> {
+    let denied_by = tool.denied_by.as_ref().map(|(policy, pattern)| (policy.as_str(), pattern.as_str()));
+    gate::Authority { is_granted: tool.is_granted, denied_by, risk: tool.risk }
+}
+
 /// Gate 3: this agent may, in this mode.
 pub struct Authorized {
     registered: Registered,
@@ -130,7 +135,7 @@ impl Authorized {
     /// The tool is granted, and the mode permits what it does.
     pub fn prove(registered: Registered, request: &Request<'_>) -> Result<Self, Stopped> {
         let tool = &registered.tool;
-        let reach = gate::authorization(request.name, tool.is_granted, tool.risk, request.mode);
+        let reach = gate::authorization(request.name, authority(tool), request.mode);
         Ok(Self { reach: reach.map_err(Stopped::Refused)?, registered })
     }
 }

@@ -111,7 +111,7 @@ impl Gateway {
             return Ok(Vec::new());
         }
         let tools = self.inner.store.list_tools(scope, Some(agent)).await?;
-        let offered = self.definitions(scope, tools.into_iter().filter(|t| t.is_granted).collect()).await;
+        let offered = self.definitions(scope, tools.into_iter().filter(is_open).collect()).await;
         let mut listed = Vec::new();
         for (tool, definition) in offered {
             let Ok(Some(definition)) = definition else { continue };
@@ -409,6 +409,11 @@ fn header(name: &str, prefix: &str, value: &SecretString) -> Result<(HeaderName,
     Ok((name, text.into()))
 }
 
+/// What gate 3 would say of it in any mode: a list shows nothing that no call could reach.
+fn is_open(tool: &ToolFacts) -> bool {
+    tool.is_granted && tool.denied_by.is_none()
+}
+
 fn status(tool: &ToolFacts, definition: Definition) -> ToolStatus {
     let name = tool.name.to_string();
     let (status, reason, definition) = match definition {
@@ -416,6 +421,9 @@ fn status(tool: &ToolFacts, definition: Definition) -> ToolStatus {
         Ok(None) => ("not_offered", Some("its server does not offer it".to_owned()), None),
         Ok(Some(d)) => {
             match gate::registry(&name, Some(&pipeline::registered(tool)), Some(&d.sha256_hex())) {
+                Ok(()) if let Some((policy, pattern)) = &tool.denied_by => {
+                    ("denied", Some(format!("the policy `{policy}` denies it (by `{pattern}`)")), Some(d))
+                }
                 Ok(()) => ("available", None, Some(d)),
                 Err(refusal) => ("drifted", Some(refusal.message), Some(d)),
             }

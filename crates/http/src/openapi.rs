@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use awooop_core::contract::Kind;
 use axum::response::{IntoResponse, Response};
 use http::{Method, header};
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
@@ -79,7 +80,7 @@ pub(crate) fn operations() -> HashMap<(Method, String), String> {
 }
 
 fn operations_of(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
-    [(Method::GET, &mut item.get), (Method::POST, &mut item.post)]
+    [(Method::GET, &mut item.get), (Method::POST, &mut item.post), (Method::PUT, &mut item.put)]
         .into_iter()
         .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
@@ -103,14 +104,15 @@ fn complete(path: &str, operation: &mut Operation) {
         add(operation, "503", "E-STORE-001: the database cannot answer");
     }
     if operation.request_body.is_some() {
-        add(operation, "413", "E-REQ-002: larger than 1 MiB");
+        let most = if path == "/v1/platform/contracts" { "8 MiB" } else { "1 MiB" };
+        add(operation, "413", &format!("E-REQ-002: larger than {most}"));
     }
     if operation.request_body.is_some() || has_parameter_in(operation, ParameterIn::Query) {
         add(operation, "422", "Not valid: `errors` tells where and why");
     }
     if path.contains('{') {
         add(operation, "404", "E-REQ-004: not here");
-        add_run_id(path, operation);
+        add_parts(path, operation);
     }
     give_problems(operation);
 }
@@ -166,18 +168,32 @@ fn add_project_header(operation: &mut Operation) {
     operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
 }
 
-fn add_run_id(path: &str, operation: &mut Operation) {
-    if !path.contains("{run_id}") {
-        return;
+/// Path parts that several operations have, each with its shape.
+fn add_parts(path: &str, operation: &mut Operation) {
+    let name = "^[a-z0-9][a-z0-9_-]{1,63}$";
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let uuid = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+    let kind = text().enum_values(Some(Kind::ALL.map(Kind::as_str)));
+    let version = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
+        .minimum(Some(1));
+    let parts = [
+        ("run_id", uuid, "A run"),
+        ("kind", kind, "What the contract configures"),
+        ("id", text().pattern(Some(name)), "The contract's id within its kind"),
+        ("version", version, "The version, from 1"),
+    ];
+    for (name, schema, description) in parts {
+        if path.contains(&format!("{{{name}}}")) {
+            let parameter = ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .description(Some(description))
+                .schema(Some(schema))
+                .build();
+            operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
+        }
     }
-    let schema = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
-    let parameter = ParameterBuilder::new()
-        .name("run_id")
-        .parameter_in(ParameterIn::Path)
-        .required(Required::True)
-        .schema(Some(schema))
-        .build();
-    operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
 }

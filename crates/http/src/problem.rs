@@ -8,7 +8,7 @@ use awooop_core::ErrorCode;
 use awooop_core::error::Violation;
 use awooop_store::StoreError;
 use awooop_store::auth::CreateKeyError;
-use awooop_store::contract::ApplyError;
+use awooop_store::contract::ContractError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -133,18 +133,28 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self {
-            cause: Some(Arc::new(error)),
-            ..Self::new(ErrorCode::Store001, "the database cannot answer now")
-        }
+        let code = error.code();
+        let detail = match &error {
+            StoreError::Untrusted { .. } => error.to_string(),
+            _ => "the database cannot answer now".to_owned(),
+        };
+        Self { cause: Some(Arc::new(error)), ..Self::new(code, detail) }
     }
 }
 
-impl From<ApplyError> for Problem {
-    fn from(error: ApplyError) -> Self {
+impl From<ContractError> for Problem {
+    fn from(error: ContractError) -> Self {
+        let detail = error.to_string();
         match error {
-            ApplyError::Invalid(found) => Self::of_violations(ErrorCode::Contract001, found),
-            ApplyError::Store(inner) => inner.into(),
+            ContractError::Invalid(found) => Self::of_violations(ErrorCode::Contract001, found),
+            ContractError::Missing { .. } => Self::new(ErrorCode::Contract003, detail),
+            ContractError::MayNotSign(_) => Self::new(ErrorCode::Contract004, detail),
+            ContractError::OutsideWindow { .. } => Self::new(ErrorCode::Contract005, detail),
+            ContractError::LostRace { .. } => Self::new(ErrorCode::Contract006, detail),
+            ContractError::State { .. } => Self::new(ErrorCode::Contract007, detail),
+            ContractError::Precondition { .. } => Self::new(ErrorCode::Req005, detail),
+            ContractError::Absent(what) => Self::absent(&what),
+            ContractError::Store(inner) => inner.into(),
         }
     }
 }
@@ -153,6 +163,7 @@ impl From<CreateKeyError> for Problem {
     fn from(error: CreateKeyError) -> Self {
         match error {
             CreateKeyError::OtherRole { .. } => Self::invalid_at("/name", "role", error.to_string()),
+            CreateKeyError::OtherPerson(_) => Self::invalid_at("/name", "person", error.to_string()),
             CreateKeyError::NoAgent(_) => Self::new(ErrorCode::Run002, error.to_string()),
             CreateKeyError::NoProject => Self::absent("project"),
             CreateKeyError::Store(inner) => inner.into(),

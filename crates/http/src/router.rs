@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::state::AppState;
 use crate::{errors_page, health, mcp, openapi, telemetry, v1};
 
-/// Largest request body: 1 MiB.
+/// Largest request body, but for manifests: 1 MiB.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// All paths with their handlers and documents.
@@ -21,7 +21,7 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(v1::runs::cancel::cancel_run))
         .routes(routes!(v1::runs::steps::list_steps))
         .routes(routes!(v1::runs::watch::watch_run))
-        .routes(routes!(v1::contracts::apply::apply_contracts, v1::contracts::list::list_contracts))
+        .merge(contracts())
         .routes(routes!(v1::projects::list::list_projects))
         .routes(routes!(v1::tools::list::list_tools))
         .routes(routes!(v1::keys::create::create_key, v1::keys::list::list_keys))
@@ -32,6 +32,25 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(health::get_readiness))
         .routes(routes!(errors_page::get_error_page))
         .routes(routes!(openapi::get_openapi))
+}
+
+/// Contracts; applying takes larger bodies than anything else.
+fn contracts() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(v1::contracts::apply::apply_contracts, v1::contracts::list::list_contracts))
+        .layer(DefaultBodyLimit::max(v1::contracts::apply::MAX_BODY_BYTES))
+        .routes(routes!(v1::contracts::get::get_contract))
+        .routes(routes!(v1::contracts::diff::diff_contract))
+        .routes(routes!(v1::contracts::draft::save_draft))
+        .routes(routes!(v1::contracts::versions::list_versions))
+        .routes(routes!(v1::contracts::versions::get_version))
+        .routes(routes!(v1::contracts::publish::publish_version))
+        .routes(routes!(v1::contracts::sign::sign_version))
+        .routes(routes!(v1::contracts::activate::activate_version))
+        .routes(routes!(v1::contracts::retire::retire_contract))
+        .routes(routes!(v1::contracts::pin::pin_tools))
+        .routes(routes!(v1::contracts::rematerialise::rematerialise_contracts))
+        .routes(routes!(v1::contracts::resign::resign_contracts))
 }
 
 /// The whole server as one service.

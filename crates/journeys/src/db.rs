@@ -11,7 +11,8 @@ use anyhow::Context;
 use awooop_core::contract::{self, Manifest};
 use awooop_core::role::Role;
 use awooop_core::{AgentId, ProjectId, ids::PrincipalId};
-use awooop_store::auth::NewKey;
+use awooop_store::auth::{Caller, NewKey};
+use awooop_store::contract::ApplyOptions;
 use awooop_store::keyring::Keyring;
 use awooop_store::{Clock, DatabaseUrls, ProjectScope, Store};
 use secrecy::{ExposeSecret, SecretString};
@@ -172,6 +173,8 @@ pub struct TestProject {
     pub admin_key: SecretString,
     /// The administrator's scope.
     pub scope: ProjectScope,
+    /// The administrator.
+    pub caller: Caller,
 }
 
 /// A store on the shared database. Panics with the reason when there is none.
@@ -235,13 +238,14 @@ impl TestStore {
         let operator = self.store.authenticate(self.platform_key.expose_secret()).await?;
         let operator = operator.context("the platform's key works")?;
         let inside = operator.act_in(id).context("a platform admin acts anywhere")?;
-        self.store.apply(inside.scope(), &manifests(id, tokens, max_attempts)?).await?;
+        let manifests = manifests(id, tokens, max_attempts)?;
+        self.store.apply(&inside, &manifests, ApplyOptions::default()).await?;
         let principal = PrincipalId::parse("admin")?;
-        let new = NewKey { principal, role: Role::Admin, agent: None, expires_at: None };
+        let new = NewKey { principal, role: Role::Admin, person: None, agent: None, expires_at: None };
         let (admin_key, _) = self.store.create_key(inside.scope(), &new).await?;
         let admin = self.store.authenticate(admin_key.expose_secret()).await?;
-        let scope = admin.context("a new key works")?.scope().clone();
-        Ok(TestProject { id: id.clone(), admin_key, scope })
+        let caller = admin.context("a new key works")?;
+        Ok(TestProject { id: id.clone(), admin_key, scope: caller.scope().clone(), caller })
     }
 }
 

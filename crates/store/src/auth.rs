@@ -2,7 +2,8 @@
 //! a [`ProjectScope`] made here. Unknown project, unknown key, wrong secret, revoked and expired keys get
 //! the same answer after the same work.
 
-use awooop_core::ids::PrincipalId;
+use awooop_core::activation::Signer;
+use awooop_core::ids::{PersonId, PrincipalId};
 use awooop_core::key::{self, KEY_ID_LEN, KEY_SECRET_LEN};
 use awooop_core::role::Role;
 use awooop_core::{AgentId, ProjectId};
@@ -23,6 +24,7 @@ pub struct Caller {
     home: ProjectId,
     principal: String,
     role: Role,
+    person: Option<String>,
     agent: Option<AgentId>,
     scope: ProjectScope,
 }
@@ -41,6 +43,19 @@ impl Caller {
     /// What the principal may do.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// The person behind the key; none for a service account.
+    pub fn person(&self) -> Option<&str> {
+        self.person.as_deref()
+    }
+
+    /// Who it is when signatures are counted: a person wherever they act, or this one service account.
+    pub fn signer(&self) -> Signer {
+        match &self.person {
+            Some(person) => Signer { id: person.clone(), is_person: true },
+            None => Signer { id: self.scope.actor().to_owned(), is_person: false },
+        }
     }
 
     /// The agent the key is bound to.
@@ -76,6 +91,8 @@ pub struct ApiKey {
     pub principal: String,
     /// The principal's role.
     pub role: Role,
+    /// The person it belongs to.
+    pub person: Option<String>,
     /// The agent it is bound to.
     pub agent_id: Option<String>,
     /// When it was made.
@@ -93,6 +110,8 @@ pub struct NewKey {
     pub principal: PrincipalId,
     /// Its role.
     pub role: Role,
+    /// The person it belongs to; who may say so is the caller's question.
+    pub person: Option<PersonId>,
     /// The agent to bind it to; the role is then [`Role::Agent`].
     pub agent: Option<AgentId>,
     /// When it stops working.
@@ -110,6 +129,9 @@ pub enum CreateKeyError {
         /// The role it has.
         role: String,
     },
+    /// The principal exists and belongs to another person, or to none.
+    #[error("`{0}` exists already and belongs to somebody else; use another name")]
+    OtherPerson(String),
     /// The project has no such agent.
     #[error("the project has no active agent `{0}`")]
     NoAgent(AgentId),
@@ -122,7 +144,8 @@ pub enum CreateKeyError {
 }
 
 const KEY_COLUMNS: &str =
-    "k.key_id, k.principal_id, b.role, k.agent_id, k.created_at, k.expires_at, k.revoked_at";
+    "k.key_id, k.principal_id, b.role, k.agent_id, k.created_at, k.expires_at, k.revoked_at,
+  (SELECT p.person FROM principal p WHERE p.project_id = $1 AND p.principal_id = k.principal_id)";
 
 impl Store {
     /// Checks a key. `None` for every key that is not valid, whatever the reason.
@@ -134,14 +157,17 @@ impl Store {
         let rows = self
             .once(
                 &lookup,
-                "SELECT k.principal_id, k.agent_id, k.secret_hmac, k.expires_at, k.revoked_at, b.role
+                "SELECT k.principal_id, k.agent_id, k.secret_hmac, k.expires_at, k.revoked_at, b.role,
+                        k.pepper_id, p.person
                  FROM api_key k
+                 JOIN principal p ON p.project_id = $1 AND p.principal_id = k.principal_id
                  JOIN role_binding b ON b.project_id = $1 AND b.principal_id = k.principal_id
                  WHERE k.project_id = $1 AND k.key_id = $2",
                 &[&project.as_str(), &key_id],
             )
             .await?;
-        let computed = self.inner.keyring.key_hmac(presented);
+        let pepper = rows.first().map_or("", |row| row.get(6));
+        let computed = self.inner.keyring.key_hmac(pepper, presented).unwrap_or_default();
         let absent = [0u8; 32];
         let stored: &[u8] = rows.first().map_or(&absent, |row| row.get(2));
         let is_same = bool::from(computed.ct_eq(stored));
@@ -161,22 +187,34 @@ impl Store {
     ) -> Result<(SecretString, ApiKey), CreateKeyError> {
         let (key_id, secret) = random_key();
         let text = key::format(scope.project(), &key_id, &secret);
-        let hmac = self.inner.keyring.key_hmac(&text);
+        let pepper_id = self.inner.keyring.pepper_id();
+        let hmac = self.inner.keyring.key_hmac(&pepper_id, &text).expect("the current pepper is there");
         let agent = new.agent.as_ref().map(AgentId::as_str);
-        let kind = if agent.is_some() { "agent" } else { "service" };
-        let body = json!({"role": new.role.as_str(), "agent_id": agent, "expires_at": new.expires_at});
+        let person = new.person.as_ref().map(PersonId::as_str);
+        let kind = match (agent, person) {
+            (Some(_), _) => "agent",
+            (None, Some(_)) => "human",
+            (None, None) => "service",
+        };
+        let body = json!({
+            "role": new.role.as_str(), "agent_id": agent, "person": person, "expires_at": new.expires_at,
+        });
         let event = self.audit(scope, body);
         let rows = self
             .once(
                 scope,
                 "WITH p AS (   -- the guard: the project exists, and so does the agent, if one is named
                    SELECT project_id FROM project WHERE project_id = $1 AND ($4::text IS NULL OR EXISTS
-                     (SELECT FROM contract c WHERE c.project_id = $1 AND c.kind = 'agent' AND c.id = $4))),
-                 n AS (INSERT INTO principal (project_id, principal_id, kind, created_at)
-                   SELECT $1, $2, $5, $9 FROM p ON CONFLICT DO NOTHING),
+                     (SELECT FROM contract c WHERE c.project_id = $1 AND c.kind = 'agent' AND c.id = $4
+                       AND c.active_version IS NOT NULL))),
+                 i AS (INSERT INTO principal (project_id, principal_id, kind, person, created_at)
+                   SELECT $1, $2, $5, $14, $9 FROM p ON CONFLICT DO NOTHING RETURNING principal_id),
+                 n AS (        -- and a principal belongs to one person, or to none, for good
+                   SELECT principal_id FROM i UNION ALL SELECT o.principal_id FROM principal o, p
+                   WHERE o.project_id = $1 AND o.principal_id = $2 AND o.person IS NOT DISTINCT FROM $14::text),
                  r AS (        -- a principal keeps its role: a key of another role is refused
                    INSERT INTO role_binding AS b (project_id, principal_id, role, created_at)
-                   SELECT $1, $2, $6, $9 FROM p
+                   SELECT $1, $2, $6, $9 FROM n
                    ON CONFLICT (project_id, principal_id) DO UPDATE SET role = b.role WHERE b.role = $6
                    RETURNING b.role),
                  k AS (INSERT INTO api_key (project_id, key_id, principal_id, agent_id, pepper_id, secret_hmac,
@@ -184,7 +222,7 @@ impl Store {
                    SELECT $1, $3, $2, $4, $7, $8, $9, $11, $12 FROM r RETURNING key_id),
                  a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body)
                    SELECT $1, $10, $9, $11, 'key.create', 'key/' || key_id, $13 FROM k)
-                 SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM k)",
+                 SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM n), (SELECT count(*) FROM k)",
                 &[
                     &scope.project().as_str(),
                     &new.principal.as_str(),
@@ -192,26 +230,29 @@ impl Store {
                     &agent,
                     &kind,
                     &new.role.as_str(),
-                    &self.inner.keyring.pepper_id(),
+                    &pepper_id,
                     &hmac,
                     &event.at,
                     &event.id,
                     &event.actor,
                     &new.expires_at,
                     &event.body,
+                    &person,
                 ],
             )
             .await?;
         let row = rows.first().ok_or_else(|| StoreError::Corrupt("no answer to create_key".into()))?;
-        match (row.get::<_, i64>(0), row.get::<_, i64>(1)) {
-            (0, _) => return Err(self.why_no_key(scope, new).await?),
-            (_, 0) => return Err(self.other_role(scope, new).await?),
+        match (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(2)) {
+            (0, _, _) => return Err(self.why_no_key(scope, new).await?),
+            (_, 0, _) => return Err(CreateKeyError::OtherPerson(new.principal.to_string())),
+            (_, _, 0) => return Err(self.other_role(scope, new).await?),
             _ => {}
         }
         let made = ApiKey {
             key_id,
             principal: new.principal.to_string(),
             role: new.role,
+            person: person.map(str::to_owned),
             agent_id: agent.map(str::to_owned),
             created_at: event.at,
             expires_at: new.expires_at,
@@ -280,7 +321,7 @@ impl Store {
             .await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let mut found = api_key(row)?;
-        if row.get::<_, i64>(7) == 1 {
+        if row.get::<_, i64>(8) == 1 {
             found.revoked_at = Some(event.at);
         }
         Ok(Some(found))
@@ -319,7 +360,7 @@ impl Store {
 
     async fn create_admin_key(&self, scope: &ProjectScope) -> Result<SecretString, CreateKeyError> {
         let principal = PrincipalId::parse("admin").expect("a valid name");
-        let new = NewKey { principal, role: Role::Admin, agent: None, expires_at: None };
+        let new = NewKey { principal, role: Role::Admin, person: None, agent: None, expires_at: None };
         Ok(self.create_key(scope, &new).await?.0)
     }
 }
@@ -344,6 +385,7 @@ fn caller(home: ProjectId, row: &Row) -> Result<Caller, StoreError> {
         home,
         principal,
         role: Role::parse(&role).ok_or(StoreError::Corrupt(role))?,
+        person: row.get(7),
         agent: agent.map_err(|e| StoreError::Corrupt(e.to_string()))?,
     })
 }
@@ -354,6 +396,7 @@ fn api_key(row: &Row) -> Result<ApiKey, StoreError> {
         key_id: row.get(0),
         principal: row.get(1),
         role: Role::parse(&role).ok_or(StoreError::Corrupt(role))?,
+        person: row.get(7),
         agent_id: row.get(3),
         created_at: row.get(4),
         expires_at: row.get(5),

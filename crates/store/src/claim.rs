@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::contract::version;
 use crate::error::StoreError;
+use crate::keyring::SignatureProblem;
 use crate::pool::Store;
-use crate::run::agent_spec;
 use crate::scope::ProjectScope;
 
 /// Most runs one claim takes, and one lease lists.
@@ -43,8 +44,8 @@ pub struct ClaimedRun {
     pub agent_id: AgentId,
     /// The version the run was created with.
     pub agent_version_id: Uuid,
-    /// That version's spec.
-    pub agent: AgentSpec,
+    /// That version's spec, unless it is not what was published: then the run ends with what is wrong.
+    pub agent: Result<AgentSpec, SignatureProblem>,
     /// How far its effects may go.
     pub mode: Mode,
     /// W3C trace id.
@@ -121,6 +122,11 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let (agent, mode): (String, String) = (row.get(3), row.get(5));
+                let version = version::read_from(&self.inner.keyring, project.as_str(), row, 11)?;
+                let spec = match version.not_in_force() {
+                    Some(problem) => Err(problem),
+                    None => Ok(version::agent(&version, row.get(10))?),
+                };
                 let agent_id = AgentId::parse(&agent).map_err(|e| StoreError::Corrupt(e.to_string()))?;
                 Ok(ClaimedRun {
                     scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
@@ -130,7 +136,7 @@ impl Store {
                     attempt: row.get(2),
                     agent_id,
                     agent_version_id: row.get(4),
-                    agent: agent_spec(row.get(10))?,
+                    agent: spec,
                     mode: Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?,
                     trace_id: row.get(6),
                     timeout_at: row.get(7),
@@ -192,7 +198,9 @@ u AS (
 l AS (   -- one lease row for the batch
   INSERT INTO run_lease (project_id, lease_id, worker_id, incarnation, deadline_at, run_ids)
   SELECT $1, $5, $3, $6, min(timeout_at), array_agg(run_id) FROM u HAVING count(*) > 0)
-SELECT u.*, v.body FROM u JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id";
+SELECT u.*, (SELECT default_model FROM project WHERE project_id = $1), v.kind, v.id, v.version, v.version_id, v.sha256,
+  v.state, v.created_at, v.created_by, v.published_at, v.published_by, v.publisher, v.key_id, v.signature, v.body
+FROM u JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id";
 
 const TIME_OUT_QUEUED: &str = "
 WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1 AND timeout_at <= $3

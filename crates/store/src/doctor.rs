@@ -40,7 +40,10 @@ impl Store {
     async fn examine_project(&self, scope: &ProjectScope) -> Result<Vec<Finding>, StoreError> {
         let rows = self.once(scope, INVARIANTS, &[&scope.project().as_str()]).await?;
         let project = Some(scope.project().to_string());
-        Ok(rows.iter().map(|row| Finding { project: project.clone(), message: row.get(0) }).collect())
+        let finding = |row: &tokio_postgres::Row| Finding { project: project.clone(), message: row.get(0) };
+        let mut found: Vec<Finding> = rows.iter().map(finding).collect();
+        found.extend(self.examine_contracts(scope).await?);
+        Ok(found)
     }
 }
 
@@ -78,6 +81,10 @@ SELECT 'the budget says ' || b.settled || ' settled, its ledger says ' || coales
   WHERE b.project_id = $1 AND b.settled <> coalesce(e.amount, 0)
 UNION ALL
 SELECT 'contract ' || c.kind || '/' || c.id || ' has no active version ' || c.active_version
-  FROM contract c WHERE c.project_id = $1 AND NOT EXISTS (SELECT FROM contract_version v
+  FROM contract c WHERE c.project_id = $1 AND c.active_version IS NOT NULL AND NOT EXISTS (SELECT FROM contract_version v
     WHERE v.project_id = $1 AND v.kind = c.kind AND v.id = c.id AND v.version = c.active_version AND v.state = 'active')
+UNION ALL
+SELECT v.kind || '/' || v.id || '@' || v.version || ' says it is active, and its contract says otherwise'
+  FROM contract_version v JOIN contract c ON c.project_id = $1 AND c.kind = v.kind AND c.id = v.id
+  WHERE v.project_id = $1 AND v.state = 'active' AND c.active_version IS DISTINCT FROM v.version
 LIMIT 200";

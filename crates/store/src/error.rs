@@ -2,6 +2,8 @@
 
 use awooop_core::ErrorCode;
 
+use crate::keyring::SignatureProblem;
+
 /// A failed statement or connection. `Display` is for the caller and names no statement, value or host;
 /// the source goes to the log once, at the boundary.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,14 @@ pub enum StoreError {
     /// The database refused the statement: a defect on our side or a wrong schema.
     #[error("the database refused a statement")]
     Refused(#[source] tokio_postgres::Error),
+    /// A contract, or a person's signature under it, is not what was signed: it does not load.
+    #[error("{what} does not load: {problem}")]
+    Untrusted {
+        /// Which contract and version, or whose signature.
+        what: String,
+        /// What is wrong with it.
+        problem: SignatureProblem,
+    },
     /// A row holds what the code does not know, such as a state of a newer version.
     #[error("a stored value cannot be read: {0}")]
     Corrupt(String),
@@ -33,6 +43,7 @@ impl StoreError {
     /// The code callers get; the inner cause is only logged.
     pub fn code(&self) -> ErrorCode {
         match self {
+            Self::Untrusted { .. } => ErrorCode::Contract002,
             Self::Unavailable(_) | Self::Contended(_) => ErrorCode::Store001,
             Self::Constraint { .. } | Self::Refused(_) | Self::Corrupt(_) => ErrorCode::Store001,
         }

@@ -5,6 +5,7 @@
 //! `ProjectScope`s, made from an authenticated caller or a claimed unit of work, and functions that
 //! take one.
 
+pub mod announce;
 pub mod audit;
 pub mod auth;
 pub mod beat;

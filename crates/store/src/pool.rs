@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::NoTls;
 use tokio_postgres::config::{Host, SslMode};
 
+use crate::announce::Announcer;
 use crate::error::StoreError;
 use crate::wake::Wake;
 use crate::{Clock, keyring::Keyring};
@@ -72,23 +73,40 @@ pub(crate) struct Inner {
     pub(crate) keyring: Keyring,
     pub(crate) redactor: Redactor,
     pub(crate) wake: Wake,
+    pub(crate) announcer: Announcer,
 }
 
 impl Store {
     /// Opens both pools, checks the roles and the schema's version.
     pub async fn open(urls: &DatabaseUrls, clock: Clock, keyring: Keyring) -> Result<Self, OpenError> {
+        Self::open_with(urls, clock, keyring, Announcer::default()).await
+    }
+
+    /// The same, with somewhere to announce what waits for people.
+    pub async fn open_with(
+        urls: &DatabaseUrls,
+        clock: Clock,
+        keyring: Keyring,
+        announcer: Announcer,
+    ) -> Result<Self, OpenError> {
         let app = pool("AWOOOP_DATABASE_URL", &urls.app, 32)?;
         let dispatch = pool("AWOOOP_DISPATCH_DATABASE_URL", &urls.dispatch, 4)?;
         refuse_unsafe("AWOOOP_DATABASE_URL", &app).await?;
         refuse_unsafe("AWOOOP_DISPATCH_DATABASE_URL", &dispatch).await?;
         check_schema(&app).await?;
-        let inner = Inner { app, dispatch, clock, keyring, redactor: Redactor::new(), wake: Wake::default() };
+        let (redactor, wake) = (Redactor::new(), Wake::default());
+        let inner = Inner { app, dispatch, clock, keyring, redactor, wake, announcer };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Time and ids.
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
+    }
+
+    /// The server's own keys.
+    pub fn keyring(&self) -> &Keyring {
+        &self.inner.keyring
     }
 
     /// Wake-ups within this process.

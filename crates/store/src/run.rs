@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::contract::version::{self, COLUMN_COUNT, COLUMNS};
 use crate::error::StoreError;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
@@ -167,22 +168,25 @@ impl Store {
         scope: &ProjectScope,
         agent: &AgentId,
     ) -> Result<Option<AgentFacts>, StoreError> {
-        let rows = self
-            .once(
-                scope,
-                "SELECT v.version_id, v.body,
-                        EXISTS (SELECT FROM budget b WHERE b.project_id = $1 AND b.settled >= b.limit_amount)
-                 FROM contract c JOIN contract_version v
-                   ON v.project_id = $1 AND v.kind = c.kind AND v.id = c.id AND v.version = c.active_version
-                 WHERE c.project_id = $1 AND c.kind = 'agent' AND c.id = $2",
-                &[&scope.project().as_str(), &agent.as_str()],
-            )
-            .await?;
+        let sql = format!(
+            "SELECT {COLUMNS}, c.activated_at, c.activated_by, c.key_id, c.signature, p.default_model,
+                    EXISTS (SELECT FROM budget b WHERE b.project_id = $1 AND b.settled >= b.limit_amount)
+             FROM contract c
+             JOIN project p ON p.project_id = $1
+             JOIN contract_version v
+               ON v.project_id = $1 AND v.kind = c.kind AND v.id = c.id AND v.version = c.active_version
+             WHERE c.project_id = $1 AND c.kind = 'agent' AND c.id = $2"
+        );
+        let rows = self.once(scope, &sql, &[&scope.project().as_str(), &agent.as_str()]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
+        let active = version::active_contract(&self.inner.keyring, scope.project(), row)?;
+        if let Some(problem) = active.problem {
+            return Err(StoreError::Untrusted { what: active.version.name(), problem });
+        }
         Ok(Some(AgentFacts {
-            version_id: row.get(0),
-            spec: agent_spec(row.get(1))?,
-            is_budget_spent: row.get(2),
+            version_id: active.version.version_id,
+            spec: version::agent(&active.version, row.get(COLUMN_COUNT + 4))?,
+            is_budget_spent: row.get(COLUMN_COUNT + 5),
         }))
     }
 
@@ -309,12 +313,6 @@ impl Store {
         }
         Err(StoreError::Corrupt("a run changed its state ten times while it was cancelled".into()))
     }
-}
-
-/// Reads the agent's spec out of a contract version's body.
-pub(crate) fn agent_spec(body: &str) -> Result<awooop_core::contract::AgentSpec, StoreError> {
-    let document: Value = serde_json::from_str(body).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-    serde::Deserialize::deserialize(&document["spec"]).map_err(|e| StoreError::Corrupt(e.to_string()))
 }
 
 const CREATE: &str = "

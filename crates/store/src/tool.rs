@@ -1,7 +1,7 @@
 //! Tools as the project's contracts materialised them, what the gates need to know of one call, pins, and
 //! the record of every call.
 
-use awooop_core::contract::{McpSpec, ProviderSpec, Risk};
+use awooop_core::contract::{McpSpec, PolicySpec, ProviderSpec, Risk};
 use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ProviderId};
 use serde_json::Value;
@@ -32,8 +32,10 @@ pub struct ToolFacts {
     pub name: ToolName,
     /// Who serves it.
     pub server: Server,
-    /// What the contract says it does.
+    /// What the contract says it does, or the grant, where that is graver.
     pub risk: Risk,
+    /// The policy that denies it to every agent, and its pattern.
+    pub denied_by: Option<(String, String)>,
     /// The hash the contract names, else the first one seen.
     pub pinned_sha256: Option<String>,
     /// Is it granted to the agent asked for?
@@ -68,7 +70,7 @@ pub struct CallFacts {
 
 const TOOL_COLUMNS: &str =
     "t.provider_id, t.tool, t.risk, coalesce(t.definition_sha256, p.definition_sha256),
-    s.contract_version_id, s.spec, g.agent_id IS NOT NULL, g.constraints,
+    s.contract_version_id, s.spec, g.agent_id IS NOT NULL, g.constraints, g.risk,
     ARRAY(SELECT a.agent_id FROM mcp_grant a WHERE a.project_id = $1 AND a.provider_id = t.provider_id
           AND a.tool = t.tool ORDER BY a.agent_id)
   FROM mcp_tool t
@@ -94,7 +96,10 @@ impl Store {
         let identity: Params<'_> = &[&project, &agent.as_str(), &run_id, &epoch];
         let sql = format!("SELECT {TOOL_COLUMNS} AND t.provider_id = $3 AND t.tool = $4");
         let of_tool: Params<'_> = &[&project, &agent.as_str(), &provider, &tool];
-        let mut rows = self.flight(scope, &[(IDENTITY, identity), (&sql, of_tool)]).await?;
+        let of_project: Params<'_> = &[&project];
+        let mut rows =
+            self.flight(scope, &[(IDENTITY, identity), (&sql, of_tool), (POLICIES, of_project)]).await?;
+        let policies = policies(&rows.pop().unwrap_or_default())?;
         let tools = rows.pop().unwrap_or_default();
         let identity = rows.pop().unwrap_or_default();
         let row = identity.first().ok_or_else(|| StoreError::Corrupt("no identity facts".into()))?;
@@ -105,7 +110,7 @@ impl Store {
                 is_epoch_current: row.get(2),
                 is_budget_spent: row.get(3),
             },
-            tool: tools.first().map(tool_facts).transpose()?,
+            tool: tools.first().map(|row| tool_facts(row, &policies)).transpose()?,
         })
     }
 
@@ -117,8 +122,11 @@ impl Store {
     ) -> Result<Vec<ToolFacts>, StoreError> {
         let sql = format!("SELECT {TOOL_COLUMNS} ORDER BY t.provider_id, t.tool");
         let agent = agent.map(AgentId::as_str);
-        let rows = self.once(scope, &sql, &[&scope.project().as_str(), &agent]).await?;
-        rows.iter().map(tool_facts).collect()
+        let project = scope.project().as_str();
+        let (of_tools, of_project): (Params<'_>, Params<'_>) = (&[&project, &agent], &[&project]);
+        let mut rows = self.flight(scope, &[(&sql, of_tools), (POLICIES, of_project)]).await?;
+        let policies = policies(&rows.pop().unwrap_or_default())?;
+        rows.pop().unwrap_or_default().iter().map(|row| tool_facts(row, &policies)).collect()
     }
 
     /// Pins the first definition seen of a tool whose contract names no hash. Two first sights: one wins,
@@ -190,7 +198,25 @@ fn provider_spec(text: &str) -> Result<ProviderSpec, StoreError> {
     serde_json::from_str(text).map_err(|e| StoreError::Corrupt(e.to_string()))
 }
 
-fn tool_facts(row: &tokio_postgres::Row) -> Result<ToolFacts, StoreError> {
+/// The project's policies by id.
+type Policies = Vec<(String, PolicySpec)>;
+
+fn policies(rows: &[tokio_postgres::Row]) -> Result<Policies, StoreError> {
+    let read = |row: &tokio_postgres::Row| {
+        let spec = serde_json::from_str(row.get(1)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        Ok((row.get(0), spec))
+    };
+    rows.iter().map(read).collect()
+}
+
+fn denied_by(policies: &Policies, tool: &str) -> Option<(String, String)> {
+    policies.iter().find_map(|(id, policy)| {
+        let pattern = policy.denied_by(tool)?;
+        Some((id.clone(), pattern.as_str().to_owned()))
+    })
+}
+
+fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFacts, StoreError> {
     let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
     let provider = ProviderId::parse(row.get(0)).map_err(|e| corrupt(&e))?;
     let risk: &str = row.get(2);
@@ -198,20 +224,29 @@ fn tool_facts(row: &tokio_postgres::Row) -> Result<ToolFacts, StoreError> {
         return Err(StoreError::Corrupt("a tool server that is a model provider".into()));
     };
     let constraints: Option<&str> = row.get(7);
+    let own = Risk::parse(risk).ok_or_else(|| corrupt(&risk))?;
+    let grave = match row.get::<_, Option<&str>>(8) {
+        Some(text) => Risk::parse(text).ok_or_else(|| corrupt(&text))?.max(own),
+        None => own,
+    };
+    let name = ToolName::new(provider.clone(), row.get(1));
     Ok(ToolFacts {
-        name: ToolName::new(provider.clone(), row.get(1)),
+        denied_by: denied_by(policies, &name.to_string()),
+        name,
         server: Server { provider, version_id: row.get(4), spec },
-        risk: Risk::parse(risk).ok_or_else(|| corrupt(&risk))?,
+        risk: grave,
         pinned_sha256: row.get(3),
         is_granted: row.get(6),
         constraints: constraints.map(serde_json::from_str).transpose().map_err(|e| corrupt(&e))?,
-        granted_to: row.get(8),
+        granted_to: row.get(9),
     })
 }
 
+const POLICIES: &str = "SELECT policy_id, spec FROM policy WHERE project_id = $1 ORDER BY policy_id";
+
 const IDENTITY: &str = "
 SELECT EXISTS (SELECT FROM project WHERE project_id = $1 AND state = 'active'),
-  EXISTS (SELECT FROM contract WHERE project_id = $1 AND kind = 'agent' AND id = $2),
+  EXISTS (SELECT FROM contract WHERE project_id = $1 AND kind = 'agent' AND id = $2 AND active_version IS NOT NULL),
   $3::uuid IS NULL OR EXISTS (SELECT FROM run_state WHERE project_id = $1 AND run_id = $3
     AND lease_epoch = $4 AND state = 'running'),
   EXISTS (SELECT FROM budget WHERE project_id = $1 AND settled >= limit_amount)";

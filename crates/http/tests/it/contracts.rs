@@ -44,7 +44,7 @@ async fn everything_wrong_with_any_manifest_is_told_and_nothing_is_applied() {
     let body = json!({"manifests": [
         agent(id, "fine", json!({})),
         agent(id, "wrong", json!({"max_steps": "many"})),
-        {"kind": "policy", "project": id, "id": "p", "spec": {}},
+        {"kind": "quota", "project": id, "id": "p", "spec": {}},
         "nonsense",
         {"kind": "provider", "project": id, "id": "meta", "spec":
             {"type": "mcp", "transport": "http", "url": url, "tools": [{"name": "x", "risk": "read_only"}]}},
@@ -91,10 +91,10 @@ async fn manifests_of_another_project_are_not_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_holds_one_to_two_hundred_manifests() {
+async fn a_request_holds_one_to_two_thousand_manifests() {
     let api = Api::new().await;
     let project = api.test.project().await;
-    let many: Vec<Value> = (0..201).map(|_| json!({})).collect();
+    let many: Vec<Value> = (0..2001).map(|_| json!({})).collect();
     for manifests in [json!([]), json!(many), json!({}), json!(null)] {
         let answer = api.post(&admin(&project), CONTRACTS, &json!({ "manifests": manifests })).await;
         assert_eq!(answer.problem(), (422, "E-REQ-003".into()));

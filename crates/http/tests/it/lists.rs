@@ -78,7 +78,7 @@ async fn keys_contracts_and_projects_page_as_runs_do() {
     let names = all(&api, &key, "/v1/platform/keys?", "/name").await;
     assert_eq!(names, ["viewer-3", "viewer-2", "viewer-1", "viewer-0", "admin"].map(|n| json!(n)));
     let kinds = all(&api, &key, "/v1/platform/contracts?", "/kind").await;
-    assert_eq!(kinds, ["agent", "project", "provider"].map(|k| json!(k)));
+    assert_eq!(kinds, ["project", "provider", "agent"].map(|k| json!(k)));
     let agents = all(&api, &key, "/v1/platform/contracts?kind=agent&", "/document/id").await;
     assert_eq!(agents, [json!(AGENT)]);
     let budget = api.get(&key, "/v1/platform/budgets").await.json();
@@ -129,6 +129,6 @@ async fn query_values_out_of_their_range_are_refused_by_name() {
         assert_eq!(answer.problem(), (422, "E-REQ-003".into()), "{query}");
         assert_eq!(answer.json()["errors"][0]["path"], path, "{query}");
     }
-    let answer = api.get(&admin(&project), "/v1/platform/contracts?kind=policy").await;
+    let answer = api.get(&admin(&project), "/v1/platform/contracts?kind=quota").await;
     assert_eq!(answer.problem(), (422, "E-REQ-003".into()));
 }

@@ -299,7 +299,7 @@ async fn nobody_inherits_a_project_from_a_connection_that_failed_or_was_left() {
     let (a, b) = (test.project().await, test.project().await);
     let of = async |project: &awooop_journeys::db::TestProject| {
         let found = test.store.list_contracts(&project.scope).await.unwrap();
-        found.iter().filter(|c| c.document["project"] == project.id.as_str()).count() == found.len()
+        found.iter().filter(|c| c.version.document["project"] == project.id.as_str()).count() == found.len()
             && found.len() == 3
     };
     let admin = connect(&test.database().urls().admin).await.unwrap();

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use awooop_core::ErrorCode;
+use awooop_core::contract::AgentSpec;
 use awooop_gateway::model::{ModelReply, ModelRequest, ToolCall, ToolSpec, input_upper_bound};
 use awooop_gateway::{CompleteError, ListedTool, names};
 use awooop_redact::Clean;
 use awooop_store::budget::{Hold, ReserveError, Settlement};
 use awooop_store::claim::ClaimedRun;
-use awooop_store::journal::{RecordError, StepKind, StepResult, StepStatus};
+use awooop_store::journal::{Outcome, RecordError, StepKind, StepResult, StepStatus};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -25,6 +26,7 @@ const HELD_WAIT: Duration = Duration::from_millis(500);
 struct Drive<'a> {
     runtime: &'a Runtime,
     run: &'a ClaimedRun,
+    agent: &'a AgentSpec,
     tools: Vec<(ListedTool, String)>,
     in_flight: &'a InFlight,
 }
@@ -43,12 +45,20 @@ impl Runtime {
         share: &Share,
         in_flight: &InFlight,
     ) -> Result<(), RecordError> {
-        let mut talk = Conversation::new(&run.agent, &run.input);
+        let agent = match &run.agent {
+            Ok(agent) => agent,
+            Err(problem) => {
+                let message = format!("the agent's contract does not load: {problem}");
+                let outcome = Outcome::Failed(ErrorCode::Contract002, message);
+                return self.store.end_run(run, &outcome, None, share.is_last()).await;
+            }
+        };
+        let mut talk = Conversation::new(agent, &run.input);
         self.resume(run, &mut talk).await?;
         let tools = self.gateway.list_tools(run.scope(), &run.agent_id).await?;
         let tools =
             tools.into_iter().map(|t| (names::model_facing(&t.name), t)).map(|(n, t)| (t, n)).collect();
-        let drive = Drive { runtime: self, run, tools, in_flight };
+        let drive = Drive { runtime: self, run, agent, tools, in_flight };
         loop {
             match talk.next() {
                 Next::End(outcome) => return self.store.end_run(run, &outcome, None, share.is_last()).await,
@@ -121,7 +131,7 @@ impl Drive<'_> {
     }
 
     fn request(&self, talk: &Conversation<'_>, n: i32) -> ModelRequest {
-        let agent = &self.run.agent;
+        let agent = self.agent;
         let tool = |(listed, name): &(ListedTool, String)| ToolSpec {
             name: name.clone(),
             description: listed.definition.description.clone().unwrap_or_default(),
@@ -170,7 +180,7 @@ impl Drive<'_> {
         let step = StepResult {
             n,
             kind: StepKind::Llm,
-            name: self.run.agent.model().to_owned(),
+            name: self.agent.model().to_owned(),
             status: StepStatus::Ok,
             code: None,
             started_at,
@@ -193,7 +203,7 @@ impl Drive<'_> {
         StepResult {
             n,
             kind: StepKind::Llm,
-            name: self.run.agent.model().to_owned(),
+            name: self.agent.model().to_owned(),
             status: StepStatus::Error,
             code: Some(code),
             started_at,

@@ -6,6 +6,7 @@ use awooop_core::{Mode, RunId};
 use awooop_gateway::{Gateway, Operator};
 use awooop_journeys::db::{TestProject, TestStore, agent_id, manifest};
 use awooop_store::claim::Worker;
+use awooop_store::contract::ApplyOptions;
 use awooop_store::run::{Created, NewRun, Run};
 use awooop_worker::{Running, WorkerConfig, start};
 use serde_json::json;
@@ -30,7 +31,10 @@ pub(crate) async fn project(test: &TestStore, delay_ms: u64) -> TestProject {
     let agent = json!({"kind": "agent", "project": project.id, "id": agent_id().as_str(), "spec": {
         "instructions": "Answer.", "model": "offline/planner", "output_schema": {}, "max_attempts": 10}});
     let manifests = [manifest(model), manifest(agent)].map(|m| m.expect("a valid manifest"));
-    test.store.apply(&project.scope, &manifests).await.expect("the manifests apply");
+    test.store
+        .apply(&project.caller, &manifests, ApplyOptions::default())
+        .await
+        .expect("the manifests apply");
     project
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use awooop_core::AgentId;
-use awooop_core::ids::PrincipalId;
+use awooop_core::ids::{PersonId, PrincipalId};
 use awooop_core::role::Role;
+use awooop_core::{AgentId, ErrorCode};
 use awooop_store::auth::NewKey;
 use axum::Json;
 use axum::extract::State;
@@ -27,8 +27,12 @@ pub(crate) struct CreateKey {
     #[schema(pattern = "^[a-z0-9][a-z0-9_-]{1,63}$")]
     name: String,
     /// What it may do; left out when the key is bound to an agent.
-    #[schema(pattern = "^(admin|operator|viewer|agent)$")]
+    #[schema(pattern = "^(admin|operator|approver|viewer|agent)$")]
     role: Option<String>,
+    /// The person it belongs to, by the one name they have in every project; for signatures. Only a platform
+    /// admin may name one, or that person.
+    #[schema(pattern = "^[a-z0-9][a-z0-9._@+-]{0,127}$")]
+    person: Option<String>,
     /// The agent it is bound to, for `/mcp`.
     #[schema(pattern = "^[a-z0-9][a-z0-9_-]{1,63}$")]
     agent_id: Option<String>,
@@ -66,6 +70,7 @@ pub(crate) async fn create_key(
     let new = NewKey {
         principal: name.map_err(|e| Problem::invalid_at("/name", "pattern", e.to_string()))?,
         role: role(&body)?,
+        person: person(&access, &body)?,
         agent: agent.map_err(|e| Problem::invalid_at("/agent_id", "pattern", e.to_string()))?,
         expires_at: lifetime.map(|lifetime| state.store.clock().after(lifetime)),
     };
@@ -75,6 +80,20 @@ pub(crate) async fn create_key(
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)))
 }
 
+/// Signatures of several people would mean nothing if one admin could make a key in another's name.
+fn person(access: &Access, body: &CreateKey) -> Result<Option<PersonId>, Problem> {
+    let Some(text) = body.person.as_deref() else { return Ok(None) };
+    let person =
+        PersonId::parse(text).map_err(|e| Problem::invalid_at("/person", "pattern", e.to_string()))?;
+    if body.agent_id.is_some() {
+        return Err(Problem::invalid_at("/person", "person", "a key bound to an agent belongs to no person"));
+    }
+    if access.caller.is_platform_admin() || access.caller.person() == Some(person.as_str()) {
+        return Ok(Some(person));
+    }
+    Err(Problem::new(ErrorCode::Auth002, "only a platform admin makes a key in a person's name"))
+}
+
 /// A key bound to an agent has the role `agent`, and no other has.
 fn role(body: &CreateKey) -> Result<Role, Problem> {
     let refuse = |message: &str| Err(Problem::invalid_at("/role", "role", message));
@@ -82,7 +101,7 @@ fn role(body: &CreateKey) -> Result<Role, Problem> {
         (None | Some(Role::Agent), Some(_)) => Ok(Role::Agent),
         (Some(_), Some(_)) => refuse("a key bound to an agent has the role agent; leave role out"),
         (Some(Role::Agent), None) => refuse("the role agent needs agent_id"),
-        (None, None) => refuse("role is needed: admin, operator or viewer"),
+        (None, None) => refuse("role is needed: admin, operator, approver or viewer"),
         (Some(role), None) => Ok(role),
     }
 }

@@ -17,8 +17,10 @@ pub(crate) struct KeyItem {
     project_id: String,
     /// The principal it proves.
     name: String,
-    /// `admin`, `operator`, `viewer` or `agent`.
+    /// `admin`, `operator`, `approver`, `viewer` or `agent`.
     role: &'static str,
+    /// The person it belongs to; null for a service account or an agent.
+    person: Option<String>,
     /// The agent it is bound to.
     agent_id: Option<String>,
     #[schema(format = DateTime)]
@@ -35,6 +37,7 @@ fn item(scope: &ProjectScope, key: ApiKey) -> KeyItem {
         project_id: scope.project().to_string(),
         name: key.principal,
         role: key.role.as_str(),
+        person: key.person,
         agent_id: key.agent_id,
         created_at: key.created_at.to_string(),
         expires_at: key.expires_at.map(|at| at.to_string()),

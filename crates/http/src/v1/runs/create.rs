@@ -64,7 +64,8 @@ pub(crate) struct CreateRun {
             headers(("Location" = String), ("Idempotency-Replayed" = String))),
         (status = 200, description = "The run has ended while the caller waited", body = RunDocument,
             headers(("Location" = String), ("Preference-Applied" = String), ("Idempotency-Replayed" = String))),
-        (status = 402, description = "E-BUDGET-001: the project's budget is spent")))]
+        (status = 402, description = "E-BUDGET-001: the project's budget is spent"),
+        (status = 409, description = "E-CONTRACT-002: the agent's contract is not what was signed")))]
 pub(crate) async fn create_run(
     State(state): State<AppState>,
     access: Access,
