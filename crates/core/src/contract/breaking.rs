@@ -337,3 +337,6 @@ fn limits_as_much(after: &RateRule, before: &RateRule) -> bool {
         && after.calls <= before.calls
         && after.window_s >= before.window_s
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,6 +163,11 @@ impl Comparison {
         from == to && (self.is_refs_stable || to.is_none_or(|value| references(value).is_empty()))
     }
 
+    fn same_member(&self, keyword: &str, old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
+        let is_reference = keyword.ends_with("Ref") || keyword == "$ref";
+        (self.is_refs_stable || !is_reference) && self.same(old.get(keyword), new.get(keyword))
+    }
+
     fn compare(&mut self, path: &str, from: &Value, to: &Value) {
         let (old, new) = match (from, to) {
             _ if self.same(Some(from), Some(to)) => return,
@@ -174,7 +179,7 @@ impl Comparison {
         if new.is_empty() {
             return;
         }
-        let is_moved = |keyword: &&&str| !self.same(old.get(**keyword), new.get(**keyword));
+        let is_moved = |keyword: &&&str| !self.same_member(keyword, old, new);
         let evaluates = ["unevaluatedItems", "unevaluatedProperties"].iter().any(|k| new.contains_key(*k));
         if let Some(keyword) = CONTEXT.iter().find(is_moved) {
             return self.report(path, format!("`{keyword}` changed: what this means could not be compared"));
@@ -313,8 +318,8 @@ impl Comparison {
                 || LOWER.contains(&keyword)
                 || ["$defs", "definitions"].contains(&keyword)
         };
-        for (keyword, value) in new.iter().filter(|(keyword, _)| !is_known(keyword)) {
-            if !self.same(old.get(keyword), Some(value)) {
+        for keyword in new.keys().filter(|keyword| !is_known(keyword)) {
+            if !self.same_member(keyword, old, new) {
                 let what = if old.contains_key(keyword) { "changed" } else { "was added" };
                 self.report(path, format!("`{keyword}` {what}, which could not be compared"));
             }
@@ -351,3 +356,6 @@ fn listed(schema: &Map<String, Value>) -> Option<Vec<Value>> {
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
+
+#[cfg(test)]
+mod tests;
