@@ -9,14 +9,12 @@ use serde_json::Value;
 use crate::fixtures::{kinds, lost, schema_of, through_type};
 use crate::generate::{Break, breaks, documents};
 
-const CASES: u32 = 48;
-
-/// Runs `judge` on random documents that fit the kind's schema.
-fn on_documents(kind: &str, judge: impl Fn(&Schema, &Value, Value) -> Result<(), TestCaseError>) {
+/// Runs `judge` on so many random documents that fit the kind's schema.
+fn on_documents(kind: &str, cases: u32, judge: impl Fn(&Schema, &Value, Value) -> Result<(), TestCaseError>) {
     let schema = schema_of(kind);
     let compiled = Schema::compile(&schema).unwrap();
     let fitting = documents(&schema, &schema).prop_filter("fits", |d| compiled.validate(d).is_ok());
-    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     runner
         .run(&fitting, |document| judge(&compiled, &schema, document))
         .unwrap_or_else(|e| panic!("{kind}: {e}"));
@@ -25,7 +23,7 @@ fn on_documents(kind: &str, judge: impl Fn(&Schema, &Value, Value) -> Result<(),
 #[test]
 fn what_a_schema_accepts_its_type_keeps() {
     for kind in kinds() {
-        on_documents(kind, |compiled, _, document| {
+        on_documents(kind, 48, |compiled, _, document| {
             let written = through_type(kind, &document).map_err(TestCaseError::fail)?;
             prop_assert_eq!(lost(&document, &written, ""), None);
             prop_assert_eq!(compiled.validate(&written), Ok(()));
@@ -38,7 +36,7 @@ fn what_a_schema_accepts_its_type_keeps() {
 #[test]
 fn what_breaks_a_schema_breaks_its_type() {
     for kind in kinds() {
-        on_documents(kind, |compiled, schema, document| {
+        on_documents(kind, 12, |compiled, schema, document| {
             for broken in breaks(schema, schema, &document, "") {
                 let bad = broken.of(document.clone());
                 prop_assert!(compiled.validate(&bad).is_err(), "the schema takes {:?}", broken);
@@ -92,7 +90,7 @@ fn every_property_has_a_title_a_description_and_examples_that_fit() {
 #[test]
 fn defaults_of_schema_and_type_are_the_same() {
     for kind in kinds() {
-        on_documents(kind, |_, schema, document| {
+        on_documents(kind, 48, |_, schema, document| {
             let written = through_type(kind, &document).map_err(TestCaseError::fail)?;
             check_defaults(schema, schema, &document, &written).map_err(TestCaseError::fail)
         });

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use awooop_core::contract::{self, Kind, RUN_SCHEMA, RUN_SCHEMA_TEXT, RunStateDocument, Spec};
+use awooop_core::contract::{
+    self, Kind, Manifest, RUN_SCHEMA, RUN_SCHEMA_TEXT, RunStateDocument, Spec, check_references,
+};
 use awooop_core::error::Violation;
 use awooop_core::json::{canonical, to_value, whole_numbers};
 use awooop_core::schema::Schema;
@@ -160,4 +162,20 @@ fn what_is_no_manifest_is_told_so_and_the_platforms_own_contract_cannot_be_appli
     let run = first(serde_json::json!({"kind": RUN}));
     assert_eq!(run.path, "/kind");
     assert!(run.message.contains("cannot be applied"));
+}
+
+#[test]
+fn the_example_project_is_whole() {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../examples/ewoooc"].iter().collect();
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let manifests: Vec<Manifest> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            serde_saphyr::from_multiple::<Value>(&text).unwrap()
+        })
+        .map(|document| contract::parse(document).unwrap())
+        .collect();
+    assert!(manifests.len() >= 4);
+    assert_eq!(check_references(&manifests, &[], &[]), []);
 }

@@ -24,6 +24,8 @@ fn sets_of_values_may_only_grow() {
     check(json!({"enum": ["a", "b"]}), json!({"enum": ["b", "c", "a"]}), &[]);
     check(json!({"enum": ["a", "b"]}), json!({"const": "a"}), &[""]);
     check(json!({"const": 5.0}), json!({"enum": [5, 6]}), &[]);
+    check(json!({"enum": ["a", 1]}), json!({"enum": ["a", 1], "type": ["string", "integer"]}), &[]);
+    check(json!({"enum": ["a", 0.5]}), json!({"enum": ["a", 0.5], "type": ["string", "integer"]}), &[""]);
     check(json!({}), json!(false), &[""]);
     check(json!(false), json!({"type": "string"}), &[]);
 }
@@ -195,17 +197,18 @@ fn pairs() -> impl Strategy<Value = (Value, Value)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_not_reported_is_still_accepted(
         (from, to) in pairs(), documents in prop::collection::vec(values(), 12)
     ) {
+        if !narrowings(&from, &to).is_empty() {
+            return Ok(());
+        }
         let (Ok(older), Ok(newer)) = (Schema::compile(&from), Schema::compile(&to)) else { return Ok(()) };
-        if narrowings(&from, &to).is_empty() {
-            for document in documents.iter().filter(|d| older.validate(d).is_ok()) {
-                prop_assert!(newer.validate(document).is_ok(), "{} is refused", document);
-            }
+        for document in documents.iter().filter(|d| older.validate(d).is_ok()) {
+            prop_assert!(newer.validate(document).is_ok(), "{} is refused", document);
         }
     }
 }
