@@ -148,6 +148,7 @@ fn a_wrong_branch_is_told_by_what_the_document_itself_chose() {
     check("provider", json!({"type": "llm"}), "/spec", "required", "dialect must be offline or openai");
     let shell = json!({"type": "mcp", "transport": "stdio", "command": "/bin/sh", "tools": []});
     check("provider", shell, "/spec/command", "pattern", "");
+    check("provider", json!([]), "/spec", "type", "must be an object");
     check("channel", json!({"type": 5}), "/spec/type", "enum", "telegram or webhook");
     check("policy", json!({"description": "x"}), "/spec", "anyOf", "at least one section");
 }

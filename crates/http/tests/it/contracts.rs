@@ -44,7 +44,7 @@ async fn everything_wrong_with_any_manifest_is_told_and_nothing_is_applied() {
     let body = json!({"manifests": [
         agent(id, "fine", json!({})),
         agent(id, "wrong", json!({"max_steps": "many"})),
-        {"kind": "policy", "project": id, "id": "p", "spec": {}},
+        {"kind": "quota", "project": id, "id": "p1", "spec": {}},
         "nonsense",
         {"kind": "provider", "project": id, "id": "meta", "spec":
             {"type": "mcp", "transport": "http", "url": url, "tools": [{"name": "x", "risk": "read_only"}]}},
