@@ -4,19 +4,22 @@
 //! Where two versions cannot be compared, the change counts as breaking. Not breaking: more steps, longer
 //! time limits, other instructions, another model, anything that is only text for people.
 
+use serde::Serialize;
+use serde_json::Value;
+
 use super::narrowing::narrowings;
 use super::{
     ActivationSpec, AgentSpec, AnomalyRule, ApprovalRule, ChannelSpec, Grant, LlmSpec, McpSpec, PolicySpec,
-    ProjectSpec, ProviderSpec, RateRule, Risk, Spec, ToolPattern, TransportSpec,
+    ProjectSpec, ProviderSpec, RatePer, RateRule, Risk, Spec, ToolPattern, TransportSpec,
 };
-use serde_json::{Value, json};
 
 /// One breaking change.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Breaking {
     /// The rule's name: one of [`RULES`].
     pub rule: &'static str,
-    /// JSON Pointer into the newer version; into the older one for what is gone; `""` for all of it.
+    /// JSON Pointer into the newer version, as if its defaults were written out; into the older one for what
+    /// is gone; `""` for all of it.
     pub path: String,
     /// What changed, for people.
     pub message: String,
@@ -192,10 +195,9 @@ impl Found {
     }
 
     fn agent(&mut self, from: &AgentSpec, to: &AgentSpec) {
-        self.schema("output_schema", &from.output_schema, &to.output_schema);
-        let any = Value::Bool(true);
-        let input = |agent: &'_ AgentSpec| agent.input_schema.clone().unwrap_or_else(|| any.clone());
-        self.schema("input_schema", &input(from), &input(to));
+        self.schema("output_schema_narrowed", "output_schema", &from.output_schema, &to.output_schema);
+        let input = |agent: &AgentSpec| agent.input_schema.clone().unwrap_or(Value::Bool(true));
+        self.schema("input_schema_narrowed", "input_schema", &input(from), &input(to));
         if to.mode > from.mode {
             let message = format!("from {} to {}", from.mode.as_str(), to.mode.as_str());
             self.add("mode_raised", "/spec/mode", message);
@@ -215,8 +217,7 @@ impl Found {
         }
     }
 
-    fn schema(&mut self, member: &str, from: &Value, to: &Value) {
-        let rule = if member == "output_schema" { "output_schema_narrowed" } else { "input_schema_narrowed" };
+    fn schema(&mut self, rule: &'static str, member: &str, from: &Value, to: &Value) {
         for narrowing in narrowings(from, to) {
             self.add(rule, format!("/spec/{member}{}", narrowing.path), narrowing.message);
         }
@@ -226,16 +227,14 @@ impl Found {
     fn grant(&mut self, path: &str, from: &Grant, to: &Grant) {
         self.risk(path, &to.tool, from.risk, to.risk);
         let Some(before) = &from.constraints else { return };
-        let after = to.constraints.clone().unwrap_or_else(|| json!({}));
-        let looser = narrowings(&after, before);
-        if to.constraints.is_none() && !looser.is_empty() {
+        let looser = narrowings(to.constraints.as_ref().unwrap_or(&Value::Bool(true)), before);
+        let Some(first) = looser.first() else { return };
+        if to.constraints.is_none() {
             self.add("grant_widened", path, format!("the constraints of `{}` are gone", to.tool));
-        } else if let Some(first) = looser.first() {
-            let message = format!(
-                "the constraints of `{}` are not provably as tight as before{}",
-                to.tool,
-                if first.path.is_empty() { String::new() } else { format!(" (at {})", first.path) }
-            );
+        } else {
+            let place = if first.path.is_empty() { String::new() } else { format!(" (at {})", first.path) };
+            let message =
+                format!("the constraints of `{}` are not provably as tight as before{place}", to.tool);
             self.add("grant_widened", format!("{path}/constraints"), message);
         }
     }
@@ -332,8 +331,11 @@ fn watches_as_much(after: &AnomalyRule, before: &AnomalyRule) -> bool {
 
 /// One count for the project is at least as strict as one for each agent.
 fn limits_as_much(after: &RateRule, before: &RateRule) -> bool {
-    (after.per == before.per || after.per == super::RatePer::Project)
+    (after.per == before.per || after.per == RatePer::Project)
         && covers(&after.tools, &before.tools)
         && after.calls <= before.calls
         && after.window_s >= before.window_s
 }
+
+#[cfg(test)]
+mod tests;

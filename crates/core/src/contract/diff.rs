@@ -165,3 +165,6 @@ fn positions(names: &[Name]) -> BTreeMap<&str, usize> {
 fn below(path: &str, part: &str) -> String {
     format!("{path}/{}", part.replace('~', "~0").replace('/', "~1"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,6 +163,11 @@ impl Comparison {
         from == to && (self.is_refs_stable || to.is_none_or(|value| references(value).is_empty()))
     }
 
+    fn same_member(&self, keyword: &str, old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
+        let is_reference = keyword.ends_with("Ref") || keyword == "$ref";
+        (self.is_refs_stable || !is_reference) && self.same(old.get(keyword), new.get(keyword))
+    }
+
     fn compare(&mut self, path: &str, from: &Value, to: &Value) {
         let (old, new) = match (from, to) {
             _ if self.same(Some(from), Some(to)) => return,
@@ -174,19 +179,17 @@ impl Comparison {
         if new.is_empty() {
             return;
         }
-        let is_moved = |keyword: &&&str| !self.same(old.get(**keyword), new.get(**keyword));
-        let evaluates = ["unevaluatedItems", "unevaluatedProperties"].iter().any(|k| new.contains_key(*k));
-        if let Some(keyword) = CONTEXT.iter().find(is_moved) {
+        if let Some(keyword) = CONTEXT.iter().find(|keyword| !self.same_member(keyword, old, new)) {
             return self.report(path, format!("`{keyword}` changed: what this means could not be compared"));
         }
-        if evaluates {
+        if new.contains_key("unevaluatedItems") || new.contains_key("unevaluatedProperties") {
             return self.report(path, "with `unevaluated…` a change could not be compared");
         }
         self.compare_values(path, old, new);
         self.compare_bounds(path, old, new);
         self.compare_objects(path, old, new);
         let any = json!({});
-        let items = |schema: &Map<String, Value>| schema.get("items").cloned().unwrap_or_else(|| any.clone());
+        let items = |schema: &Map<String, Value>| schema.get("items").unwrap_or(&any).clone();
         self.compare(&format!("{path}/items"), &items(old), &items(new));
         self.compare_choices(path, old, new);
         self.compare_others(path, old, new);
@@ -195,9 +198,8 @@ impl Comparison {
     /// `type`, `enum` and `const`: sets that may only grow.
     fn compare_values(&mut self, path: &str, old: &Map<String, Value>, new: &Map<String, Value>) {
         if let Some(allowed) = new.get("type") {
-            let allowed = type_set(allowed);
-            let lost: Vec<String> =
-                old.get("type").map_or_else(all_types, type_set).difference(&allowed).cloned().collect();
+            let (before, allowed) = (types(old), type_set(allowed));
+            let lost: Vec<&str> = before.difference(&allowed).copied().collect();
             if !lost.is_empty() {
                 self.report(path, format!("type {} is no longer accepted", lost.join(", ")));
             }
@@ -243,39 +245,24 @@ impl Comparison {
     /// side does not describe falls under that side's `additionalProperties`, or, where patterns describe
     /// members too, under nothing that is known here.
     fn compare_objects(&mut self, path: &str, old: &Map<String, Value>, new: &Map<String, Value>) {
-        let (any, none) = (json!({}), Map::new());
-        let has_patterns = new.contains_key("patternProperties");
+        let any = json!({});
         let rest_before = old.get("additionalProperties").unwrap_or(&any);
         let rest_after = new.get("additionalProperties").unwrap_or(&any);
-        fn named<'a>(schema: &'a Map<String, Value>, none: &'a Map<String, Value>) -> &'a Map<String, Value> {
-            schema.get("properties").and_then(Value::as_object).unwrap_or(none)
-        }
-        let (before, after) = (named(old, &none), named(new, &none));
-        for (name, was) in before {
+        let rest_known = if new.contains_key("patternProperties") { &any } else { rest_before };
+        for (name, was) in described(old) {
             let path = format!("{path}/properties/{}", escaped(name));
-            match (after.get(name), rest_after) {
-                (Some(is), _) => self.compare(&path, was, is),
-                (None, Value::Bool(false)) if *was != Value::Bool(false) => {
-                    self.report(&path, "this member is no longer accepted");
-                }
-                (None, rest) => self.compare(&path, was, rest),
+            let is = new.get("properties").and_then(|members| members.get(name)).unwrap_or(rest_after);
+            match (was, is) {
+                (Value::Bool(false), _) => {}
+                (_, Value::Bool(false)) => self.report(&path, "this member is no longer accepted"),
+                _ => self.compare(&path, was, is),
             }
         }
-        for (name, is) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
-            let path = format!("{path}/properties/{}", escaped(name));
-            self.compare(&path, if has_patterns { &any } else { rest_before }, is);
+        let is_new = |name: &str| old.get("properties").is_none_or(|members| members.get(name).is_none());
+        for (name, is) in described(new).filter(|(name, _)| is_new(name)) {
+            self.compare(&format!("{path}/properties/{}", escaped(name)), rest_known, is);
         }
         self.compare(&format!("{path}/additionalProperties"), rest_before, rest_after);
-        let required = |schema: &Map<String, Value>| -> BTreeSet<String> {
-            schema
-                .get("required")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect()
-        };
         for name in required(new).difference(&required(old)) {
             self.report(&format!("{path}/required"), format!("`{name}` must now be there"));
         }
@@ -313,8 +300,8 @@ impl Comparison {
                 || LOWER.contains(&keyword)
                 || ["$defs", "definitions"].contains(&keyword)
         };
-        for (keyword, value) in new.iter().filter(|(keyword, _)| !is_known(keyword)) {
-            if !self.same(old.get(keyword), Some(value)) {
+        for keyword in new.keys().filter(|keyword| !is_known(keyword)) {
+            if !self.same_member(keyword, old, new) {
                 let what = if old.contains_key(keyword) { "changed" } else { "was added" };
                 self.report(path, format!("`{keyword}` {what}, which could not be compared"));
             }
@@ -322,18 +309,44 @@ impl Comparison {
     }
 }
 
-fn all_types() -> BTreeSet<String> {
-    ["null", "boolean", "object", "array", "number", "integer", "string"].map(str::to_owned).into()
+/// The members that a schema describes by name.
+fn described(schema: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn required(schema: &Map<String, Value>) -> BTreeSet<&str> {
+    schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// The types that a schema accepts, by its `type` or by the values it lists.
+fn types(schema: &Map<String, Value>) -> BTreeSet<&str> {
+    match (schema.get("type"), listed(schema)) {
+        (Some(types), _) => type_set(types),
+        (None, Some(values)) => values.iter().map(type_of).collect(),
+        (None, None) => ["null", "boolean", "object", "array", "number", "integer", "string"].into(),
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+    }
 }
 
 /// The types a `type` names; `number` takes integers too.
-fn type_set(value: &Value) -> BTreeSet<String> {
-    let mut names: BTreeSet<String> = match value {
-        Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        one => one.as_str().map(str::to_owned).into_iter().collect(),
+fn type_set(value: &Value) -> BTreeSet<&str> {
+    let mut names: BTreeSet<&str> = match value {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        one => one.as_str().into_iter().collect(),
     };
     if names.contains("number") {
-        names.insert("integer".to_owned());
+        names.insert("integer");
     }
     names
 }
@@ -351,3 +364,6 @@ fn listed(schema: &Map<String, Value>) -> Option<Vec<Value>> {
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
+
+#[cfg(test)]
+mod tests;

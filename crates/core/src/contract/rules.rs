@@ -156,3 +156,6 @@ fn check_pattern(path: &str, pattern: &RedactionPattern, found: &mut Found) {
         found.refuse(format!("{path}/misses/{i}"), "regex", "the pattern finds this");
     }
 }
+
+#[cfg(test)]
+mod tests;

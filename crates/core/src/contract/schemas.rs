@@ -62,7 +62,9 @@ impl Compiled {
 
     /// What is wrong with the branch that the document's own members chose, or with the choice.
     fn explain(&self, document: &Value) -> Option<Vec<Violation>> {
-        let spec = document.get("spec")?.as_object()?;
+        let Some(spec) = document.get("spec")?.as_object() else {
+            return Some(vec![Violation::new("/spec", "type", "spec must be an object")]);
+        };
         let mut left: Vec<&Branch> = self.branches.iter().collect();
         for depth in 0.. {
             let (member, _) = left.first()?.chosen_by.get(depth)?;

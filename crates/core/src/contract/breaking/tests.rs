@@ -1,0 +1,225 @@
+//! Every rule, by the change that breaks it and one beside it that does not.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::contract::parse;
+
+fn spec(kind: &str, spec: Value) -> Spec {
+    let document = json!({"kind": kind, "project": "ewoooc", "id": "ewoooc", "spec": spec});
+    parse(document).unwrap_or_else(|found| panic!("{found:?}")).spec
+}
+
+/// `base` with members replaced or, by null, taken away.
+fn with(base: &Value, change: Value) -> Value {
+    let mut changed = base.clone();
+    for (name, value) in change.as_object().unwrap() {
+        match value {
+            Value::Null => changed.as_object_mut().unwrap().remove(name),
+            value => changed.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+        };
+    }
+    changed
+}
+
+/// The rules and paths of a change from `base` with `before` to `base` with `after`.
+fn check(kind: &str, base: &Value, before: Value, after: Value, expected: &[(&str, &str)]) {
+    let (from, to) = (spec(kind, with(base, before)), spec(kind, with(base, after)));
+    let found = breaking(&from, Some(&to));
+    let rules: Vec<(&str, &str)> = found.iter().map(|b| (b.rule, b.path.as_str())).collect();
+    assert_eq!(rules, expected, "{found:#?}");
+}
+
+#[test]
+fn a_project_may_not_lower_its_budget_or_weaken_its_rule_unnoticed() {
+    let base = json!({"display_name": "EwoooC"});
+    let changed = |before: Value, after: Value, expected: &[(&str, &str)]| {
+        check("project", &base, before, after, expected);
+    };
+    let tokens = |n: i64| json!({"budget": {"tokens": n}});
+    changed(tokens(9), tokens(8), &[("budget_lowered", "/spec/budget/tokens")]);
+    changed(json!({}), tokens(8), &[("budget_lowered", "/spec/budget")]);
+    changed(tokens(8), tokens(9), &[]);
+    changed(tokens(8), json!({}), &[]);
+    changed(json!({}), json!({"display_name": "Other", "default_model": "a1/b"}), &[]);
+
+    let rule = |rule: Value| json!({"activation": rule});
+    let weaker = "activation_weakened";
+    let (two, one) = (rule(json!({"signatures": 2})), rule(json!({"signatures": 1})));
+    changed(two.clone(), one.clone(), &[(weaker, "/spec/activation/signatures")]);
+    changed(two.clone(), json!({}), &[(weaker, "/spec/activation/signatures")]);
+    changed(one, two, &[]);
+    let (a, ab) = (rule(json!({"signers": ["a"]})), rule(json!({"signers": ["b", "a"]})));
+    changed(a.clone(), ab.clone(), &[(weaker, "/spec/activation/signers/0")]);
+    changed(a.clone(), json!({}), &[(weaker, "/spec/activation")]);
+    changed(ab, a.clone(), &[]);
+    changed(json!({}), a, &[]);
+    let own = |may: bool| rule(json!({"publisher_may_sign": may}));
+    changed(own(false), own(true), &[(weaker, "/spec/activation/publisher_may_sign")]);
+    changed(own(true), own(false), &[]);
+    let window = |s: u32| rule(json!({"window_s": s}));
+    changed(window(60), window(61), &[(weaker, "/spec/activation/window_s")]);
+    changed(window(61), window(60), &[]);
+}
+
+#[test]
+fn an_agent_may_not_widen_its_reach_or_narrow_its_schemas_unnoticed() {
+    let base =
+        json!({"instructions": "Answer.", "model": "offline/planner", "output_schema": {"type": "object"}});
+    let changed = |before: Value, after: Value, expected: &[(&str, &str)]| {
+        check("agent", &base, before, after, expected);
+    };
+    let output = |schema: Value| json!({"output_schema": schema});
+    let needed = json!({"type": "object", "required": ["answer"]});
+    changed(json!({}), output(needed.clone()), &[("output_schema_narrowed", "/spec/output_schema/required")]);
+    changed(output(needed), json!({}), &[]);
+    let input = |schema: Value| json!({"input_schema": schema});
+    changed(json!({}), input(json!({"type": "string"})), &[("input_schema_narrowed", "/spec/input_schema")]);
+    changed(input(json!({"type": "string"})), json!({}), &[]);
+    changed(json!({"mode": "shadow"}), json!({"mode": "live"}), &[("mode_raised", "/spec/mode")]);
+    changed(json!({"mode": "live"}), json!({}), &[]);
+    let limits = json!({"max_steps": 99, "timeout_ms": 86400000, "instructions": "Other.", "model": "a1/b"});
+    changed(json!({}), limits, &[]);
+
+    let grants = |grants: Value| json!({"grants": grants});
+    let none = grants(json!([]));
+    let plain = grants(json!([{"tool": "shop__a"}]));
+    changed(none.clone(), plain.clone(), &[("grant_widened", "/spec/grants/0")]);
+    changed(plain.clone(), none, &[("tool_removed", "/spec/grants/0")]);
+    let limited = |max: u32| {
+        grants(json!([{"tool": "shop__a", "constraints": {"properties": {"limit": {"maximum": max}}}}]))
+    };
+    changed(plain.clone(), limited(5), &[]);
+    changed(limited(5), limited(4), &[]);
+    changed(limited(4), limited(5), &[("grant_widened", "/spec/grants/0/constraints")]);
+    changed(limited(4), plain.clone(), &[("grant_widened", "/spec/grants/0")]);
+    let risk = |risk: &str| grants(json!([{"tool": "shop__a", "risk": risk}]));
+    changed(risk("write"), plain.clone(), &[("risk_lowered", "/spec/grants/0")]);
+    changed(risk("write"), risk("read_only"), &[("risk_lowered", "/spec/grants/0")]);
+    changed(plain, risk("write"), &[]);
+}
+
+#[test]
+fn a_provider_may_not_lose_models_or_move_unnoticed() {
+    let base = json!({"type": "llm", "dialect": "openai", "base_url": "https://a.example.com/v1",
+        "credential": "env://A", "models": [{"name": "a"}, {"name": "b"}]});
+    let changed = |after: Value, expected: &[(&str, &str)]| {
+        check("provider", &base, json!({}), after, expected);
+    };
+    changed(json!({"models": [{"name": "b"}]}), &[("model_removed", "/spec/models/0")]);
+    changed(json!({"models": [{"name": "c"}, {"name": "b"}, {"name": "a"}]}), &[]);
+    changed(json!({"timeout_ms": 100}), &[]);
+    changed(json!({"base_url": "https://b.example.com/v1"}), &[("endpoint_changed", "/spec/base_url")]);
+    changed(json!({"credential": "env://B"}), &[("endpoint_changed", "/spec/credential")]);
+    changed(json!({"credential": null}), &[("endpoint_changed", "/spec/credential")]);
+    let planner = json!({"dialect": "offline", "base_url": null, "credential": null});
+    changed(planner, &[("endpoint_changed", "/spec/dialect")]);
+    let tools = spec("provider", json!({"type": "mcp", "transport": "stdio", "command": "x", "tools": []}));
+    let models = spec("provider", base);
+    let rules = |from: &Spec, to: &Spec| breaking(from, Some(to)).iter().map(|b| b.rule).collect::<Vec<_>>();
+    assert_eq!(rules(&models, &tools), ["model_removed", "endpoint_changed"]);
+    assert_eq!(rules(&tools, &models), ["tool_removed", "endpoint_changed"]);
+}
+
+#[test]
+fn a_tool_server_may_not_lose_lighten_or_exchange_tools_unnoticed() {
+    let hash = |digit: &str| digit.repeat(64);
+    let base = json!({"type": "mcp", "transport": "stdio", "command": "x",
+        "tools": [{"name": "a", "risk": "write"}, {"name": "b", "risk": "read_only", "definition_sha256": hash("0")}]});
+    let changed = |after: Value, expected: &[(&str, &str)]| {
+        check("provider", &base, json!({}), after, expected);
+    };
+    let b = json!({"name": "b", "risk": "read_only", "definition_sha256": hash("0")});
+    let with_a = |a: Value| json!({"tools": [b, a]});
+    changed(json!({"tools": [b]}), &[("tool_removed", "/spec/tools/0")]);
+    changed(with_a(json!({"name": "a", "risk": "read_only"})), &[("risk_lowered", "/spec/tools/1/risk")]);
+    changed(with_a(json!({"name": "a", "risk": "write", "definition_sha256": hash("1")})), &[]);
+    let a = json!({"name": "a", "risk": "write"});
+    let with_b = |b: Value| json!({"tools": [a, b]});
+    let definition = [("definition_changed", "/spec/tools/1")];
+    changed(with_b(json!({"name": "b", "risk": "write", "definition_sha256": hash("1")})), &definition);
+    changed(with_b(json!({"name": "b", "risk": "write"})), &definition);
+    changed(json!({"command": "y"}), &[("endpoint_changed", "/spec/command")]);
+    changed(json!({"args": ["--all"]}), &[("endpoint_changed", "/spec/args")]);
+    changed(json!({"env": {"T": "env://T"}}), &[("endpoint_changed", "/spec/env")]);
+    let http = json!({"transport": "http", "command": null, "url": "https://a.example.com/"});
+    changed(http.clone(), &[("endpoint_changed", "/spec/transport")]);
+    let http = with(&base, http);
+    let moved =
+        |after: Value, expected: &[(&str, &str)]| check("provider", &http, json!({}), after, expected);
+    moved(json!({"url": "https://b.example.com/"}), &[("endpoint_changed", "/spec/url")]);
+    let header = json!({"auth": {"header": "X-Key", "credential": "env://K"}});
+    moved(header, &[("endpoint_changed", "/spec/auth")]);
+}
+
+#[test]
+fn a_policy_may_not_weaken_unnoticed() {
+    let weaker = |path: &'static str| [("policy_weakened", path)];
+    let changed = |before: Value, after: Value, expected: &[(&str, &str)]| {
+        check("policy", &json!({"deny": ["zz__*"]}), before, after, expected);
+    };
+    let deny = |deny: Value| json!({"deny": deny});
+    changed(deny(json!(["a1__x", "b1__*"])), deny(json!(["b1__*"])), &weaker("/spec/deny/0"));
+    changed(deny(json!(["a1__x", "b1__y"])), deny(json!(["b1__*", "a1__*"])), &[]);
+    changed(deny(json!(["b1__*"])), deny(json!(["b1__y"])), &weaker("/spec/deny/0"));
+
+    let approvals = |rule: Value| json!({"approvals": [with(&json!({"risk": "write"}), rule)]});
+    let gone = json!({"approvals": null});
+    changed(approvals(json!({})), gone, &weaker("/spec/approvals/0"));
+    changed(approvals(json!({"signatures": 2})), approvals(json!({})), &weaker("/spec/approvals/0"));
+    changed(approvals(json!({})), approvals(json!({"signatures": 2, "expires_in_s": 60})), &[]);
+    changed(approvals(json!({"expires_in_s": 60})), approvals(json!({})), &weaker("/spec/approvals/0"));
+    changed(approvals(json!({"tools": ["a1__*"]})), approvals(json!({})), &[]);
+    changed(approvals(json!({})), approvals(json!({"tools": ["a1__*"]})), &weaker("/spec/approvals/0"));
+    changed(approvals(json!({})), approvals(json!({"tools": ["*"]})), &[]);
+
+    let rate = |per: &str, calls: u32, window_s: u32| json!({"rates": [{"per": per, "calls": calls, "window_s": window_s}]});
+    changed(rate("agent", 5, 60), rate("agent", 6, 60), &weaker("/spec/rates/0"));
+    changed(rate("agent", 5, 60), rate("agent", 5, 59), &weaker("/spec/rates/0"));
+    changed(rate("agent", 5, 60), rate("project", 4, 61), &[]);
+    changed(rate("project", 5, 60), rate("agent", 5, 60), &weaker("/spec/rates/0"));
+    changed(rate("agent", 5, 60), json!({}), &weaker("/spec/rates/0"));
+
+    let anomaly = |count: u32, action: &str| json!({"anomalies": [{"kind": "gate_refusal", "count": count, "window_s": 60, "action": action}]});
+    changed(anomaly(5, "alert"), anomaly(4, "lower_mode"), &[]);
+    changed(anomaly(5, "lower_mode"), anomaly(5, "alert"), &weaker("/spec/anomalies/0"));
+    changed(anomaly(5, "alert"), anomaly(6, "alert"), &weaker("/spec/anomalies/0"));
+
+    let mask = |pattern: &str| json!({"redaction": {"patterns": [{"name": "A1", "pattern": pattern, "matches": ["aab"]}]}});
+    changed(mask("aa"), json!({}), &weaker("/spec/redaction/patterns/0"));
+    changed(mask("aa"), mask("aab"), &weaker("/spec/redaction/patterns/0"));
+    changed(json!({}), mask("aa"), &[]);
+}
+
+#[test]
+fn a_channel_may_not_hear_more_people_or_move_unnoticed() {
+    let telegram = json!({"type": "telegram", "bot_token": "env://T", "allow_chats": [1, 2], "agent": "aa"});
+    let changed = |after: Value, expected: &[(&str, &str)]| {
+        check("channel", &telegram, json!({}), after, expected);
+    };
+    changed(json!({"allow_chats": [2, 1, -3]}), &[("channel_widened", "/spec/allow_chats/2")]);
+    changed(json!({"allow_chats": [2], "language": "zh-TW"}), &[]);
+    changed(json!({"bot_token": "env://U"}), &[("endpoint_changed", "/spec/bot_token")]);
+    changed(json!({"webhook_secret": "env://U"}), &[("endpoint_changed", "/spec/webhook_secret")]);
+    let hook = json!({"type": "webhook", "url": "https://a.example.com/", "signing_secret": "env://S", "agent": "aa",
+        "allow_senders": ["a"]});
+    let changed =
+        |after: Value, expected: &[(&str, &str)]| check("channel", &hook, json!({}), after, expected);
+    changed(json!({"allow_senders": null}), &[("channel_widened", "/spec/allow_senders")]);
+    changed(json!({"allow_senders": ["b", "a"]}), &[("channel_widened", "/spec/allow_senders/0")]);
+    changed(json!({"url": "https://b.example.com/"}), &[("endpoint_changed", "/spec/url")]);
+    changed(json!({"signing_secret": "env://R"}), &[("endpoint_changed", "/spec/signing_secret")]);
+    let found = breaking(&spec("channel", hook), Some(&spec("channel", telegram)));
+    let rules: BTreeSet<&str> = found.iter().map(|b| b.rule).collect();
+    assert_eq!(rules, ["channel_widened", "endpoint_changed"].into());
+}
+
+#[test]
+fn retiring_is_breaking() {
+    let policy = spec("policy", json!({"deny": ["*"]}));
+    let found = breaking(&policy, None);
+    assert_eq!((found[0].rule, found[0].path.as_str()), ("retired", ""));
+    assert_eq!(found[0].message, "the policy is retired");
+}

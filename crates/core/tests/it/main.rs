@@ -1,0 +1,9 @@
+//! The contracts' schemas, fixtures, types and page, held against each other.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
+mod agreement;
+mod contracts_page;
+mod fixtures;
+mod generate;
+mod wild;
