@@ -23,7 +23,7 @@ const MAX_STACK: u64 = 800;
 /// Most evaluations one document may make.
 const MAX_WORK: u64 = 20_000_000;
 /// Most evaluations that may leave an error behind.
-const MAX_ERRORS: u64 = 1_000_000;
+const MAX_ERRORS: u64 = 500_000;
 /// Most values that errors may copy out of the document.
 const MAX_COPIES: u64 = 2_000_000;
 /// Evaluations that `uniqueItems` counts as, at every place below: it sorts.
@@ -194,9 +194,14 @@ impl Bounds {
         // `patternProperties` reads every byte of every name
         let name_bytes = if graph.nodes.iter().any(|n| !n.matching.is_empty()) { 1 } else { TEXT_BYTES };
         let mut bounds = Self { costs: vec![costs[0]], stacks: vec![stacks[0]], name_bytes };
+        let mut is_settled = false;
         for level in 1..=MAX_DEPTH {
-            let names = if level == 1 { Some(names.as_slice()) } else { None };
-            costs = one_level_below(graph, &costs, names).map_err(too_complex)?;
+            if !is_settled {
+                let names = if level == 1 { Some(names.as_slice()) } else { None };
+                let below = one_level_below(graph, &costs, names).map_err(too_complex)?;
+                is_settled = level > 1 && below == costs;
+                costs = below;
+            }
             if let Some(&id) = graph.order.iter().find(|&&id| costs[id].needed > MAX_EVALUATIONS) {
                 return Err(too_complex(id));
             }

@@ -7,6 +7,7 @@
 //! `$schema` may name any published draft; the schema is read as 2020-12 all the same, because tool servers
 //! say draft-07 and mean the part both have. `format` is checked.
 
+mod cache;
 mod cost;
 mod explain;
 mod graph;
@@ -33,6 +34,9 @@ pub const MAX_PATTERNS: usize = 256;
 /// Most evaluations of subschemas that must meet at one place of a document.
 pub const MAX_EVALUATIONS: u64 = 10_000;
 
+/// Bytes that one byte of a schema's text becomes when it is compiled, patterns apart.
+const BYTES_OF_A_BYTE: usize = 32;
+
 /// A compiled schema. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Schema(Arc<Compiled>);
@@ -42,6 +46,8 @@ struct Compiled {
     source: Value,
     validator: jsonschema::Validator,
     bounds: Bounds,
+    /// What it takes in memory, roughly.
+    bytes: usize,
 }
 
 /// Why a schema cannot be used. `at` is the JSON Pointer of the culprit.
@@ -107,22 +113,33 @@ pub enum SchemaError {
 }
 
 impl Schema {
-    /// Compiles a schema, or says why it cannot be used.
+    /// Compiles a schema, or says why it cannot be used. One compiled before is taken from memory.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
         if depth_exceeds(schema, MAX_DEPTH) {
             return Err(SchemaError::TooDeep);
         }
-        if schema.to_string().len() > MAX_SCHEMA_BYTES {
+        let text = schema.to_string();
+        if text.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError::TooLarge);
         }
+        cache::get_or_compile(&text, || Self::compile_now(schema, text.len()))
+    }
+
+    /// Compiles a schema of `length` bytes whose depth is bounded, without looking whether it is kept.
+    fn compile_now(schema: &Value, length: usize) -> Result<Self, SchemaError> {
         let graph = Graph::walk(schema)?;
         let bounds = Bounds::of(&graph)?;
-        let validator = pattern::options_of(graph.patterns)
+        let patterns = pattern::Shared::among(graph.patterns);
+        let validator = pattern::options_of(&patterns)
             .should_validate_formats(true)
             .with_keyword("uniqueItems", unique::keyword)
             .build(schema)
-            .map_err(|error| SchemaError::Invalid(bounded(&error.to_string(), 300)))?;
-        Ok(Self(Arc::new(Compiled { source: schema.clone(), validator, bounds })))
+            .map_err(|error| {
+                let at = place(error.instance_path().as_str());
+                SchemaError::Invalid(format!("at {at}: {}", bounded(&error.to_string(), 300)))
+            })?;
+        let bytes = length.saturating_mul(BYTES_OF_A_BYTE).saturating_add(patterns.bytes());
+        Ok(Self(Arc::new(Compiled { source: schema.clone(), validator, bounds, bytes })))
     }
 
     /// Checks a document; at most [`MAX_VIOLATIONS`] are returned, in the validator's order.
@@ -134,7 +151,7 @@ impl Schema {
         if depth_exceeds(document, MAX_DEPTH) {
             return refuse("depth", format!("nests deeper than {MAX_DEPTH} levels"));
         }
-        let Compiled { source, validator, bounds } = &*self.0;
+        let Compiled { source, validator, bounds, .. } = &*self.0;
         let verdict = bounds.judge(document);
         let is_valid = match verdict {
             Verdict::Refuse => None,
@@ -157,7 +174,8 @@ impl Schema {
 }
 
 const TOO_MUCH: &str = "is too large, or nests too deep, for a schema as complex as this";
-const UNEXPLAINED: &str = "does not fit the schema, and is too large to say where";
+const UNEXPLAINED: &str =
+    "does not fit the schema; for a document of this size it is too complex to say where";
 
 /// The first `most` characters, with `…` where there are more.
 fn bounded(text: &str, most: usize) -> String {

@@ -6,6 +6,8 @@
 //! refused. The count depends on schema and document only, so the answer is the same every time.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jsonschema::{Keyword, ValidationError, Validator, paths::Location};
 use serde_json::{Map, Value, json};
@@ -16,6 +18,8 @@ const MAX_STEPS: u64 = 250_000_000;
 const SIZES: [usize; 3] = [16 << 10, 128 << 10, 1 << 20];
 /// Bytes of a state in the engine, at least.
 const STATE_BYTES: u64 = 32;
+/// Memory a pattern may use to remember what it matched before, in bytes.
+const DFA_BYTES: usize = 128 << 10;
 /// Memory all compiled patterns of one schema share, in bytes.
 const SHARED_BYTES: usize = 16 << 20;
 
@@ -33,14 +37,34 @@ pub(super) fn within_steps<T>(check: impl FnOnce() -> T) -> Option<T> {
 
 /// The validator's options, with patterns on the linear-time engine and within `bytes` each.
 fn options(bytes: usize) -> jsonschema::ValidationOptions<'static> {
-    let patterns = jsonschema::PatternOptions::regex().size_limit(bytes).dfa_size_limit(1 << 20);
+    let patterns = jsonschema::PatternOptions::regex().size_limit(bytes).dfa_size_limit(DFA_BYTES);
     jsonschema::options().with_draft(jsonschema::Draft::Draft202012).with_pattern_options(patterns).offline()
 }
 
-/// The validator's options for a schema of so many patterns. Those of `patternProperties` match every name
+/// The validator's options for a schema with these patterns. Those of `patternProperties` match every name
 /// of an object and are not counted in steps, so they have to be small.
-pub(super) fn options_of(patterns: usize) -> jsonschema::ValidationOptions<'static> {
-    options(SIZES[0]).with_keyword("pattern", keyword(patterns))
+pub(super) fn options_of(shared: &Shared) -> jsonschema::ValidationOptions<'static> {
+    options(SIZES[0]).with_keyword("pattern", keyword(shared.clone()))
+}
+
+/// The memory all patterns of one schema share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    most_each: usize,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Shared {
+    /// Among so many patterns.
+    pub(super) fn among(patterns: usize) -> Self {
+        let bytes = AtomicUsize::new(patterns.saturating_mul(DFA_BYTES));
+        Self { most_each: SHARED_BYTES / patterns.max(1), bytes: Arc::new(bytes) }
+    }
+
+    /// What the patterns compiled so far may use, with what matching needs, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 struct Pattern {
@@ -49,14 +73,15 @@ struct Pattern {
 }
 
 impl Pattern {
-    /// `shared` patterns share the memory there is.
-    fn compile(pattern: &Value, shared: usize) -> Result<Self, String> {
+    fn compile(pattern: &Value, shared: &Shared) -> Result<Self, String> {
         let schema = json!({"pattern": pattern});
-        let most = SHARED_BYTES / shared.max(1);
         let mut refused = "the pattern is too large".to_owned();
-        for bytes in SIZES.into_iter().filter(|&bytes| bytes <= most) {
+        for bytes in SIZES.into_iter().filter(|&bytes| bytes <= shared.most_each) {
             match options(bytes).build(&schema) {
-                Ok(validator) => return Ok(Self { validator, states: bytes as u64 / STATE_BYTES }),
+                Ok(validator) => {
+                    shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+                    return Ok(Self { validator, states: bytes as u64 / STATE_BYTES });
+                }
                 Err(error) => refused = error.to_string(),
             }
         }
@@ -80,9 +105,9 @@ impl<'i> Keyword<'i> for Pattern {
 type Made<'a> = Result<Box<dyn for<'i> Keyword<'i>>, ValidationError<'a>>;
 
 fn keyword(
-    patterns: usize,
+    shared: Shared,
 ) -> impl for<'a> Fn(&'a Map<String, Value>, &'a Value, Location) -> Made<'a> + Send + Sync + 'static {
-    move |_, pattern, _| match Pattern::compile(pattern, patterns) {
+    move |_, pattern, _| match Pattern::compile(pattern, &shared) {
         Ok(made) => Ok(Box::new(made)),
         Err(refused) => Err(ValidationError::schema(refused)),
     }
