@@ -2,7 +2,7 @@
 //!
 //! Schemas come from projects and foreign tool servers, so a schema is an input like any other. Its size,
 //! depth and patterns are bounded, references stay inside it, patterns run on the linear-time `regex`
-//! engine, and [`cost`] knows before anything is validated how much work the schema can make: one that
+//! engine, and `cost` knows before anything is validated how much work the schema can make: one that
 //! makes too much of any document is refused, and so is a document that is too large for its schema.
 //! `$schema` may name any published draft; the schema is read as 2020-12 all the same, because tool servers
 //! say draft-07 and mean the part both have. `format` is checked.

@@ -46,7 +46,7 @@ async fn a_problem_document_says_all_the_standard_and_the_product_ask() {
         },
         {
           "keyword": "additionalProperties",
-          "message": "Additional properties are not allowed ('surprise' was unexpected)",
+          "message": "`surprise` is not expected; allowed: `agent_id`, `input`, `mode`, `parent_run_id`, `priority`, `timeout_ms`, `triggered_by`",
           "path": ""
         }
       ],
