@@ -1,3 +1,8 @@
+//! Every way a schema can be hostile or a document wrong, and that the bounds hold.
+//!
+//! Times are generous: what they guard against would take hours. The last test counts real evaluations of
+//! random schemas and compares them with the bound.
+
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
