@@ -8,6 +8,7 @@
 
 use awooop_core::ErrorCode;
 use awooop_core::error::Violation;
+use awooop_core::schema::MAX_VIOLATIONS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -79,15 +80,37 @@ pub enum Message {
 
 const SCHEMA_FEEDBACK: &str = "The answer does not fit the output schema. ";
 
+/// Most violations a [`schema_feedback`] lists.
+const MAX_LISTED: usize = 12;
+/// Longest [`schema_feedback`], in characters, but for the line that counts the rest.
+const MAX_FEEDBACK: usize = 2_000;
+
 /// The message that asks a model to answer again, naming what is wrong with its last answer.
 ///
-/// At most 20 violations are listed.
+/// At most 12 violations and about 2,000 characters, then how many more there are. The same violations give
+/// the same text, so that a resumed run says what the live one said.
 pub fn schema_feedback(violations: &[Violation]) -> Message {
     let mut text = String::from(SCHEMA_FEEDBACK);
-    text.push_str("Answer again with JSON that is valid against the schema, and nothing else.");
-    for violation in violations.iter().take(20) {
-        let path = if violation.path.is_empty() { "(the whole)" } else { violation.path.as_str() };
-        text.push_str(&format!("\n- {path}: {} ({})", violation.message, violation.keyword));
+    text.push_str(
+        "Answer again with one JSON document that fits the output schema you were given, and nothing else: \
+         no words before or after it, no comments. What was wrong (JSON Pointer into your answer, keyword of \
+         the schema, what it expects):",
+    );
+    let mut room = MAX_FEEDBACK.saturating_sub(text.chars().count());
+    let mut listed = 0;
+    for violation in violations.iter().take(MAX_LISTED) {
+        let path = if violation.path.is_empty() { "the whole answer" } else { violation.path.as_str() };
+        let line = format!("\n- {path} ({}): {}", violation.keyword, violation.message);
+        let Some(left) = room.checked_sub(line.chars().count()) else { break };
+        text.push_str(&line);
+        (room, listed) = (left, listed + 1);
+    }
+    match violations.len() - listed {
+        0 => {}
+        _ if violations.len() >= MAX_VIOLATIONS => {
+            text.push_str(&format!("\n- and at least {} more", violations.len() - listed));
+        }
+        more => text.push_str(&format!("\n- and {more} more")),
     }
     Message::User(text)
 }
@@ -362,10 +385,27 @@ mod tests {
     }
 
     #[test]
+    fn feedback_is_bounded_and_counts_what_it_leaves_out() {
+        let text = |violations: &[Violation]| match schema_feedback(violations) {
+            Message::User(text) => text,
+            other => panic!("a user message, not {other:?}"),
+        };
+        let short = Violation::new("", "required", "expected the property \"data\"");
+        let one = text(std::slice::from_ref(&short));
+        assert!(one.ends_with("\n- the whole answer (required): expected the property \"data\""), "{one}");
+        assert_eq!(one, text(std::slice::from_ref(&short)));
+        assert!(text(&vec![short.clone(); 13]).ends_with("\n- and 1 more"));
+        assert!(text(&vec![short; MAX_VIOLATIONS]).ends_with("\n- and at least 8 more"));
+        let long = text(&vec![Violation::new("/p".repeat(100), "pattern", "x".repeat(300)); 10]);
+        assert!(long.chars().count() < MAX_FEEDBACK + 30 && long.ends_with("\n- and 7 more"), "{long}");
+        assert!(is_schema_feedback(&long));
+    }
+
+    #[test]
     fn the_engines_demand_to_mend_an_answer_is_not_the_persons_question() {
         let feedback = schema_feedback(&[Violation::new("/data", "type", "expected object")]);
         let Message::User(text) = &feedback else { panic!("a user message") };
-        assert!(is_schema_feedback(text) && text.contains("/data: expected object (type)"));
+        assert!(is_schema_feedback(text) && text.contains("\n- /data (type): expected object"));
         let request = ModelRequest {
             model: "m".into(),
             messages: vec![Message::User("how many?".into()), feedback.clone()],

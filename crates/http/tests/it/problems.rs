@@ -32,21 +32,21 @@ async fn a_problem_document_says_all_the_standard_and_the_product_ask() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&answer.json()).unwrap(), @r#"
     {
       "code": "E-REQ-003",
-      "detail": "/ (required): \"input\" is a required property",
+      "detail": "/ (required): expected the property \"input\"",
       "errors": [
         {
           "keyword": "required",
-          "message": "\"input\" is a required property",
+          "message": "expected the property \"input\"",
           "path": ""
         },
         {
           "keyword": "maximum",
-          "message": "the value is greater than the maximum of 9",
+          "message": "expected a number of at most 9",
           "path": "/priority"
         },
         {
           "keyword": "additionalProperties",
-          "message": "Additional properties are not allowed ('surprise' was unexpected)",
+          "message": "`surprise` is not expected; allowed: `agent_id`, `input`, `mode`, `parent_run_id`, `priority`, `timeout_ms`, `triggered_by`",
           "path": ""
         }
       ],

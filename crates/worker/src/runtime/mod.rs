@@ -5,6 +5,7 @@
 mod conversation;
 mod drive;
 mod output;
+mod strict;
 
 use std::sync::Arc;
 use std::time::Duration;

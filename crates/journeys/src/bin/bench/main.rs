@@ -4,7 +4,7 @@
 //! peer do the like, so that both see the same weather. Printed are all rounds, their best and the ratios;
 //! other processes' use of the cores stands beside each figure. Everything lies in temporary directories
 //! and sockets, is bounded, and ends with this process, also on Ctrl-C. Exit codes: 0 measured, 1 failed,
-//! 2 wrong usage, 130 interrupted.
+//! 2 wrong usage, 130 interrupted. `awooop-bench schema` measures the validation of outputs instead.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod cpu;
@@ -13,6 +13,7 @@ mod load;
 mod peer;
 mod profile;
 mod report;
+mod schema;
 mod site;
 mod stats;
 
@@ -35,12 +36,15 @@ const WARM_UP: usize = 400;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if std::env::args().skip(1).eq(["schema"]) {
+        return ended(schema::measure());
+    }
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => {
             eprintln!(
                 "awooop-bench: {error}\nusage: awooop-bench [--runs N] [--callers N] [--rounds N] [--rate N] \
-                 [--seconds N] [--profile]"
+                 [--seconds N] [--profile]\n       awooop-bench schema"
             );
             return ExitCode::from(2);
         }
@@ -55,6 +59,10 @@ async fn main() -> ExitCode {
         _ = interrupt.recv() => return ExitCode::from(130),
         _ = terminate.recv() => return ExitCode::from(130),
     };
+    ended(measured)
+}
+
+fn ended(measured: anyhow::Result<()>) -> ExitCode {
     match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
