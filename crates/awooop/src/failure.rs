@@ -250,13 +250,15 @@ impl Failure {
 
 fn problem_lines(problem: &Problem) -> Vec<String> {
     let code = problem.code();
+    let errors = problem.document["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    // the detail of a document with violations repeats the first of them, without its place
+    let title = problem.document["title"].as_str().filter(|_| errors.iter().any(|e| e["line"].is_u64()));
+    let head = title.unwrap_or_else(|| problem.detail());
     let mut lines = vec![match code {
-        Some(code) => format!("error: {} ({code})", problem.detail()),
-        None => format!("error: {}", problem.detail()),
+        Some(code) => format!("error: {head} ({code})"),
+        None => format!("error: {head}"),
     }];
-    for error in problem.document["errors"].as_array().into_iter().flatten() {
-        lines.push(format!("  {}", shown(error)));
-    }
+    lines.extend(errors.iter().map(|error| format!("  {}", shown(error))));
     if let Some(code) = code {
         lines.push(format!("see {}/errors/{code}", problem.url));
     }

@@ -91,7 +91,8 @@ fn with_places(failure: Failure, manifests: &[Manifest]) -> Failure {
         let located = error["path"].as_str().and_then(|path| {
             let rest = path.strip_prefix("/manifests/")?;
             let (index, inner) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            Some((manifests.get(index.parse::<usize>().ok()?)?.spot(inner), inner.to_owned()))
+            let manifest = manifests.get(index.parse::<usize>().ok()?)?;
+            Some((manifest.spot_of(error, inner), inner.to_owned()))
         });
         if let Some((spot, path)) = located {
             spot.mark(error);

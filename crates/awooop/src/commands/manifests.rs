@@ -54,6 +54,19 @@ impl Manifest {
         self.origin.spot(self.tree.place_of(pointer))
     }
 
+    /// Where a violation stands that the server found below this pointer. Of a member that should not be
+    /// there the pointer names the holder and the message the key; it is the key that a person looks for.
+    pub(crate) fn spot_of(&self, violation: &Value, pointer: &str) -> Spot {
+        let is_too_much = violation["keyword"] == "additionalProperties";
+        let message = violation["message"].as_str().filter(|_| is_too_much).unwrap_or_default();
+        let holder = self.document.pointer(pointer);
+        let key = message.split('\'').find(|part| holder.is_some_and(|holder| holder.get(part).is_some()));
+        match key {
+            Some(key) => self.spot(&format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))),
+            None => self.spot(pointer),
+        }
+    }
+
     /// A failure because of what stands there.
     pub(crate) fn invalid(&self, pointer: &str, message: impl Into<String>) -> Failure {
         Failure::at(self.spot(pointer), pointer, message)
@@ -192,4 +205,79 @@ fn refuse_twins(manifests: &[Manifest]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(files: &[(&str, &str)]) -> Result<Found, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        read(&[dir.path().to_owned()])
+    }
+
+    /// `FILE:LINE` without the directory.
+    fn shown(spot: &Spot) -> String {
+        let name = Path::new(&spot.file).file_name().unwrap().to_str().unwrap();
+        format!("{name}:{}", spot.line)
+    }
+
+    #[test]
+    fn every_document_of_every_file_knows_its_places() {
+        let two = "kind: agent\nid: a\n---\n- no manifest\n---\n# c\nkind: agent\nid: b\nspec: {}\n";
+        let found = found(&[("b.yaml", two), ("a.json", "{\"kind\": \"agent\",\n\"id\": \"c\"}")]).unwrap();
+        let ids: Vec<(String, usize)> =
+            found.manifests.iter().map(|m| m.spot("/id")).map(|spot| (shown(&spot), spot.document)).collect();
+        let expected = [("a.json:2", 1), ("b.yaml:2", 1), ("b.yaml:8", 3)];
+        assert_eq!(ids, expected.map(|(spot, document)| (spot.to_owned(), document)));
+        assert_eq!(shown(&found.manifests[2].spot("/spec/model")), "b.yaml:9");
+        assert!(found.passed_over[0].ends_with("b.yaml (document 2)"), "{:?}", found.passed_over);
+    }
+
+    #[test]
+    fn a_member_that_should_not_be_there_is_found_by_its_key() {
+        let text = "kind: agent\nid: a\nspec:\n  model: x/y\n  max_step: 3\n";
+        let found = found(&[("a.yaml", text)]).unwrap();
+        let violation = |keyword: &str, message: &str| json!({"keyword": keyword, "message": message});
+        let too_much = "Additional properties are not allowed ('max_step' was unexpected)";
+        let line = |v: &Value| found.manifests[0].spot_of(v, "/spec").line;
+        assert_eq!(line(&violation("additionalProperties", too_much)), 5);
+        assert_eq!(line(&violation("additionalProperties", "no key is named")), 3);
+        assert_eq!(line(&violation("required", "\"max_step\" is a required property")), 3);
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_variables_is_said_at_once_and_env_is_not_sent() {
+        let bad = |id: &str| {
+            format!(
+                "kind: agent\nid: {id}\nenv:\n  - NO_SUCH_VARIABLE_HERE\nspec: ${{NO_SUCH_VARIABLE_HERE}}\n"
+            )
+        };
+        let Err(Failure::Faults(faults)) = found(&[("a.yaml", &bad("a")), ("b.yaml", &bad("b"))]) else {
+            panic!("variables that are not set");
+        };
+        let places: Vec<String> = faults.iter().map(|fault| shown(&fault.spot)).collect();
+        assert_eq!(places, ["a.yaml:4", "b.yaml:4"]);
+        let good = "kind: agent\nid: a\nenv: {NO_SUCH_VARIABLE_HERE: x}\nspec: ${NO_SUCH_VARIABLE_HERE}\n";
+        let sent = found(&[("a.yaml", good)]).unwrap().manifests.remove(0).document;
+        assert_eq!(sent, json!({"kind": "agent", "id": "a", "spec": "x"}));
+    }
+
+    #[test]
+    fn twins_and_files_that_are_too_large_are_refused() {
+        let one = "kind: agent\nid: a\n";
+        let twins = found(&[("a.yaml", one), ("b.yaml", one)]).err().unwrap().to_string();
+        assert!(
+            twins.contains("b.yaml:2: /id: agent `a` is also in") && twins.ends_with("a.yaml:2"),
+            "{twins}"
+        );
+        let large = format!("{one}# {}\n", "x".repeat(4 * 1024 * 1024));
+        let refused = found(&[("a.yaml", &large)]).err().unwrap().to_string();
+        assert!(refused.contains("larger than 4 MiB"), "{refused}");
+    }
 }

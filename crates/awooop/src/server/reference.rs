@@ -18,6 +18,7 @@ pub(crate) enum Given {
 }
 
 /// One thing the server reads.
+#[cfg_attr(not(test), expect(dead_code, reason = "docs/configuration.md is made from all of it, by a test"))]
 pub(crate) struct Setting {
     /// Where it is given.
     pub(crate) given: Given,

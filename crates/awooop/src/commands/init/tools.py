@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 TOOLS = {}
+TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 def tool(function):
@@ -31,32 +32,6 @@ def tool(function):
     return function
 
 
-# ---- Your tools ----------------------------------------------------------------------------------------------
-
-HOURS = {
-    "monday": None, "tuesday": ("10:00", "18:00"), "wednesday": ("10:00", "18:00"), "thursday": ("10:00", "18:00"),
-    "friday": ("10:00", "21:00"), "saturday": ("09:30", "21:00"), "sunday": ("12:00", "17:00"),
-}
-Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-DAYS = """The day of the week: monday (星期一, 週一, 禮拜一), tuesday (星期二, 週二, 禮拜二), wednesday (星期三, 週三, 禮拜三),
-thursday (星期四, 週四, 禮拜四), friday (星期五, 週五, 禮拜五), saturday (星期六, 週六, 禮拜六), sunday (星期日, 星期天, 週日, 禮拜天)"""
-
-
-@tool
-def opening_hours(day: Annotated[Day, DAYS]):
-    """Opening hours of the shop on a day of the week: when it opens and closes. 營業時間：幾點開門（開店）、幾點關門（打烊）、有沒有開。"""
-    if HOURS[day] is None:
-        return f"The shop is closed on {day.capitalize()}.", {"day": day, "is_open": False}
-    opens, closes = HOURS[day]
-    return f"On {day.capitalize()} the shop is open from {opens} to {closes}.", {"day": day, "opens": opens, "closes": closes}
-
-
-# ---- The protocol: nothing below has to be changed -----------------------------------------------------------
-
-VERSIONS = ["2025-11-25", "2025-06-18", "2025-03-26"]
-TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
-
-
 def schema(hint):
     """The JSON Schema of a type hint."""
     if get_origin(hint) is Annotated:
@@ -67,6 +42,38 @@ def schema(hint):
     if get_origin(hint) is list:
         return {"type": "array", "items": schema(get_args(hint)[0])}
     return {"type": TYPES[hint]}
+
+
+# ---- Your tools ----------------------------------------------------------------------------------------------
+
+HOURS = {
+    "monday": None, "tuesday": ("10:00", "18:00"), "wednesday": ("10:00", "18:00"), "thursday": ("10:00", "18:00"),
+    "friday": ("10:00", "21:00"), "saturday": ("09:30", "21:00"), "sunday": ("12:00", "17:00"),
+}
+Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+DAYS = (
+    "The day: monday (星期一, 週一, 禮拜一), tuesday (星期二, 週二, 禮拜二), wednesday (星期三, 週三, 禮拜三), "
+    "thursday (星期四, 週四, 禮拜四), friday (星期五, 週五, 禮拜五), saturday (星期六, 週六, 禮拜六), "
+    "sunday (星期日, 星期天, 週日, 禮拜天)"
+)
+
+
+@tool
+def opening_hours(day: Annotated[Day, DAYS]):
+    """Opening hours of the shop on a day of the week: when it opens and closes.
+
+    營業時間：幾點開門（開店）、幾點關門（打烊）、有沒有開。
+    """
+    if HOURS[day] is None:
+        return f"The shop is closed on {day.capitalize()}.", {"day": day, "is_open": False}
+    opens, closes = HOURS[day]
+    text = f"On {day.capitalize()} the shop is open from {opens} to {closes}."
+    return text, {"day": day, "opens": opens, "closes": closes}
+
+
+# ---- The protocol: nothing below has to be changed -----------------------------------------------------------
+
+VERSIONS = ["2025-11-25", "2025-06-18", "2025-03-26"]
 
 
 def call(name, arguments):
@@ -111,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
             if "method" not in message or "id" not in message:  # a notification or a reply
                 return self.reply(202)
         except (ValueError, AttributeError):
-            return self.reply(400, {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "no JSON-RPC"}})
+            return self.reply(400)
         result = answer(message["method"], params)
         outcome = {"result": result}
         if isinstance(result, tuple):
