@@ -139,7 +139,7 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "7801"))), Handler)
-    print(f"{len(TOOLS)} tools at http://127.0.0.1:{server.server_port}/mcp", flush=True)
+    print(f"{', '.join(TOOLS)} at http://127.0.0.1:{server.server_port}/mcp", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
