@@ -96,8 +96,8 @@ pub(crate) enum Failure {
 pub(crate) struct Spot {
     /// The file as it was named.
     pub(crate) file: String,
-    /// Which document of the file, from 1.
-    pub(crate) document: usize,
+    /// Which of the file's documents that hold something, from 1; unknown where the file cannot be parsed.
+    pub(crate) document: Option<usize>,
     /// The line, from 1.
     pub(crate) line: u64,
     /// The column, from 1.

@@ -3,7 +3,7 @@
 //! A file holds YAML (several documents, parted by `---`) or JSON (one); `-` is standard input. A directory
 //! means its `*.yaml`, `*.yml` and `*.json`, by name, not deeper. What has no `kind` is no manifest and is
 //! passed over with a note, so that other files may lie beside them; a file that cannot be parsed stops
-//! everything. Variables are replaced here, where a document declares them ([`env`]). Nothing is judged
+//! everything. Variables are replaced here, where a document declares them (`env.rs`). Nothing is judged
 //! beyond that: the schemas are the server's, and [`Manifest::spot`] finds the line for its answer.
 
 mod env;
@@ -44,7 +44,7 @@ struct Origin {
 impl Origin {
     fn spot(&self, place: Place) -> Spot {
         let Place { line, column } = place;
-        Spot { file: self.file.clone(), document: self.document, line, column }
+        Spot { file: self.file.clone(), document: Some(self.document), line, column }
     }
 }
 
@@ -137,12 +137,12 @@ impl Found {
     fn add(&mut self, file: &Path) -> Result<(), Failure> {
         let name = if is_stdin(file) { "stdin".to_owned() } else { file.display().to_string() };
         let text = text(file, &name)?;
-        let origin = |document| Origin { file: name.clone(), document };
-        let documents =
-            parse(file, &text).map_err(|(place, reason)| Failure::at(origin(1).spot(place), "", reason))?;
+        let documents = parse(file, &text).map_err(|(Place { line, column }, reason)| {
+            Failure::at(Spot { file: name.clone(), document: None, line, column }, "", reason)
+        })?;
         let has_several = documents.len() > 1;
         for (index, mut tree) in documents.into_iter().enumerate() {
-            let origin = origin(index + 1);
+            let origin = Origin { file: name.clone(), document: index + 1 };
             if tree.member("kind").is_none() {
                 let number =
                     if has_several { format!(" (document {})", origin.document) } else { String::new() };
@@ -165,17 +165,17 @@ impl Found {
 
 fn text(file: &Path, name: &str) -> Result<String, Failure> {
     let unreadable = |e: std::io::Error| Failure::invalid(format!("cannot read {name}: {e}"));
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     // one byte more than allowed, to tell the largest allowed from a larger one
     let read = if is_stdin(file) {
-        std::io::stdin().lock().take(FILE_MAX_BYTES + 1).read_to_string(&mut text)
+        std::io::stdin().lock().take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(file).and_then(|open| open.take(FILE_MAX_BYTES + 1).read_to_string(&mut text))
+        std::fs::File::open(file).and_then(|open| open.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes))
     };
     if read.map_err(unreadable)? as u64 > FILE_MAX_BYTES {
         return Err(Failure::invalid(format!("{name} is larger than 4 MiB, too large for a manifest")));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| Failure::invalid(format!("cannot read {name}: it is not UTF-8")))
 }
 
 /// A file's documents; nothing where it holds nothing. JSON on standard input is told by its reading as such.
@@ -231,8 +231,12 @@ mod tests {
     fn every_document_of_every_file_knows_its_places() {
         let two = "kind: agent\nid: a\n---\n- no manifest\n---\n# c\nkind: agent\nid: b\nspec: {}\n";
         let found = found(&[("b.yaml", two), ("a.json", "{\"kind\": \"agent\",\n\"id\": \"c\"}")]).unwrap();
-        let ids: Vec<(String, usize)> =
-            found.manifests.iter().map(|m| m.spot("/id")).map(|spot| (shown(&spot), spot.document)).collect();
+        let ids: Vec<(String, usize)> = found
+            .manifests
+            .iter()
+            .map(|m| m.spot("/id"))
+            .map(|spot| (shown(&spot), spot.document.unwrap()))
+            .collect();
         let expected = [("a.json:2", 1), ("b.yaml:2", 1), ("b.yaml:8", 3)];
         assert_eq!(ids, expected.map(|(spot, document)| (spot.to_owned(), document)));
         assert_eq!(shown(&found.manifests[2].spot("/spec/model")), "b.yaml:9");

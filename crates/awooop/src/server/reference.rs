@@ -153,7 +153,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("`~/.local/share`")
         .like("/home/alice/.data"),
     variable("HOME", "every command", "The same where `XDG_DATA_HOME` is not set.").or("none").like("/home/alice"),
-    variable("XDG_RUNTIME_DIR", "dev", "Where the socket of `dev`'s own PostgreSQL lies.").or("`/tmp`").like("/run/user/1000"),
+    variable("XDG_RUNTIME_DIR", "dev", "Where the socket of `dev`'s own PostgreSQL lies when the data directory's path is too long for one.").or("`/tmp`").like("/run/user/1000"),
     variable("PATH", "dev, doctor, config check", "Where a PostgreSQL is looked for besides the usual places.").or("none").like("/usr/bin"),
     variable("SSL_CERT_FILE", "dev, serve, migrate, the client commands", "The certificates that are trusted for TLS, in place of the host's own.")
         .or("the host's")
@@ -221,21 +221,26 @@ mod tests {
         if text.is_empty() { String::new() } else { format!("`{text}`") }
     }
 
-    /// A table of Markdown with a heading.
-    fn section(text: &mut String, heading: &str, intro: &str, settings: &[&Setting], with_reader: bool) {
-        let reader = if with_reader { " read by |" } else { "" };
-        let rule = if with_reader { " --- |" } else { "" };
-        write!(
-            text,
-            "## {heading}\n\n{intro}\n\n| name |{reader} what it does | default | example | secret |\n"
-        )
-        .unwrap();
-        writeln!(text, "| --- |{rule} --- | --- | --- | --- |").unwrap();
+    /// A table of Markdown with a heading. Options name their command in the heading, keys their file.
+    fn section(text: &mut String, heading: &str, intro: &str, settings: &[&Setting]) {
+        let given = settings[0].given;
+        let with_reader = matches!(given, Given::Variable | Given::DataFile);
+        let with_values = given != Given::DataFile;
+        let row = |name: &str, reader: &str, what: &str, values: [&str; 2], secret: &str| {
+            let mut cells = vec![name];
+            cells.extend(with_reader.then_some(reader));
+            cells.push(what);
+            cells.extend(values.into_iter().filter(|_| with_values));
+            cells.push(secret);
+            format!("| {} |\n", cells.join(" | "))
+        };
+        write!(text, "## {heading}\n\n{intro}\n\n").unwrap();
+        text.push_str(&row("name", "read by", "what it does", ["default", "example"], "secret"));
+        text.push_str(&row("---", "---", "---", ["---", "---"], "---"));
         for s in settings {
-            let reader = if with_reader { format!(" {} |", s.read_by) } else { String::new() };
-            let secret = if s.is_secret { "yes" } else { "no" };
             let (name, example) = (code(s.name), code(s.example));
-            writeln!(text, "| {name} |{reader} {} | {} | {example} | {secret} |", s.what, s.default).unwrap();
+            let secret = if s.is_secret { "yes" } else { "no" };
+            text.push_str(&row(&name, s.read_by, s.what, [s.default, &example], secret));
         }
         text.push('\n');
     }
@@ -245,16 +250,16 @@ mod tests {
         let mut text = include_str!("reference_intro.md").to_owned();
         for command in ["dev", "serve", "migrate", "doctor", "config check"] {
             let options: Vec<&Setting> = of(Given::Option).filter(|s| s.read_by == command).collect();
-            section(&mut text, &format!("`awooop {command}`"), "Options:", &options, false);
+            section(&mut text, &format!("`awooop {command}`"), "Options:", &options);
         }
         let all = |given| of(given).collect::<Vec<_>>();
         let intro = "An empty variable counts as absent. Variables that `operator.toml` lists for a project are read as credentials.";
-        section(&mut text, "Environment", intro, &all(Given::Variable), true);
+        section(&mut text, "Environment", intro, &all(Given::Variable));
         let intro = "What projects may name on this host. Contracts are written by projects, so they can name nothing that is not listed \
             here. Read at start. An unknown key is an error.";
-        section(&mut text, "operator.toml", intro, &all(Given::Operator), false);
+        section(&mut text, "operator.toml", intro, &all(Given::Operator));
         let intro = "Belongs to the server's user; secret files have mode 0600. A backup of `dev` is the whole directory, taken while it is stopped.";
-        section(&mut text, "The data directory", intro, &all(Given::DataFile), true);
+        section(&mut text, "The data directory", intro, &all(Given::DataFile));
         format!("{}\n", text.trim_end())
     }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use awooop_journeys::client::Api;
 use awooop_journeys::process::Process;
 use awooop_journeys::server::Home;
 use serde_json::{Value, json};
@@ -120,6 +121,53 @@ async fn heavy_the_first_agent_and_a_second_tool_work_as_the_guide_says() {
     let refused = ask(&home, "Shipping fee for 25 kg?").await;
     assert!(refused["answer"].as_str().unwrap().ends_with("parcels over 20 kg are not sent"), "{refused}");
     drop(server);
+}
+
+#[tokio::test]
+async fn the_tool_server_speaks_the_protocol_and_survives_nonsense() {
+    let work = tempfile::tempdir().unwrap();
+    let dir = work.path().join("my-shop");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_awooop"));
+    assert!(command.arg("init").arg(&dir).stdout(Stdio::null()).status().unwrap().success());
+    let tools = Tools::start(&dir, 0);
+    let api = Api::new(tools.url.trim_end_matches("/mcp"), None).unwrap();
+    let send = async |headers: &[(&str, &str)], body: Value| {
+        let answer = api.send("POST", "/mcp", headers, Some(&body)).await.unwrap();
+        (answer.status, serde_json::from_str::<Value>(&answer.text).unwrap_or_default())
+    };
+    let ask = async |method: &str, params: Value| {
+        let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+        let (status, answer) = send(&[], body).await;
+        assert_eq!((status, &answer["id"]), (200, &json!(7)), "{answer}");
+        answer
+    };
+    for (wanted, given) in [("2025-06-18", "2025-06-18"), ("1999-01-01", "2025-11-25")] {
+        let answer = ask("initialize", json!({"protocolVersion": wanted, "capabilities": {}})).await;
+        assert_eq!(answer["result"]["protocolVersion"], given);
+    }
+    assert_eq!(ask("ping", json!({})).await["result"], json!({}));
+    let listed = ask("tools/list", json!({})).await;
+    let schema = &listed["result"]["tools"][0]["inputSchema"];
+    assert_eq!(
+        (&schema["required"], schema["properties"]["day"]["enum"][6].as_str()),
+        (&json!(["day"]), Some("sunday"))
+    );
+    let called = ask("tools/call", json!({"name": "opening_hours", "arguments": {"day": "monday"}})).await;
+    assert_eq!(called["result"]["structuredContent"]["is_open"], false, "{called}");
+    for arguments in [json!({}), json!({"day": "someday"}), json!({"day": "monday", "more": 1})] {
+        let called = ask("tools/call", json!({"name": "opening_hours", "arguments": arguments})).await;
+        assert_eq!(called["result"]["isError"], true, "{called}");
+    }
+    assert_eq!(ask("tools/call", json!({"name": "nothing"})).await["error"]["code"], -32602);
+    assert_eq!(ask("no/such", json!({})).await["error"]["code"], -32601);
+    let notification = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(send(&[], notification.clone()).await.0, 202);
+    assert_eq!(send(&[("Origin", "http://evil.example")], notification).await.0, 403);
+    for nonsense in [json!([]), json!("x"), json!(null)] {
+        assert_eq!(send(&[], nonsense.clone()).await.0, 400, "{nonsense}");
+    }
+    assert_eq!(api.send("GET", "/mcp", &[], None).await.unwrap().status, 405);
+    assert_eq!(ask("ping", json!({})).await["result"], json!({}), "it is still there");
 }
 
 #[test]

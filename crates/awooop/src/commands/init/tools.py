@@ -24,7 +24,7 @@ def tool(function):
         "description": inspect.getdoc(function) or "",
         "inputSchema": {
             "type": "object",
-            "properties": {p.name: schema(hints[p.name]) for p in parameters},
+            "properties": {p.name: schema(hints.get(p.name, str)) for p in parameters},
             "required": [p.name for p in parameters if p.default is p.empty],
             "additionalProperties": False,
         },
@@ -41,6 +41,8 @@ def schema(hint):
         return {"type": TYPES[type(get_args(hint)[0])], "enum": list(get_args(hint))}
     if get_origin(hint) is list:
         return {"type": "array", "items": schema(get_args(hint)[0])}
+    if hint not in TYPES:
+        raise TypeError(f"{hint} is no type that an argument of a tool may have")
     return {"type": TYPES[hint]}
 
 
