@@ -15,6 +15,9 @@ use super::node::{Member, Node, Place, Shape};
 /// Up to here every whole number is a float of its own.
 const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
 
+/// How many pieces of YAML all aliases together may bring in: far more than a manifest needs, and read at once.
+const ALIASED_MAX: usize = 100_000;
+
 /// The documents of a text, without empty ones.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, (Place, String)> {
     let options = serde_saphyr::options! {
@@ -22,6 +25,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, (Place, String)> {
         underscored_numbers_as_strings: true,
         reject_unsupported_tags: true,
         with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED_MAX },
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
