@@ -36,6 +36,11 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// Say what is wrong with this installation, if anything
     Doctor(DoctorArgs),
+    /// Look at the server's settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Write a small project to begin with: an agent, a model, a tool server
+    Init(InitArgs),
     /// Apply manifests: check all of them, then activate what changed
     Apply(ApplyArgs),
     /// Give an agent an input and wait for its answer
@@ -151,6 +156,69 @@ pub(crate) struct DoctorArgs {
     /// The data directory to look at [default: as for dev]
     #[arg(long, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Print exactly one JSON document on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `awooop config …`.
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check every setting of the server, start nothing and change nothing
+    Check(ConfigCheckArgs),
+}
+
+/// Whose settings are checked.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckedRole {
+    /// `awooop dev`.
+    Dev,
+    /// `awooop serve --role api`.
+    Api,
+    /// `awooop serve --role worker`.
+    Worker,
+    /// `awooop serve`.
+    All,
+    /// `awooop migrate`.
+    Migrate,
+}
+
+/// `awooop config check`.
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 all is well, 2 something is invalid, 4 the database cannot be reached. \
+Every setting is described in docs/configuration.md."
+)]
+pub(crate) struct ConfigCheckArgs {
+    /// Whose settings to check [default: all where AWOOOP_DATABASE_URL is set, else dev]
+    #[arg(long, value_enum)]
+    pub(crate) role: Option<CheckedRole>,
+    /// The data directory to look at [default: as for dev]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The operator's list [default for dev: the one in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) operator: Option<PathBuf>,
+    /// The directory of the server's own keys [default for dev: the one in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
+    /// Connect to nothing: only parse the URLs
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Print exactly one JSON document on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `awooop init`.
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// Where to write it; made when absent, and nothing in it is overwritten
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// The project's id [default: the directory's name, as far as an id may hold it]
+    #[arg(long, value_name = "ID")]
+    pub(crate) project: Option<String>,
     /// Print exactly one JSON document on stdout
     #[arg(long)]
     pub(crate) json: bool,
@@ -357,8 +425,8 @@ pub(crate) struct KeyRevokeArgs {
 /// `awooop apply`.
 #[derive(Args)]
 pub(crate) struct ApplyArgs {
-    /// A manifest file (YAML or JSON), or a directory: its *.yaml, *.yml and *.json, not deeper. May be
-    /// given several times
+    /// A manifest file (YAML or JSON), a directory (its *.yaml, *.yml and *.json, not deeper), or `-` for
+    /// standard input. May be given several times
     #[arg(short, long = "file", value_name = "FILE|DIR", required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// Server, key, output.

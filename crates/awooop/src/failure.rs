@@ -59,6 +59,9 @@ pub(crate) enum Failure {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// Files that a person wrote are not right.
+    #[error("{}", detail(.0))]
+    Faults(Vec<Fault>),
     /// The server said no.
     #[error("{}", .0.detail())]
     Problem(Box<Problem>),
@@ -86,6 +89,55 @@ pub(crate) enum Failure {
         /// The run that goes on, where one was started or watched.
         run_id: Option<String>,
     },
+}
+
+/// A place in a file that a person wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spot {
+    /// The file as it was named.
+    pub(crate) file: String,
+    /// Which of the file's documents that hold something, from 1; unknown where the file cannot be parsed.
+    pub(crate) document: Option<usize>,
+    /// The line, from 1.
+    pub(crate) line: u64,
+    /// The column, from 1.
+    pub(crate) column: u64,
+}
+
+impl Spot {
+    /// Adds the place to an item of a document's `errors`.
+    pub(crate) fn mark(&self, error: &mut Value) {
+        error["file"] = self.file.as_str().into();
+        error["document"] = self.document.into();
+        error["line"] = self.line.into();
+        error["column"] = self.column.into();
+    }
+}
+
+/// Something that is wrong in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Where.
+    pub(crate) spot: Spot,
+    /// The JSON Pointer of the value in its document; empty where there is none.
+    pub(crate) path: String,
+    /// What is wrong with it.
+    pub(crate) message: String,
+}
+
+impl Fault {
+    fn document(&self) -> Value {
+        let mut error = json!({"path": self.path, "message": self.message});
+        self.spot.mark(&mut error);
+        error
+    }
+}
+
+fn detail(faults: &[Fault]) -> String {
+    match faults {
+        [one] => shown(&one.document()),
+        several => format!("{} things are wrong in the files; nothing was sent", several.len()),
+    }
 }
 
 /// A problem document with the address that sent it.
@@ -117,10 +169,15 @@ impl Failure {
         Failure::Invalid { message: message.into(), hint: None }
     }
 
+    /// One thing that is wrong in a file.
+    pub(crate) fn at(spot: Spot, path: &str, message: impl Into<String>) -> Self {
+        Failure::Faults(vec![Fault { spot, path: path.to_owned(), message: message.into() }])
+    }
+
     /// How the process ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Failure::Invalid { .. } => Exit::Invalid,
+            Failure::Invalid { .. } | Failure::Faults(_) => Exit::Invalid,
             Failure::Problem(problem) => Exit::of_status(problem.status),
             Failure::Unreachable { .. } => Exit::Unreachable,
             Failure::Protocol { .. } => Exit::Failed,
@@ -133,7 +190,10 @@ impl Failure {
         match self {
             Failure::Unreachable { .. } => true,
             Failure::Problem(problem) => matches!(problem.status, 502..=504),
-            Failure::Invalid { .. } | Failure::Protocol { .. } | Failure::Interrupted { .. } => false,
+            Failure::Invalid { .. }
+            | Failure::Faults(_)
+            | Failure::Protocol { .. }
+            | Failure::Interrupted { .. } => false,
         }
     }
 
@@ -142,6 +202,10 @@ impl Failure {
         let title = match self {
             Failure::Problem(problem) => return problem.document.clone(),
             Failure::Invalid { .. } => "Invalid input",
+            Failure::Faults(faults) => {
+                let errors: Vec<Value> = faults.iter().map(Fault::document).collect();
+                return json!({"title": "Invalid input", "detail": self.to_string(), "errors": errors});
+            }
             Failure::Unreachable { .. } => "The server cannot be reached",
             Failure::Protocol { .. } => "The answer makes no sense",
             Failure::Interrupted { run_id } => {
@@ -157,6 +221,13 @@ impl Failure {
             Failure::Invalid { message, hint } => {
                 let mut lines = vec![format!("error: {message}")];
                 lines.extend(hint.clone());
+                lines
+            }
+            Failure::Faults(faults) => {
+                let mut lines = vec![format!("error: {self}")];
+                if faults.len() > 1 {
+                    lines.extend(faults.iter().map(|fault| format!("  {}", shown(&fault.document()))));
+                }
                 lines
             }
             Failure::Problem(problem) => problem_lines(problem),
@@ -179,25 +250,33 @@ impl Failure {
 
 fn problem_lines(problem: &Problem) -> Vec<String> {
     let code = problem.code();
+    let errors = problem.document["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    // the detail of a document with violations repeats the first of them, without its place
+    let title = problem.document["title"].as_str().filter(|_| errors.iter().any(|e| e["line"].is_u64()));
+    let head = title.unwrap_or_else(|| problem.detail());
     let mut lines = vec![match code {
-        Some(code) => format!("error: {} ({code})", problem.detail()),
-        None => format!("error: {}", problem.detail()),
+        Some(code) => format!("error: {head} ({code})"),
+        None => format!("error: {head}"),
     }];
-    for error in problem.document["errors"].as_array().into_iter().flatten() {
-        let message = error["message"].as_str().unwrap_or("not valid");
-        let path = match error["path"].as_str() {
-            None | Some("") => "(whole document)",
-            Some(path) => path,
-        };
-        lines.push(match error["file"].as_str() {
-            Some(file) => format!("  {file}: {path}: {message}"),
-            None => format!("  {path}: {message}"),
-        });
-    }
+    lines.extend(errors.iter().map(|error| format!("  {}", shown(error))));
     if let Some(code) = code {
         lines.push(format!("see {}/errors/{code}", problem.url));
     }
     lines
+}
+
+/// An item of `errors` for a person: `FILE:LINE: PATH: message`, as far as that is known.
+fn shown(error: &Value) -> String {
+    let message = error["message"].as_str().unwrap_or("not valid");
+    match (error["file"].as_str(), error["line"].as_u64(), error["path"].as_str()) {
+        (Some(file), Some(line), None | Some("")) => {
+            let column = error["column"].as_u64().map(|column| format!(":{column}")).unwrap_or_default();
+            format!("{file}:{line}{column}: {message}")
+        }
+        (Some(file), Some(line), Some(path)) => format!("{file}:{line}: {path}: {message}"),
+        (_, _, None | Some("")) => format!("(whole document): {message}"),
+        (_, _, Some(path)) => format!("{path}: {message}"),
+    }
 }
 
 #[cfg(test)]

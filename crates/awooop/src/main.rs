@@ -17,7 +17,7 @@ mod sse;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, ConfigCommand};
 use failure::Failure;
 use serde_json::json;
 
@@ -45,6 +45,8 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Serve(args) => server::serve::run(args).await,
         Command::Migrate(args) => server::migrate::run(args).await,
         Command::Doctor(args) => server::doctor::run(args).await,
+        Command::Config(ConfigCommand::Check(args)) => server::config::run(args).await,
+        Command::Init(args) => Ok(commands::init::run(&args)),
         Command::Completions(args) => Ok(commands::completions::run(&args)),
         Command::Apply(args) => Ok(commands::client(commands::apply::run, args).await),
         Command::Run(args) => Ok(commands::client(commands::run::run, args).await),

@@ -2,7 +2,7 @@
 //!
 //! The manifests of each project go in one request, which the server takes whole or not at all. Projects
 //! follow one another in the order they were named; when one is refused, those after it are not sent and
-//! those before it stay. Violations come back with the file they are in.
+//! those before it stay. Violations come back with the file and line they are in.
 
 use serde_json::{Value, json};
 
@@ -46,13 +46,13 @@ fn by_project(manifests: Vec<Manifest>, wanted: Option<&str>) -> Result<Vec<Grou
         if let (Some(named), Some(wanted)) = (&named, wanted)
             && named != wanted
         {
-            let message = format!("{} is of project `{named}`, not of `{wanted}`", manifest.origin);
-            return Err(Failure::invalid(message));
+            let message = format!("is of project `{named}`, not of `{wanted}`");
+            return Err(manifest.invalid("/project", message));
         }
         if let Some(named) = &named
             && let Err(e) = awooop_core::ProjectId::parse(named)
         {
-            return Err(Failure::invalid(format!("{}: /project: {e}", manifest.origin)));
+            return Err(manifest.invalid("/project", e.to_string()));
         }
         let project = named.or_else(|| wanted.map(str::to_owned));
         match groups.iter_mut().find(|(name, _)| *name == project) {
@@ -72,7 +72,7 @@ async fn send(client: &Client, project: Option<&str>, manifests: &[Manifest]) ->
         Some(project) => client.in_project(project)?.post(&path, &body).await,
         None => client.post(&path, &body).await,
     };
-    let mut answer = sent.map_err(|failure| with_files(failure, manifests))?;
+    let mut answer = sent.map_err(|failure| with_places(failure, manifests))?;
     let project_id = answer["project_id"].take();
     let Value::Array(mut items) = answer["items"].take() else {
         return Err(client.protocol("the answer has no `items`"));
@@ -83,19 +83,19 @@ async fn send(client: &Client, project: Option<&str>, manifests: &[Manifest]) ->
     Ok(items)
 }
 
-/// Says of each violation which file it is in: `/manifests/3/spec/x` becomes that file and `/spec/x`.
-fn with_files(failure: Failure, manifests: &[Manifest]) -> Failure {
+/// Says of each violation where it stands: `/manifests/3/spec/x` becomes `/spec/x` with file and line.
+fn with_places(failure: Failure, manifests: &[Manifest]) -> Failure {
     let Failure::Problem(mut problem) = failure else { return failure };
     let Problem { document, .. } = problem.as_mut();
     for error in document["errors"].as_array_mut().into_iter().flatten() {
         let located = error["path"].as_str().and_then(|path| {
             let rest = path.strip_prefix("/manifests/")?;
-            let (index, inner) =
-                rest.split_once('/').map_or((rest, String::new()), |(i, p)| (i, format!("/{p}")));
-            Some((manifests.get(index.parse::<usize>().ok()?)?.origin.clone(), inner))
+            let (index, inner) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let manifest = manifests.get(index.parse::<usize>().ok()?)?;
+            Some((manifest.spot_of(error, inner), inner.to_owned()))
         });
-        if let Some((file, path)) = located {
-            error["file"] = file.into();
+        if let Some((spot, path)) = located {
+            spot.mark(error);
             error["path"] = path.into();
         }
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod completions;
+pub(crate) mod init;
 pub(crate) mod key;
 mod manifests;
 pub(crate) mod mcp;

@@ -1,17 +1,14 @@
 //! `awooop doctor`: says what is wrong with this installation, if anything. Looks at the database's walls and
 //! invariants, the operator's list, and the server's address. Changes nothing. Exit 0 when all is well.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use awooop_gateway::Operator;
-use awooop_gateway::upstream::closed_ancestor;
-use awooop_store::embedded::find_postgres;
 use awooop_store::keyring::Keyring;
 use awooop_store::{Clock, DatabaseUrls, Store};
 use serde_json::{Value, json};
 
-use super::{logging, operator, required, setting};
+use super::{checks, logging, operator, setting};
 use crate::cli::DoctorArgs;
 use crate::output::{note, write_document, write_raw};
 use crate::settings::default_data_dir;
@@ -62,22 +59,15 @@ fn postgres() -> Check {
     if setting("AWOOOP_DATABASE_URL").is_some() {
         return Check::well("postgresql", "named by AWOOOP_DATABASE_URL");
     }
-    match find_postgres(std::env::var_os("AWOOOP_PG_BIN").map(PathBuf::from).as_deref()) {
-        Ok(bin) => Check::well("postgresql", format!("{} in {}", bin.version, bin.dir.display())),
-        Err(missing) => Check::wrong("postgresql", missing.to_string()),
+    match checks::own_postgres() {
+        Ok(detail) => Check::well("postgresql", detail),
+        Err(problem) => Check::wrong("postgresql", problem),
     }
 }
 
 fn data_directory(path: &Path) -> Check {
-    use std::os::unix::fs::PermissionsExt;
     let mut check = Check::well("data directory", path.display().to_string());
-    for name in ["dev.env", "keys/keyring.json", "keys/postgres.json", "keys/database.json"] {
-        let Ok(found) = std::fs::metadata(path.join(name)) else { continue };
-        let mode = found.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            check.problems.push(format!("{name} can be read by others (mode {mode:o}); it must be 600"));
-        }
-    }
+    check.problems = checks::open_to_others(path, &checks::SECRET_FILES);
     check
 }
 
@@ -117,8 +107,7 @@ async fn database(data_dir: &Path) -> Vec<Check> {
 /// From the environment, else what `dev` wrote down.
 fn urls(data_dir: &Path) -> anyhow::Result<DatabaseUrls> {
     if setting("AWOOOP_DATABASE_URL").is_some() {
-        let dispatch = required("AWOOOP_DISPATCH_DATABASE_URL")?;
-        return Ok(DatabaseUrls { app: required("AWOOOP_DATABASE_URL")?, dispatch });
+        return checks::urls_of_environment();
     }
     let text = std::fs::read(data_dir.join("keys/database.json")).map_err(|_| {
         anyhow::anyhow!(
@@ -143,24 +132,6 @@ fn operators_list(data_dir: &Path) -> Check {
         Err(error) => return Check::wrong("operator's list", format!("{error:#}")),
     };
     let mut check = Check::well("operator's list", operator::describe(&list).join("; "));
-    check.problems = commands(&list);
+    check.problems = checks::commands(&list);
     check
-}
-
-/// Programs that are not there, or that the project's uid cannot reach.
-fn commands(list: &Operator) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (project, rules) in &list.projects {
-        for (name, path) in &rules.commands {
-            if !path.is_file() {
-                problems.push(format!("`{name}` of project {project}: {} is not there", path.display()));
-            } else if let Ok(Some(uid)) = list.child_uid(project)
-                && let Some(closed) = closed_ancestor(path, uid)
-            {
-                let closed = closed.display();
-                problems.push(format!("`{name}` of project {project}: uid {uid} cannot pass {closed}"));
-            }
-        }
-    }
-    problems
 }

@@ -1,12 +1,15 @@
-//! The server's own commands: dev, serve, migrate, doctor. They wire the rooms together and see to signals;
+//! The server's own commands: dev, serve, migrate, doctor, config. They wire the rooms together and see to signals;
 //! what the server does lies in the rooms.
 
+mod checks;
+pub(crate) mod config;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 mod logging;
 pub(crate) mod migrate;
 mod node;
 mod operator;
+pub(crate) mod reference;
 pub(crate) mod serve;
 
 use secrecy::SecretString;

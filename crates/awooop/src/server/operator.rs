@@ -29,10 +29,14 @@ env = ["OPENAI_API_KEY"]
 # commands = { name = "/absolute/path" }
 "#;
 
-/// Reads and checks a list.
+/// Reads and checks a list. What the parser refuses is told with file and line.
 pub(super) fn read(path: &Path) -> anyhow::Result<Operator> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let list: Operator = toml::from_str(&text).with_context(|| format!("{} is not valid", path.display()))?;
+    let list: Operator = toml::from_str(&text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        anyhow::anyhow!("{}:{line}: {}", path.display(), error.message())
+    })?;
     list.validate().with_context(|| format!("{} is not valid", path.display()))?;
     Ok(list)
 }
@@ -81,7 +85,8 @@ mod tests {
         let list = read(&path).unwrap();
         let project = ProjectId::parse("ewoooc").unwrap();
         assert_eq!(list.projects[&project].uid, Some(200_001));
-        std::fs::write(&path, "no_such_setting = 1").unwrap();
-        assert!(read(&path).is_err());
+        std::fs::write(&path, "# a list\n\nno_such_setting = 1").unwrap();
+        let error = read(&path).expect_err("an unknown key").to_string();
+        assert!(error.contains("operator.toml:3: unknown field `no_such_setting`"), "{error}");
     }
 }

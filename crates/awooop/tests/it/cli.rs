@@ -600,9 +600,13 @@ fn files_that_cannot_be_meant_are_refused_before_anything_is_sent() {
     check(&[("a.yaml", "- just a list\n"), ("b.yaml", "# nothing\n")], &[], "no manifest in");
     check(&[("a.yaml", &agent), ("b.yaml", "kind: agent\nkind: agent\n")], &[], "b.yaml:2:");
     check(&[("a.yaml", &agent), ("b.json", "{\"kind\": \"agent\",\n}")], &[], "b.json:2:1: ");
-    check(&[("a.yaml", &agent), ("b.yaml", &agent)], &[], "are both agent `clerk`");
-    check(&[("a.yaml", &manifest("agent", "../shop", "clerk"))], &[], "a.yaml: /project: ");
-    check(&[("a.yaml", &agent)], &["--project", "other"], "is of project `shop`, not of `other`");
+    check(&[("a.yaml", &agent), ("b.yaml", &agent)], &[], "b.yaml:3: /id: agent `clerk` is also in");
+    check(&[("a.yaml", &manifest("agent", "../shop", "clerk"))], &[], "a.yaml:2: /project: ");
+    check(
+        &[("a.yaml", &agent)],
+        &["--project", "other"],
+        "a.yaml:2: /project: is of project `shop`, not of `other`",
+    );
 }
 
 #[test]
@@ -634,8 +638,45 @@ fn a_violation_names_its_file_and_what_came_before_is_said() {
     let output = against(&fake, &["apply", "-f", dir.path().to_str().unwrap(), "--json"]);
     assert_eq!(code(&output), 2);
     let text = stderr(&output);
-    assert!(text.contains("b.yaml (document 2): /spec/model: must be a string"), "{text}");
+    assert!(text.contains("b.yaml:9: /spec/model: must be a string"), "{text}");
     assert!(text.contains("/manifests/7/spec: not one of ours"), "{text}");
     assert!(text.contains("applied before this failed:"), "{text}");
-    assert_eq!(document(&output)["error"]["errors"][0]["path"], "/spec/model");
+    assert!(text.contains("error: The manifest is not valid (E-CONTRACT-001)"), "{text}");
+    let error = &document(&output)["error"]["errors"][0];
+    assert_eq!(error["path"], "/spec/model");
+    assert!(error["file"].as_str().unwrap().ends_with("b.yaml"), "{error}");
+    assert_eq!((&error["line"], &error["document"]), (&json!(9), &json!(2)), "{error}");
+}
+
+#[test]
+fn manifests_come_from_standard_input_with_the_variables_they_declare() {
+    let fake = taker();
+    let declared = "kind: agent\nproject: shop\nid: clerk\nenv: {SHOP_URL: null, MORE: m}\nspec: {a: '${SHOP_URL}/${MORE}'}\n";
+    let apply = |input: &str, variable: &str, arguments: &[&str]| {
+        let mut command = awooop(&[&["apply", "-f", "-", "--json"], arguments].concat());
+        command.env("AWOOOP_URL", fake.url()).env("AWOOOP_KEY", KEY).env("SHOP_URL", variable);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = apply(declared, "http://h", &[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let sent = fake.requests()[0].body["manifests"][0].clone();
+    assert_eq!(sent, json!({"kind": "agent", "project": "shop", "id": "clerk", "spec": {"a": "http://h/m"}}));
+    let output = apply("{\"kind\": \"agent\", \"project\": \"shop\", \"id\": \"json\"}", "", &[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+
+    let output = apply(declared, "", &[]);
+    assert_eq!(code(&output), 2);
+    assert!(
+        stderr(&output).contains("stdin:4: /env/SHOP_URL: the variable SHOP_URL is not set"),
+        "{}",
+        stderr(&output)
+    );
+    let error = &document(&output)["error"]["errors"][0];
+    let expected = json!(["stdin", 4, 1, "/env/SHOP_URL"]);
+    assert_eq!(json!([error["file"], error["line"], error["document"], error["path"]]), expected);
+    assert!(stderr(&apply("", "", &["-f", "-"])).contains("given twice"));
+    assert_eq!(fake.requests().len(), 2, "nothing else was sent");
 }

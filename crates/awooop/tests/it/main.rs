@@ -6,11 +6,13 @@
 
 mod budget;
 mod cli;
+mod config_check;
 mod fake;
 mod faults;
 mod figures;
 mod gates;
 mod host;
+mod init;
 mod isolation;
 mod journeys;
 mod mcp;
