@@ -11,6 +11,7 @@ use anyhow::Context;
 use awooop_core::contract::{self, Manifest};
 use awooop_core::role::Role;
 use awooop_core::{AgentId, ProjectId, ids::PrincipalId};
+use awooop_store::announce::Announcer;
 use awooop_store::auth::{Caller, NewKey};
 use awooop_store::contract::ApplyOptions;
 use awooop_store::keyring::Keyring;
@@ -197,13 +198,22 @@ impl TestStore {
 
     /// Opens a store on `database` with a new keyring.
     pub async fn open(database: TestDatabase, clock: Clock) -> anyhow::Result<TestStore> {
+        Self::open_with(database, clock, Announcer::default()).await
+    }
+
+    /// The same, with somewhere to announce what waits for people.
+    pub async fn open_with(
+        database: TestDatabase,
+        clock: Clock,
+        announcer: Announcer,
+    ) -> anyhow::Result<TestStore> {
         let keys = tempfile::tempdir()?;
         let keyring = Keyring::load_or_create(keys.path(), clock.now())?;
         let urls = DatabaseUrls {
             app: database.urls().app.clone().into(),
             dispatch: database.urls().dispatch.clone().into(),
         };
-        let store = Store::open(&urls, clock, keyring).await?;
+        let store = Store::open_with(&urls, clock, keyring, announcer).await?;
         // the first call makes the platform; keys of other keyrings are of no use to this one
         let first = store.bootstrap().await?;
         let platform_key = match first {

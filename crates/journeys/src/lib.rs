@@ -12,4 +12,5 @@ pub mod fixture_mcp;
 pub mod fixture_model;
 pub mod pg_proxy;
 pub mod process;
+pub mod redis;
 pub mod server;

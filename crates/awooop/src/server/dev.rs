@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
 use super::node::Node;
-use super::{logging, operator, required, seconds, setting};
+use super::{announcer, logging, operator, required, seconds, setting};
 use crate::cli::DevArgs;
 use crate::output::write_raw;
 use crate::settings::default_data_dir;
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     migrate::migrate(&database.owner).await?;
     let clock = Clock::system();
     let keyring = Keyring::load_or_create(&data.keys(), clock.now())?;
-    let store = Store::open(&database.urls, clock, keyring).await?;
+    let store = Store::open_with(&database.urls, clock, keyring, announcer()?).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let admin = admin_key(&store, data.path()).await?;
     let env = format!("AWOOOP_URL={url}\nAWOOOP_KEY={}\n", admin.expose_secret());

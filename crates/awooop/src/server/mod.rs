@@ -12,6 +12,7 @@ mod operator;
 pub(crate) mod reference;
 pub(crate) mod serve;
 
+use awooop_store::announce::Announcer;
 use secrecy::SecretString;
 
 /// A setting from the environment; empty counts as absent.
@@ -22,6 +23,14 @@ fn setting(name: &str) -> Option<SecretString> {
 /// A setting that must be there.
 fn required(name: &str) -> anyhow::Result<SecretString> {
     setting(name).ok_or_else(|| anyhow::anyhow!("{name} is not set"))
+}
+
+/// Where what waits for people is announced: the Redis of `AWOOOP_REDIS_URL`, or nowhere.
+fn announcer() -> anyhow::Result<Announcer> {
+    match setting("AWOOOP_REDIS_URL") {
+        Some(url) => Ok(Announcer::new(&url)?),
+        None => Ok(Announcer::default()),
+    }
 }
 
 /// How long ago the process began, for the line that says it is ready.

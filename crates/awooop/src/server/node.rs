@@ -32,6 +32,8 @@ impl Node {
     /// Serves until a signal; `ready` is called once everything is started.
     pub(super) async fn serve(self, ready: impl FnOnce()) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::listen()?;
+        let keyring = self.store.keyring().clone();
+        let following = awooop_store::scope::spawn_service("keyring", async move { keyring.follow().await });
         let gateway = Gateway::new(self.store.clone(), self.operator);
         let draining = CancellationToken::new();
         let worker = self
@@ -56,6 +58,7 @@ impl Node {
         signals.wait().await;
         tracing::info!("stopping: no new work, runs end or are given back");
         draining.cancel();
+        following.abort();
         let drain = async {
             if let Some(worker) = worker {
                 worker.drain().await;

@@ -14,7 +14,7 @@ use awooop_store::{Clock, DatabaseUrls, Store};
 use tokio::net::TcpListener;
 
 use super::node::Node;
-use super::{logging, operator, required, seconds};
+use super::{announcer, logging, operator, required, seconds};
 use crate::cli::{ServeArgs, ServeRole};
 use crate::output::note;
 use crate::settings::default_data_dir;
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         Some(path) => operator::read(path)?,
         None => Operator::default(),
     };
-    let store = Store::open(&urls, Clock::system(), keyring).await?;
+    let store = Store::open_with(&urls, Clock::system(), keyring, announcer()?).await?;
     let has_worker = args.role != ServeRole::Api;
     let (worker, _data) = if has_worker { identity(args.data_dir)? } else { (None, None) };
     let listener = match args.role {
