@@ -160,7 +160,7 @@ pub struct Keyring(Arc<Shared>);
 
 struct Shared {
     path: Option<PathBuf>,
-    ring: RwLock<(Option<SystemTime>, Ring)>,
+    ring: RwLock<(Option<Stamp>, Ring)>,
 }
 
 /// What the file holds: keys of each name, oldest first.
@@ -188,7 +188,7 @@ struct Key {
 struct Ring(Vec<Key>);
 
 impl Ring {
-    fn read(path: &Path) -> Result<(Option<SystemTime>, Self), KeyringError> {
+    fn read(path: &Path) -> Result<(Option<Stamp>, Self), KeyringError> {
         let (changed_at, file) = read_file(path)?;
         let mut keys = Vec::new();
         for (name, entries) in file {
@@ -323,7 +323,7 @@ impl Keyring {
     /// As [`Keyring::load`].
     pub fn refresh(&self) -> Result<bool, KeyringError> {
         let Some(path) = &self.0.path else { return Ok(false) };
-        let changed_at = std::fs::metadata(path).and_then(|found| found.modified()).ok();
+        let changed_at = stamp(path);
         if self.0.ring.read().unwrap_or_else(PoisonError::into_inner).0 == changed_at {
             return Ok(false);
         }
@@ -447,7 +447,18 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyringError {
     move |source| KeyringError::Io { path: path.clone(), source }
 }
 
-fn read_file(path: &Path) -> Result<(Option<SystemTime>, File), KeyringError> {
+/// What tells one file from its successor: a change replaces the file, and clocks tick coarsely.
+type Stamp = (SystemTime, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.modified().ok()?, found.ino()))
+}
+
+fn read_file(path: &Path) -> Result<(Option<Stamp>, File), KeyringError> {
+    // before the text: a change in between shows the next time
+    let changed_at = stamp(path);
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -455,7 +466,6 @@ fn read_file(path: &Path) -> Result<(Option<SystemTime>, File), KeyringError> {
         }
         Err(source) => return Err(io(path)(source)),
     };
-    let changed_at = std::fs::metadata(path).and_then(|found| found.modified()).ok();
     let file = serde_json::from_str(&text).map_err(|e| damaged(path, format!("line {}", e.line())))?;
     Ok((changed_at, file))
 }

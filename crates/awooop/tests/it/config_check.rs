@@ -12,8 +12,14 @@ const DISPATCH: (&str, &str) =
     ("AWOOOP_DISPATCH_DATABASE_URL", "postgres://awooop_dispatch:s3cret-dispatch@127.0.0.1:1/awooop");
 const OWNER: (&str, &str) =
     ("AWOOOP_OWNER_DATABASE_URL", "postgres://awooop_owner:s3cret-owner@127.0.0.1:1/awooop");
-const KEYRING: &str = r#"{"key_pepper": [{"id": "0", "created_at": "2026-01-01T00:00:00Z",
-    "secret": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}"#;
+
+/// A keyring with a key of every name.
+fn keyring() -> String {
+    let secret = format!("{}=", "A".repeat(43));
+    let keys = json!([{"id": "00000000", "created_at": "2026-01-01T00:00:00Z", "secret": secret}]);
+    json!({"publish": keys, "approval": keys, "audit_seal": keys, "redaction_tag": keys, "key_pepper": keys})
+        .to_string()
+}
 
 /// A directory with a keyring, an operator's list and an empty data directory.
 struct Place {
@@ -27,7 +33,7 @@ impl Place {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
         let place = Place { directory };
-        place.write("keys/keyring.json", KEYRING, 0o600);
+        place.write("keys/keyring.json", &keyring(), 0o600);
         place.write("operator.toml", "private_addresses = []\n", 0o644);
         place
     }
@@ -126,10 +132,12 @@ fn each_wrong_setting_is_named_with_what_to_do_and_ends_with_2() {
         );
     }
     check(&nothing, &[], &[APP, DISPATCH, ("AWOOOP_DATABSE_URL", "x")], "AWOOOP_DATABASE_URL is meant?");
-    let open = |place: &Place| place.write("keys/keyring.json", KEYRING, 0o644);
+    let open = |place: &Place| place.write("keys/keyring.json", &keyring(), 0o644);
     check(&open, &[], &both, "keyring: keyring.json can be read by others (mode 644)");
-    let damaged = |place: &Place| place.write("keys/keyring.json", "{}", 0o600);
+    let damaged = |place: &Place| place.write("keys/keyring.json", "{", 0o600);
     check(&damaged, &[], &both, "keyring.json is damaged");
+    let old = |place: &Place| place.write("keys/keyring.json", "{}", 0o600);
+    check(&old, &[], &both, "`awooop migrate --keys DIR` adds what is missing");
     check(&nothing, &["--keys", "elsewhere"], &both, "`awooop migrate --keys DIR` makes one");
     check(&nothing, &["--operator", "elsewhere.toml"], &both, "cannot read elsewhere.toml");
     let dev_env = |place: &Place| place.write("data/dev.env", "AWOOOP_KEY=s3cret\n", 0o640);
