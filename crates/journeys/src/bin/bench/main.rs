@@ -4,9 +4,11 @@
 //! peer do the like, so that both see the same weather. Printed are all rounds, their best and the ratios;
 //! other processes' use of the cores stands beside each figure. Everything lies in temporary directories
 //! and sockets, is bounded, and ends with this process, also on Ctrl-C. Exit codes: 0 measured, 1 failed,
-//! 2 wrong usage, 130 interrupted. `awooop-bench schema` measures the validation of outputs instead.
+//! 2 wrong usage, 130 interrupted. `awooop-bench schema` measures the validation of outputs instead,
+//! `awooop-bench contracts` how long it takes to put 1,000 contracts into force.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
+mod contracts;
 mod cpu;
 mod disk;
 mod load;
@@ -39,12 +41,15 @@ async fn main() -> ExitCode {
     if std::env::args().skip(1).eq(["schema"]) {
         return ended(schema::measure());
     }
+    if std::env::args().skip(1).eq(["contracts"]) {
+        return ended(contracts::measure().await);
+    }
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => {
             eprintln!(
                 "awooop-bench: {error}\nusage: awooop-bench [--runs N] [--callers N] [--rounds N] [--rate N] \
-                 [--seconds N] [--profile]\n       awooop-bench schema"
+                 [--seconds N] [--profile]\n       awooop-bench schema|contracts"
             );
             return ExitCode::from(2);
         }

@@ -91,6 +91,11 @@ impl Site {
         Api::new(self.server.url(), Some(&key))
     }
 
+    /// The server's API with the platform admin's key.
+    pub(crate) fn api(&self) -> &Api {
+        self.server.api()
+    }
+
     /// Settings of the database that matter here, in words.
     pub(crate) async fn facts(&self) -> anyhow::Result<String> {
         let names = "server_version fsync synchronous_commit wal_sync_method shared_buffers max_connections";
