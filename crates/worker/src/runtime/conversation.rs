@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 
 use super::output;
 
+/// How many violations a failed run's error names.
+const SHOWN_VIOLATIONS: usize = 3;
+
 /// A recorded step as the conversation needs it.
 pub(crate) struct Recorded<'a> {
     pub(crate) n: i32,
@@ -124,9 +127,12 @@ impl<'a> Conversation<'a> {
     }
 }
 
+/// The run's error names the first violations; every answer and what was wrong with it stand in its steps.
 fn unfit(found: &[Violation]) -> Outcome {
+    let (first, rest) = found.split_at(found.len().min(SHOWN_VIOLATIONS));
+    let more = if rest.is_empty() { String::new() } else { format!("; and {} more", rest.len()) };
     let message =
-        format!("{} answers did not fit the output schema: {}", output::MAX_ANSWERS, describe(found));
+        format!("{} answers did not fit the output schema: {}{more}", output::MAX_ANSWERS, describe(first));
     Outcome::Failed(ErrorCode::Schema001, message)
 }
 
