@@ -74,7 +74,8 @@ fn agent(project: &str) -> Value {
 
 /// Gives a project contracts whose names no other project has.
 async fn apply_own_contracts(mine: &Api, fixture: &FixtureMcp) {
-    let provider = json!({"kind": "provider", "project": MINE, "id": PROVIDER, "spec": fixture.provider_spec()});
+    let provider =
+        json!({"kind": "provider", "project": MINE, "id": PROVIDER, "spec": fixture.provider_spec()});
     mine.apply(&[agent(MINE), provider]).await.expect("the manifests are valid");
 }
 

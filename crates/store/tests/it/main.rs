@@ -1,6 +1,8 @@
 //! The store against a real PostgreSQL. One binary, so that it is linked once.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod contracts;
+mod contracts_forging;
 mod counting;
 mod embedded;
 mod engine;
