@@ -78,7 +78,7 @@ pub struct Tally {
     pub counted: Vec<String>,
     /// Signers whose signature is older than the window.
     pub expired: Vec<String>,
-    /// Signers who signed while another version was active.
+    /// Signers who signed while another version was active, or before what is active became so.
     pub overtaken: Vec<String>,
 }
 
@@ -125,9 +125,16 @@ impl Rule {
         Ok(())
     }
 
-    /// Counts signatures that were given for an act on a version of `publisher`, now that `base` is active;
-    /// `now_us` in microseconds since 1970.
-    pub fn tally(&self, given: &[Given], publisher: &str, base: i32, now_us: i64) -> Tally {
+    /// Counts signatures that were given for an act on a version of `publisher`, now that `base` is active
+    /// since `since_us`, or nothing is since then; times in microseconds since 1970. A signature given before
+    /// was for a change that has been overtaken, even when the same version is active again.
+    pub fn tally(
+        &self,
+        given: &[Given],
+        publisher: &str,
+        (base, since_us): (i32, i64),
+        now_us: i64,
+    ) -> Tally {
         let oldest = now_us.saturating_sub(i64::from(self.window_s) * 1_000_000);
         let mut tally = Tally {
             needed: self.signatures.max(1),
@@ -142,7 +149,7 @@ impl Rule {
             let (id, list) = (
                 &one.signer.id,
                 match () {
-                    () if one.base != base => &mut tally.overtaken,
+                    () if one.base != base || one.at_us <= since_us => &mut tally.overtaken,
                     () if one.at_us < oldest => &mut tally.expired,
                     () => &mut tally.counted,
                 },
@@ -158,6 +165,8 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EVER: i64 = i64::MIN;
 
     fn person(id: &str) -> Signer {
         Signer { id: id.to_owned(), is_person: true }
@@ -179,15 +188,15 @@ mod tests {
     fn without_a_rule_anybody_signs_once_even_the_publisher() {
         let rule = Rule::default();
         assert_eq!(rule.may_sign(&service(), "shop/ci"), Ok(()));
-        assert!(rule.tally(&[given(service(), 0, 0)], "shop/ci", 0, at(1)).is_enough());
-        assert!(!rule.tally(&[], "shop/ci", 0, at(1)).is_enough());
+        assert!(rule.tally(&[given(service(), 0, 0)], "shop/ci", (0, EVER), at(1)).is_enough());
+        assert!(!rule.tally(&[], "shop/ci", (0, EVER), at(1)).is_enough());
     }
 
     #[test]
     fn two_signatures_are_two_people_and_no_service_account() {
         let rule = Rule { signatures: 2, ..Rule::default() };
         assert_eq!(rule.may_sign(&service(), "ana"), Err(MayNotSign::NotAPerson));
-        let tally = |given: &[Given]| rule.tally(given, "ana", 0, at(1));
+        let tally = |given: &[Given]| rule.tally(given, "ana", (0, EVER), at(1));
         assert!(!tally(&[given(person("ana"), 0, 0), given(person("ana"), 1, 0)]).is_enough());
         assert!(!tally(&[given(person("ana"), 0, 0), given(service(), 1, 0)]).is_enough());
         assert!(tally(&[given(person("ana"), 0, 0), given(person("bob"), 1, 0)]).is_enough());
@@ -202,7 +211,7 @@ mod tests {
         assert_eq!(rule.may_sign(&person("ana"), "ana"), Err(MayNotSign::Publisher));
         assert_eq!(rule.may_sign(&person("bob"), "ana"), Ok(()));
         let all = [given(person("eve"), 0, 0), given(person("ana"), 0, 0)];
-        assert_eq!(rule.tally(&all, "ana", 0, at(1)).counted, Vec::<String>::new());
+        assert_eq!(rule.tally(&all, "ana", (0, EVER), at(1)).counted, Vec::<String>::new());
     }
 
     #[test]
@@ -210,9 +219,11 @@ mod tests {
         let rule = Rule { publisher_may_sign: false, ..Rule::default() };
         assert_eq!(rule.of(Act::Activate), rule);
         let retire = rule.of(Act::Retire);
-        assert!(!retire.tally(&[given(person("ana"), 0, 3)], "", 3, at(1)).is_enough());
+        assert!(!retire.tally(&[given(person("ana"), 0, 3)], "", (3, EVER), at(1)).is_enough());
         assert!(
-            retire.tally(&[given(person("ana"), 0, 3), given(person("bob"), 0, 3)], "", 3, at(1)).is_enough()
+            retire
+                .tally(&[given(person("ana"), 0, 3), given(person("bob"), 0, 3)], "", (3, EVER), at(1))
+                .is_enough()
         );
     }
 
@@ -220,8 +231,10 @@ mod tests {
     fn a_signature_counts_within_its_window_and_against_the_version_it_was_given_for() {
         let rule = Rule { window_s: 60, ..Rule::default() };
         let one = [given(person("ana"), 100, 3)];
-        assert_eq!(rule.tally(&one, "bob", 3, at(160)).counted, ["ana"]);
-        assert_eq!(rule.tally(&one, "bob", 3, at(161)).expired, ["ana"]);
-        assert_eq!(rule.tally(&one, "bob", 4, at(120)).overtaken, ["ana"]);
+        assert_eq!(rule.tally(&one, "bob", (3, EVER), at(160)).counted, ["ana"]);
+        assert_eq!(rule.tally(&one, "bob", (3, EVER), at(161)).expired, ["ana"]);
+        assert_eq!(rule.tally(&one, "bob", (4, EVER), at(120)).overtaken, ["ana"]);
+        assert_eq!(rule.tally(&one, "bob", (3, at(99)), at(120)).counted, ["ana"]);
+        assert_eq!(rule.tally(&one, "bob", (3, at(100)), at(120)).overtaken, ["ana"]);
     }
 }

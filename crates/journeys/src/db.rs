@@ -5,12 +5,14 @@
 //! private database, cloned from a migrated template. Private databases are dropped with their handle.
 //! Making the template is serialised by an advisory lock, because every test is a process of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use awooop_core::contract::{self, Manifest};
+use awooop_core::ids::{PersonId, PrincipalId};
 use awooop_core::role::Role;
-use awooop_core::{AgentId, ProjectId, ids::PrincipalId};
+use awooop_core::{AgentId, ProjectId};
 use awooop_store::announce::Announcer;
 use awooop_store::auth::{Caller, NewKey};
 use awooop_store::contract::ApplyOptions;
@@ -162,7 +164,7 @@ pub struct TestStore {
     /// The platform's admin key.
     pub platform_key: SecretString,
     database: TestDatabase,
-    _keys: TempDir,
+    keys: TempDir,
 }
 
 /// A project made for a test, with the agent [`AGENT`] in it.
@@ -220,12 +222,39 @@ impl TestStore {
             Some(key) => key,
             None => store.bootstrap_again().await?,
         };
-        Ok(TestStore { store, platform_key, database, _keys: keys })
+        Ok(TestStore { store, platform_key, database, keys })
     }
 
     /// The database below, for raw SQL.
     pub fn database(&self) -> &TestDatabase {
         &self.database
+    }
+
+    /// Where the store's keyring lies.
+    pub fn keys(&self) -> &Path {
+        self.keys.path()
+    }
+
+    /// A further store on the same database and keyring, with connections of its own, such as through a proxy.
+    pub async fn through(&self, urls: &ClusterUrls) -> Store {
+        let urls = DatabaseUrls { app: urls.app.clone().into(), dispatch: urls.dispatch.clone().into() };
+        let keyring = Keyring::load(self.keys()).expect("the keyring was made");
+        Store::open(&urls, self.store.clock().clone(), keyring).await.expect("the store opens")
+    }
+
+    /// A key of a person in a project; the principal bears the person's name.
+    pub async fn key_of(&self, project: &TestProject, name: &str, role: Role) -> SecretString {
+        let principal = PrincipalId::parse(name).expect("a principal's name");
+        let person = Some(PersonId::parse(name).expect("a person's name"));
+        let new = NewKey { principal, role, person, agent: None, expires_at: None };
+        self.store.create_key(&project.scope, &new).await.expect("a key for a person").0
+    }
+
+    /// A person with a key in a project.
+    pub async fn person(&self, project: &TestProject, name: &str, role: Role) -> Caller {
+        let key = self.key_of(project, name, role).await;
+        let found = self.store.authenticate(key.expose_secret()).await.expect("the database answers");
+        found.expect("a new key works")
     }
 
     /// A fresh project without a token limit.

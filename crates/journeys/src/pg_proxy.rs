@@ -28,12 +28,15 @@ const GSS_REQUEST: i32 = 80_877_104;
 /// No frontend message of ours is larger.
 const MAX_FRAME_BYTES: usize = 256 * 1024 * 1024;
 
-/// When to call back, seen from the COMMIT.
+/// When to call back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
-    /// It was not forwarded and never will be.
+    /// The statement, BEGIN, COMMIT and ROLLBACK among them, was not forwarded and never will be. Statements
+    /// are counted, not COMMITs.
+    BeforeStatement,
+    /// The COMMIT was not forwarded and never will be.
     BeforeForwarding,
-    /// The server has done it; the client has not been told.
+    /// The server has done the COMMIT; the client has not been told.
     AfterAnswer,
 }
 
@@ -48,6 +51,7 @@ struct Trap {
 #[derive(Default)]
 struct Counter {
     commits: u64,
+    statements: u64,
     trap: Option<Trap>,
 }
 
@@ -103,11 +107,12 @@ impl PgProxy {
         }
     }
 
-    /// Begins to count anew, and calls back at the `at`-th COMMIT of a transaction that wrote (from 1).
+    /// Begins to count anew, and calls back at the `at`-th COMMIT of a transaction that wrote, or the `at`-th
+    /// statement of any (from 1).
     pub fn stop_at(&self, at: u64, point: Point, callback: impl FnOnce() + Send + 'static) {
         let trap = Trap { at, point, callback: Box::new(callback) };
         *self.counter.lock().unwrap_or_else(PoisonError::into_inner) =
-            Counter { commits: 0, trap: Some(trap) };
+            Counter { trap: Some(trap), ..Counter::default() };
     }
 
     /// Takes the trap away; returns whether it was still there, which means that it never went off.
@@ -271,15 +276,20 @@ fn writes(sql: &[u8]) -> bool {
     words.any(|word| ["INSERT", "UPDATE", "DELETE"].contains(&word))
 }
 
-/// Counts a COMMIT. Gives the callback when this is the one to stop at before forwarding; tells by `Some`
-/// of the flag that the answer is to be awaited.
-fn count(counter: &Shared, awaits_answer: &AtomicBool) -> Option<Callback> {
+/// Counts a statement, and whether it is the COMMIT of a transaction that wrote. Gives the callback when this
+/// is the one to stop at before forwarding; tells by the flag that the answer is to be awaited.
+fn count(counter: &Shared, awaits_answer: &AtomicBool, is_commit: bool) -> Option<Callback> {
     let mut counter = counter.lock().unwrap_or_else(PoisonError::into_inner);
-    counter.commits += 1;
-    let commits = counter.commits;
-    let trap = counter.trap.take_if(|trap| trap.at == commits)?;
+    counter.statements += 1;
+    counter.commits += u64::from(is_commit);
+    let (statements, commits) = (counter.statements, counter.commits);
+    let is_here = |trap: &mut Trap| match trap.point {
+        Point::BeforeStatement => trap.at == statements,
+        Point::BeforeForwarding | Point::AfterAnswer => is_commit && trap.at == commits,
+    };
+    let trap = counter.trap.take_if(is_here)?;
     match trap.point {
-        Point::BeforeForwarding => Some(trap.callback),
+        Point::BeforeStatement | Point::BeforeForwarding => Some(trap.callback),
         Point::AfterAnswer => {
             counter.trap = Some(trap);
             awaits_answer.store(true, Ordering::SeqCst);
@@ -298,8 +308,9 @@ async fn forward(
     let mut statements = Statements::default();
     loop {
         let (tag, body) = frame(&mut from).await?;
-        if statements.note(tag, &body)
-            && let Some(callback) = count(counter, awaits_answer)
+        let is_commit = statements.note(tag, &body);
+        if matches!(tag, b'B' | b'Q')
+            && let Some(callback) = count(counter, awaits_answer, is_commit)
         {
             callback();
             return Ok(());

@@ -122,11 +122,7 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let (agent, mode): (String, String) = (row.get(3), row.get(5));
-                let version = version::read_from(&self.inner.keyring, project.as_str(), row, 11)?;
-                let spec = match version.not_in_force() {
-                    Some(problem) => Err(problem),
-                    None => Ok(version::agent(&version, row.get(10))?),
-                };
+                let spec = self.agent_of(project, row)?;
                 let agent_id = AgentId::parse(&agent).map_err(|e| StoreError::Corrupt(e.to_string()))?;
                 Ok(ClaimedRun {
                     scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
@@ -146,6 +142,23 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// The agent of a row of [`CLAIM`]. A version that is gone is as bad as one that does not load: its run
+    /// was claimed, and has to end.
+    fn agent_of(
+        &self,
+        project: &ProjectId,
+        row: &tokio_postgres::Row,
+    ) -> Result<Result<AgentSpec, SignatureProblem>, StoreError> {
+        if row.get::<_, Option<&str>>(11).is_none() {
+            return Ok(Err(SignatureProblem::Absent));
+        }
+        let version = version::read_from(&self.inner.keyring, project.as_str(), row, 11)?;
+        match version.not_in_force() {
+            Some(problem) => Ok(Err(problem)),
+            None => version::agent(&version, row.get(10)).map(Ok),
+        }
     }
 
     /// Ends queued runs whose time is over, in every project that has one. Returns how many.
@@ -200,7 +213,7 @@ l AS (   -- one lease row for the batch
   SELECT $1, $5, $3, $6, min(timeout_at), array_agg(run_id) FROM u HAVING count(*) > 0)
 SELECT u.*, (SELECT default_model FROM project WHERE project_id = $1), v.kind, v.id, v.version, v.version_id, v.sha256,
   v.state, v.created_at, v.created_by, v.published_at, v.published_by, v.publisher, v.key_id, v.signature, v.body
-FROM u JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id";
+FROM u LEFT JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id";
 
 const TIME_OUT_QUEUED: &str = "
 WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1 AND timeout_at <= $3

@@ -87,4 +87,13 @@ UNION ALL
 SELECT v.kind || '/' || v.id || '@' || v.version || ' says it is active, and its contract says otherwise'
   FROM contract_version v JOIN contract c ON c.project_id = $1 AND c.kind = v.kind AND c.id = v.id
   WHERE v.project_id = $1 AND v.state = 'active' AND c.active_version IS DISTINCT FROM v.version
+UNION ALL
+SELECT v.kind || '/' || v.id || '@' || v.version || ' says it is a draft, and was published'
+  FROM contract_version v WHERE v.project_id = $1 AND v.state = 'draft' AND v.signature IS NOT NULL
+UNION ALL
+SELECT 'the signature of ' || s.signer || ' under ' || s.kind || '/' || s.id || '@' || s.version
+    || ' says it was not used, and the version is active by it'
+  FROM contract_signature s JOIN contract c ON c.project_id = $1 AND c.kind = s.kind AND c.id = s.id
+  WHERE s.project_id = $1 AND s.act = 'activate' AND s.used_at IS NULL AND c.active_version = s.version
+    AND s.signed_at <= c.activated_at
 LIMIT 200";

@@ -12,6 +12,9 @@ use crate::support::{kit, make_project, site};
 
 const MINE: &str = "tenant-mine";
 const OTHER: &str = "tenant-other";
+/// An agent and a tool server that only [`MINE`] has.
+const AGENT: &str = "only-mine";
+const PROVIDER: &str = "onlymine";
 
 struct Operation {
     id: String,
@@ -23,7 +26,7 @@ struct Operation {
 }
 
 /// The document's operations, path parts filled in with what exists in the project of `ids`.
-fn operations(document: &Value, ids: &[(&str, String)]) -> Vec<Operation> {
+fn operations(document: &Value, ids: &[(&str, &str)]) -> Vec<Operation> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
@@ -54,12 +57,35 @@ fn body(operation: &Operation, project: &str) -> Option<Value> {
         "apply_contracts" => {
             json!({"manifests": [{"kind": "project", "project": project, "id": project, "spec": {"display_name": "Mine"}}]})
         }
+        "save_draft" => agent(project),
         "create_key" => json!({"name": "further", "role": "viewer"}),
         "use_mcp" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
         _ if operation.has_body => json!({}),
         _ => return None,
     };
     Some(body)
+}
+
+/// The manifest of [`AGENT`].
+fn agent(project: &str) -> Value {
+    let spec = json!({"instructions": "Answer.", "model": "brain/planner", "output_schema": {}});
+    json!({"kind": "agent", "project": project, "id": AGENT, "spec": spec})
+}
+
+/// Gives a project contracts whose names no other project has.
+async fn apply_own_contracts(mine: &Api, fixture: &FixtureMcp) {
+    let provider =
+        json!({"kind": "provider", "project": MINE, "id": PROVIDER, "spec": fixture.provider_spec()});
+    mine.apply(&[agent(MINE), provider]).await.expect("the manifests are valid");
+}
+
+/// What ends something that others need comes late, and what revokes the key that is used, last.
+fn turn(operation: &Operation) -> u8 {
+    match operation.id.as_str() {
+        id if id.starts_with("revoke") => 2,
+        id if id.starts_with("retire") => 1,
+        _ => 0,
+    }
 }
 
 async fn send(api: &Api, operation: &Operation, body: Option<&Value>) -> Answer {
@@ -78,11 +104,19 @@ async fn heavy_no_operation_crosses_projects() {
     let keys = mine.get("/v1/platform/keys").await.unwrap().expect(200).unwrap();
     let key_id = keys["items"][0]["key_id"].as_str().unwrap().to_owned();
     let document = mine.get("/openapi.json").await.unwrap().expect(200).unwrap();
-    let ids = [("run_id", run_id.clone()), ("key_id", key_id.clone()), ("code", "E-AUTH-001".to_owned())];
+    apply_own_contracts(&mine, &fixture).await;
+    let ids = [
+        ("run_id", run_id.as_str()),
+        ("key_id", key_id.as_str()),
+        ("code", "E-AUTH-001"),
+        ("kind", "agent"),
+        ("id", AGENT),
+        ("version", "1"),
+        ("provider_id", PROVIDER),
+    ];
     let secrets = [run_id.as_str(), key_id.as_str(), MINE, "a question of mine"];
-    // what revokes the key that is used comes last
     let mut operations = operations(&document, &ids);
-    operations.sort_by_key(|operation| operation.id.starts_with("revoke"));
+    operations.sort_by_key(turn);
     for operation in &operations {
         let body = body(operation, MINE);
         let ask = async |api: &Api| send(api, operation, body.as_ref()).await;
@@ -99,7 +133,10 @@ async fn heavy_no_operation_crosses_projects() {
 
         let answer = ask(&other).await;
         assert_silent(&name, &answer, &secrets);
-        if operation.has_parts {
+        if operation.id == "save_draft" {
+            // its body names the project
+            assert_eq!((answer.status, answer.code().as_str()), (403, "E-AUTH-003"), "{}", answer.text);
+        } else if operation.has_parts {
             assert_eq!(
                 (answer.status, answer.code().as_str()),
                 (404, "E-REQ-004"),

@@ -10,11 +10,11 @@ use awooop_core::contract::{Active, Kind, Manifest, Spec, breaking, check_refere
 use awooop_core::error::Violation;
 use awooop_core::json;
 use awooop_core::statement::{Act, Statement};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::signing::{self, EndorsementFacts, PublicationFacts, Signature};
-use super::version::{self, COLUMNS, Published, Version, VersionState};
+use super::version::{self, COLUMNS, Ended, Published, Version, VersionState};
 use super::{ActiveContract, ContractError, ContractKey, Effect, Standing, rows};
 use crate::announce::Announcement;
 use crate::auth::Caller;
@@ -29,6 +29,7 @@ pub(super) struct Desk<'a> {
     pub(super) by: &'a Caller,
     pub(super) now: Timestamp,
     pub(super) active: Vec<ActiveContract>,
+    pub(super) ended: Vec<Ended>,
     manifests: Vec<Manifest>,
     announcements: Vec<Announcement>,
 }
@@ -89,9 +90,10 @@ impl<'a> Desk<'a> {
         let active = version::active(&mut tx, &store.inner.keyring, project).await?;
         let loaded = active.iter().filter(|a| a.problem.is_none());
         let manifests = loaded.map(|a| a.version.manifest(project)).collect::<Result<_, _>>()?;
+        let ended = version::ended(&mut tx, &store.inner.keyring, project).await?;
         // read once the row is held: whoever held it before may have taken long
-        let now = store.clock().now();
-        Ok(Self { store, tx, by, now, active, manifests, announcements: Vec::new() })
+        let now = after_all(store.clock().now(), &active, &ended);
+        Ok(Self { store, tx, by, now, active, ended, manifests, announcements: Vec::new() })
     }
 
     /// Makes everything durable, and tells who listens.
@@ -116,16 +118,24 @@ impl<'a> Desk<'a> {
         self.active(key).map_or(0, |a| a.version.version)
     }
 
-    /// The rule in force: that of the project contract that is active. When that one does not load, nobody
-    /// but an operator of the platform can go on.
+    /// Since when the contract is as it is, in microseconds since 1970: active, or at its end. The least
+    /// number where it never was active.
+    fn since_us(&self, key: &ContractKey) -> i64 {
+        let active = self.active(key).map(|a| a.activated_at);
+        let ended = || self.ended.iter().find(|e| e.key == *key).and_then(|e| e.at);
+        active.or_else(ended).map_or(i64::MIN, |at| at.as_microsecond())
+    }
+
+    /// The rule in force: that of the project contract that is active. When that one does not load, or is
+    /// gone, which no caller can bring about, nobody but an operator of the platform can go on.
     pub(super) fn rule(&self) -> Result<Rule, ContractError> {
-        let Some(found) = self.active.iter().find(|a| a.version.key.kind == Kind::Project) else {
-            return Ok(Rule::default());
-        };
-        match (found.problem, self.by.is_platform_admin()) {
-            (Some(problem), false) => {
-                return Err(StoreError::Untrusted { what: found.version.name(), problem }.into());
-            }
+        let active = self.active.iter().filter(|a| a.version.key.kind == Kind::Project);
+        let ended = self.ended.iter().filter(|e| e.key.kind == Kind::Project);
+        let found = active.map(|a| (a.version.name(), a.problem));
+        let gone = ended.map(|e| (e.key.to_string(), e.problem));
+        let Some((what, problem)) = found.chain(gone).next() else { return Ok(Rule::default()) };
+        match (problem, self.by.is_platform_admin()) {
+            (Some(problem), false) => return Err(StoreError::Untrusted { what, problem }.into()),
             (Some(_), true) => return Ok(Rule::default()),
             (None, _) => {}
         }
@@ -373,7 +383,8 @@ impl<'a> Desk<'a> {
                     Err(_) => forged.push(signer.id),
                 }
             }
-            let tally = rule.of(step.act).tally(&given, step.publisher(), step.base, now_us);
+            let against = (step.base, self.since_us(&step.version.key));
+            let tally = rule.of(step.act).tally(&given, step.publisher(), against, now_us);
             standings.push(Standing { act: step.act, tally, forged });
         }
         Ok(standings)
@@ -462,6 +473,15 @@ impl<'a> Desk<'a> {
     pub(super) fn event(&self, said: Value) -> crate::audit::AuditEvent {
         self.store.audit(self.by.scope(), said)
     }
+}
+
+/// The time of a desk: later than every change it can see, whatever this server's clock says, so that a
+/// signature's time tells whether it was given before a change or after it.
+fn after_all(now: Timestamp, active: &[ActiveContract], ended: &[Ended]) -> Timestamp {
+    let active = active.iter().filter(|a| a.problem.is_none()).map(|a| a.activated_at);
+    let ended = ended.iter().filter(|e| e.problem.is_none()).filter_map(|e| e.at);
+    let last = active.chain(ended).max().unwrap_or(Timestamp::MIN);
+    now.max(last.saturating_add(SignedDuration::from_micros(1)).unwrap_or(now))
 }
 
 const WRITE_DRAFT: &str = "

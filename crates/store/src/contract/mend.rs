@@ -2,17 +2,21 @@
 //! key before an old one is retired.
 
 use awooop_core::ProjectId;
+use awooop_core::contract::Kind;
 use awooop_core::statement::{Act, Statement};
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio_postgres::Row;
 
 use super::desk::Desk;
 use super::rows::{self, MaterialRow, Owners};
 use super::signing::{self, Signature};
 use super::version::{self, COLUMNS, VersionState};
-use super::{ActiveContract, ContractError};
+use super::{ActiveContract, ContractError, ContractKey};
 use crate::auth::Caller;
 use crate::doctor::Finding;
 use crate::error::StoreError;
+use crate::keyring::{Keyring, SignatureProblem};
 use crate::pool::Store;
 use crate::scope::ProjectScope;
 
@@ -96,13 +100,20 @@ impl Store {
         let finding = |message: String| Finding { project: Some(project.to_string()), message };
         let mut tx = self.begin(scope).await?;
         let active = version::active(&mut tx, &self.inner.keyring, project).await?;
+        let ended = version::ended(&mut tx, &self.inner.keyring, project).await?;
         let actual = rows::read(&mut tx, project).await?;
         tx.rollback().await?;
         let mut found: Vec<Finding> = active
             .iter()
             .filter_map(|a| Some(finding(format!("{} does not load: {}", a.version.name(), a.problem?))))
             .collect();
+        found.extend(
+            ended.iter().filter_map(|e| {
+                Some(finding(format!("the end of {} is not believed: {}", e.key, e.problem?)))
+            }),
+        );
         found.extend(self.examine_versions(scope).await?);
+        found.extend(self.examine_endorsements(scope).await?);
         if found.is_empty() {
             let differences = differences(&expected(&active, project)?, &actual);
             found.extend(differences.into_iter().map(|d| {
@@ -114,6 +125,25 @@ impl Store {
             }));
         }
         Ok(found)
+    }
+
+    /// People's signatures that have not been used and are not what was signed.
+    async fn examine_endorsements(&self, scope: &ProjectScope) -> Result<Vec<Finding>, StoreError> {
+        let project = scope.project().as_str();
+        if self.inner.keyring.is_for_reading() {
+            return Ok(Vec::new());
+        }
+        let rows = self.once(scope, UNUSED_ENDORSEMENTS, &[&project, &""]).await?;
+        let forged = rows.iter().filter_map(|row| Endorsement::read(project, row));
+        let forged = forged.filter_map(|e| Some((e.judge(&self.inner.keyring).err()?, e)));
+        let found = forged.map(|(problem, e)| Finding {
+            project: Some(project.to_owned()),
+            message: format!(
+                "the signature of {} under {}@{} does not count: {problem}",
+                e.signer, e.key, e.version
+            ),
+        });
+        Ok(found.collect())
     }
 
     /// Versions that are not active and do not load.
@@ -179,6 +209,7 @@ async fn resign_versions(store: &Store, desk: &mut Desk<'_>) -> Result<u64, Cont
     update(desk, RESIGN_VERSIONS, items).await
 }
 
+/// What is active, and what has ended.
 async fn resign_active(store: &Store, desk: &mut Desk<'_>) -> Result<u64, ContractError> {
     let project = desk.by.scope().project().as_str().to_owned();
     let rows = desk
@@ -188,17 +219,25 @@ async fn resign_active(store: &Store, desk: &mut Desk<'_>) -> Result<u64, Contra
             &[&project, &current_key(store)],
         )
         .await?;
-    let is_old = |a: &&ActiveContract| {
-        let name = (a.version.key.kind.as_str(), a.version.key.id.as_str());
+    let is_old = |key: &ContractKey| {
+        let name = (key.kind.as_str(), key.id.as_str());
         rows.iter().any(|row| (row.get::<_, &str>(0), row.get::<_, &str>(1)) == name)
     };
-    let items = desk.active.iter().filter(|a| a.problem.is_none()).filter(is_old).map(|active| {
-        let version = &active.version;
-        let subject = signing::subject(&project, &version.key, version.version, &version.sha256);
-        let statement = Statement::Activation { subject, at_us: active.activated_at.as_microsecond() };
-        let signature = signing::sign(&store.inner.keyring, &statement);
-        json!({"kind": version.key.kind.as_str(), "id": version.key.id,
-            "key_id": signature.key_id, "signature": signature.hex()})
+    let active = desk.active.iter().filter(|a| a.problem.is_none()).map(|a| {
+        let version = &a.version;
+        (
+            signing::subject(&project, &version.key, version.version, &version.sha256),
+            &version.key,
+            a.activated_at,
+        )
+    });
+    let ended = desk.ended.iter().filter(|e| e.problem.is_none());
+    let ended = ended.filter_map(|e| Some((signing::subject(&project, &e.key, 0, ""), &e.key, e.at?)));
+    let old = active.chain(ended).filter(|(_, key, _)| is_old(key));
+    let items = old.map(|(subject, key, at)| {
+        let signature =
+            signing::sign(&store.inner.keyring, &Statement::Activation { subject, at_us: at.as_microsecond() });
+        json!({"kind": key.kind.as_str(), "id": key.id, "key_id": signature.key_id, "signature": signature.hex()})
     });
     let items: Vec<Value> = items.collect();
     update(desk, RESIGN_ACTIVE, items).await
@@ -207,31 +246,63 @@ async fn resign_active(store: &Store, desk: &mut Desk<'_>) -> Result<u64, Contra
 async fn resign_endorsements(store: &Store, desk: &mut Desk<'_>) -> Result<u64, ContractError> {
     let project = desk.by.scope().project().as_str().to_owned();
     let rows = desk.tx.rows(UNUSED_ENDORSEMENTS, &[&project, &current_key(store)]).await?;
-    let mut items = Vec::new();
-    for row in &rows {
-        let Some(kind) = awooop_core::contract::Kind::parse(row.get(0)) else { continue };
-        let Some(act) = Act::parse(row.get(4)) else { continue };
-        let key = super::ContractKey::new(kind, row.get::<_, String>(1));
-        let (version, sha256): (i32, &str) = (row.get(2), row.get(3));
-        let facts = signing::EndorsementFacts {
-            act,
-            base: row.get(7),
+    let stored = rows.iter().filter_map(|row| Endorsement::read(&project, row));
+    let items = stored.filter(|e| e.judge(&store.inner.keyring).is_ok()).map(|e| {
+        let signature = signing::sign(&store.inner.keyring, &e.statement());
+        json!({
+            "kind": e.key.kind.as_str(), "id": e.key.id, "version": e.version, "act": e.act.as_str(),
+            "signer": e.signer, "key_id": signature.key_id, "signature": signature.hex(),
+        })
+    });
+    let items: Vec<Value> = items.collect();
+    update(desk, RESIGN_ENDORSEMENTS, items).await
+}
+
+/// A person's signature as it is stored.
+struct Endorsement<'a> {
+    project: &'a str,
+    key: ContractKey,
+    version: i32,
+    sha256: &'a str,
+    act: Act,
+    signer: &'a str,
+    is_person: bool,
+    base: i32,
+    at: Timestamp,
+    signature: Option<Signature>,
+}
+
+impl<'a> Endorsement<'a> {
+    /// Reads a row of [`UNUSED_ENDORSEMENTS`]; `None` for one that can count for nothing.
+    fn read(project: &'a str, row: &'a Row) -> Option<Self> {
+        Some(Self {
+            project,
+            key: ContractKey::new(Kind::parse(row.get(0))?, row.get::<_, String>(1)),
+            version: row.get(2),
+            sha256: row.get(3),
+            act: Act::parse(row.get(4))?,
             signer: row.get(5),
             is_person: row.get(6),
+            base: row.get(7),
             at: row.get(8),
-        };
-        let statement = facts.statement(signing::subject(&project, &key, version, sha256));
-        let stored = Signature::read(Some(row.get(9)), Some(row.get(10)));
-        if signing::check(&store.inner.keyring, &statement, stored.as_ref()).is_err() {
-            continue;
-        }
-        let signature = signing::sign(&store.inner.keyring, &statement);
-        items.push(json!({
-            "kind": key.kind.as_str(), "id": key.id, "version": version, "act": act.as_str(),
-            "signer": facts.signer, "key_id": signature.key_id, "signature": signature.hex(),
-        }));
+            signature: Signature::read(Some(row.get(9)), Some(row.get(10))),
+        })
     }
-    update(desk, RESIGN_ENDORSEMENTS, items).await
+
+    fn statement(&self) -> Statement<'_> {
+        Statement::Endorsement {
+            subject: signing::subject(self.project, &self.key, self.version, self.sha256),
+            act: self.act,
+            base: self.base,
+            signer: self.signer,
+            is_person: self.is_person,
+            at_us: self.at.as_microsecond(),
+        }
+    }
+
+    fn judge(&self, keyring: &Keyring) -> Result<(), SignatureProblem> {
+        signing::check(keyring, &self.statement(), self.signature.as_ref())
+    }
 }
 
 async fn update(desk: &mut Desk<'_>, sql: &str, items: Vec<Value>) -> Result<u64, ContractError> {

@@ -62,12 +62,13 @@ impl Store {
             )
             .await?;
         let active = desk.active(key).cloned();
-        if newer.is_empty()
-            && active.is_none()
-            && self.list_versions(by.scope(), key, None, 1).await?.is_empty()
-        {
-            desk.abandon().await?;
-            return Ok(None);
+        if newer.is_empty() && active.is_none() {
+            // on the desk's own connection: whoever holds the project's row must not wait for another one
+            let any = desk.versions("v.kind = $2 AND v.id = $3 LIMIT 1", &[&kind, &id]).await?;
+            if any.is_empty() {
+                desk.abandon().await?;
+                return Ok(None);
+            }
         }
         let draft = newer.iter().find(|v| v.state == VersionState::Draft).cloned();
         let steps: Vec<Step> = newer

@@ -244,3 +244,40 @@ pub(crate) fn active_contract(
         version,
     })
 }
+
+/// A contract that was in force and is no more.
+pub(super) struct Ended {
+    pub(super) key: ContractKey,
+    /// Since when.
+    pub(super) at: Option<Timestamp>,
+    /// Why that is not believed.
+    pub(super) problem: Option<SignatureProblem>,
+}
+
+/// The project's contracts that ended. One whose versions say it was in force, and that has no signature over
+/// its end, was ended behind the server's back.
+pub(super) async fn ended(
+    tx: &mut ProjectTx,
+    keyring: &Keyring,
+    project: &ProjectId,
+) -> Result<Vec<Ended>, StoreError> {
+    let sql = "SELECT c.kind, c.id, c.activated_at, c.key_id, c.signature FROM contract c
+         WHERE c.project_id = $1 AND c.active_version IS NULL AND (c.activated_at IS NOT NULL
+           OR EXISTS (SELECT FROM contract_version v WHERE v.project_id = $1 AND v.kind = c.kind AND v.id = c.id
+             AND v.state IN ('active', 'retired')))
+         ORDER BY c.kind, c.id";
+    let rows = tx.rows(sql, &[&project.as_str()]).await?;
+    let read = |row: &Row| {
+        let kind: &str = row.get(0);
+        let kind = Kind::parse(kind).ok_or_else(|| StoreError::Corrupt(kind.to_owned()))?;
+        let key = ContractKey::new(kind, row.get::<_, String>(1));
+        let at: Option<Timestamp> = row.get(2);
+        let signature = Signature::read(row.get(3), row.get(4));
+        let subject = signing::subject(project.as_str(), &key, 0, "");
+        let at_us = at.map_or(0, |at| at.as_microsecond());
+        let judged = signing::check(keyring, &Statement::Activation { subject, at_us }, signature.as_ref());
+        let problem = judged.err().filter(|_| !keyring.is_for_reading());
+        Ok(Ended { key, at, problem })
+    };
+    rows.iter().map(read).collect()
+}

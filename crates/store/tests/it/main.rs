@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod announce;
+mod contracts;
+mod contracts_faults;
+mod contracts_forging;
+mod contracts_races;
 mod counting;
 mod embedded;
 mod engine;
