@@ -33,7 +33,10 @@ pub(super) fn differences(changes: &Value) -> Vec<String> {
 
 /// One line for each thing that could hurt whoever relies on the contract.
 pub(super) fn breaking(found: &Value) -> Vec<String> {
-    let line = |b: &Value| format!("! {}: {} ({})", cell(&b["path"]), cell(&b["message"]), cell(&b["rule"]));
+    let line = |b: &Value| {
+        let at = b["path"].as_str().filter(|path| !path.is_empty()).map(|path| format!("{path}: "));
+        format!("! {}{} ({})", at.unwrap_or_default(), cell(&b["message"]), cell(&b["rule"]))
+    };
     found.as_array().into_iter().flatten().map(line).collect()
 }
 

@@ -22,7 +22,7 @@ pub(crate) async fn run(args: NamedArgs, _session: &Session) -> Result<Reply, Fa
         pending["difference"] = difference;
     }
     let project = change::in_project(&args.client);
-    let mut lines = vec![name.to_string()];
+    let mut lines = vec![title(name, &document)];
     lines.extend(active(&document["active"]));
     lines.extend(draft(&document["draft"]));
     let pending = document["pending"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -32,6 +32,12 @@ pub(crate) async fn run(args: NamedArgs, _session: &Session) -> Result<Reply, Fa
     let label = |(n, command): (usize, &String)| line(if n == 0 { "next" } else { "" }, command);
     lines.extend(next.iter().enumerate().map(label));
     Ok(Reply::done(document, lines.join("\n")))
+}
+
+fn title(name: &ContractName, document: &Value) -> String {
+    let versions = [&document["active"], &document["draft"], &document["pending"][0]["version"]];
+    let project = versions.into_iter().find_map(|version| version["document"]["project"].as_str());
+    project.map_or_else(|| name.to_string(), |project| format!("{name} in project {project}"))
 }
 
 /// What an act would change; null for the end of a contract, and where a version does not load.
@@ -79,8 +85,10 @@ fn waiting(pending: &Value) -> Vec<String> {
         _ => format!(", published {} by {}", cell(&version["published_at"]), cell(&version["published_by"])),
     };
     let counted = change::signatures(signatures);
-    let mut lines =
-        vec![line("waiting", &format!("version {} {act}: {counted} signed{published}", version["version"]))];
+    let mut lines = vec![line(
+        "waiting",
+        &format!("version {} {act}: signatures {counted}{published}", version["version"]),
+    )];
     let mut inner = change::uncounted(signatures);
     inner.extend(version["problem"].as_str().map(|problem| format!("it does not load: {problem}")));
     inner.extend(change::differences(&pending["difference"]["changes"]));

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: NamedArgs, _session: &Session) -> Result<Reply, Fa
         return Ok(reply);
     }
     let counted = change::signatures(&retired["signatures"]);
-    let mut reply = Reply::done(retired, format!("{version} stays active: {counted} signed that it ends"));
+    let mut reply = Reply::done(retired, format!("{version} stays active: signatures for its end {counted}"));
     reply.notes = breaking;
     reply.notes.push(format!(
         "another admin runs:  awooop retire {name}{project}\nor whoever may sign:  awooop contract sign {version} --act retire{project}",

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::cli::{SignArgs, VersionArgs};
 use crate::client::Client;
 use crate::commands::change;
-use crate::failure::Failure;
-use crate::output::Reply;
+use crate::failure::{Exit, Failure};
+use crate::output::{Reply, note};
 
 /// Carries out `awooop contract sign`.
 pub(super) async fn sign(args: SignArgs) -> Result<Reply, Failure> {
@@ -21,7 +21,7 @@ pub(super) async fn sign(args: SignArgs) -> Result<Reply, Failure> {
     let what = if is_retiring { "to end" } else { "to become active" };
     let counted = change::signatures(&signed["signatures"]);
     let notes = notes(&signed, &args, &version, is_retiring);
-    let mut reply = Reply::done(signed, format!("{version} {what}: {counted} signed"));
+    let mut reply = Reply::done(signed, format!("{version} {what}: signatures {counted}"));
     reply.notes = notes;
     Ok(reply)
 }
@@ -46,7 +46,14 @@ pub(super) async fn activate(args: VersionArgs) -> Result<Reply, Failure> {
     let number = number(args.name.version);
     let (_, tag) = client.get_tagged(&change::path(&args.name, &[])).await?;
     let path = change::path(&args.name, &["versions", &number, "activate"]);
-    let active = client.post_matching(&path, &json!({}), tag).await?;
+    let sent = client.post_matching(&path, &json!({}), tag).await;
+    let active = sent.inspect_err(|failure| {
+        if failure.exit() == Exit::Waiting {
+            let (name, project) = (&args.name, change::in_project(&args.client));
+            note(&format!("who has signed:  awooop describe {name}{project}"));
+            note(&format!("sign for it:     awooop contract sign {name}@{number}{project}"));
+        }
+    })?;
     let is_new = active["change"] != "unchanged";
     let notes = change::breaking(&active["breaking"]);
     let adverb = if is_new { "now" } else { "already" };
