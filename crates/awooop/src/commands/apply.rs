@@ -123,15 +123,13 @@ fn block(item: &Value) -> Vec<String> {
     let change = match item["change"].as_str() {
         Some("retired") => "is retired",
         Some("created") => "is new",
+        // compared with nothing though something is active: that does not load
+        _ if item["changes"][0]["path"] == "" => "takes the place of a version that does not load,",
         _ => "changes",
     };
     let mut lines =
         vec![format!("{} {change} in project {}", change::named(item), cell(&item["project_id"]))];
     let mut inner = change::differences(&item["changes"]);
-    if inner.is_empty() && item["change"] == "updated" {
-        // what is active does not load, so the same manifest takes its place
-        inner.push("(it says the same as before)".to_owned());
-    }
     inner.extend(change::breaking(&item["breaking"]));
     lines.extend(inner.iter().map(|line| format!("  {line}")));
     lines
