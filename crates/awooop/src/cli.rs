@@ -5,6 +5,8 @@
 //! Invariants: a value that can be a secret is a `SecretString` and never prints; identifiers that become
 //! part of an address are checked or encoded before they are sent. Wrong usage ends with exit code 2.
 
+mod contract;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,11 +15,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use uuid::Uuid;
 
+pub(crate) use contract::{
+    ApplyArgs, ContractCommand, ContractName, DiffArgs, DraftArgs, FilesArgs, GetArgs, KeyringArgs,
+    KeysCommand, KeysRetireArgs, KeysRotateArgs, NamedArgs, PinArgs, ProjectArgs, PublishArgs, ResignArgs,
+    SchemaArgs, SignArgs, VersionArgs, VersionDiffArgs, Which,
+};
+
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
 #[command(name = "awooop", version, max_term_width = 110, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done, 1 the run or operation failed, 2 usage or invalid input, \
-3 refused (key, role, gate, budget), 4 the server cannot be reached, 130 interrupted.\n\
+3 refused (key, role, gate, budget), 4 the server cannot be reached, 5 it waits for other people's signatures, \
+130 interrupted.\n\
 With --json exactly one JSON document goes to stdout; everything else goes to stderr.")]
 pub(crate) struct Cli {
     /// What to do.
@@ -41,8 +50,19 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Write a small project to begin with: an agent, a model, a tool server
     Init(InitArgs),
-    /// Apply manifests: check all of them, then activate what changed
+    /// Apply manifests: check all of them, publish and sign what changed, activate what enough people signed
     Apply(ApplyArgs),
+    /// Show what applying manifests would change
+    Diff(DiffArgs),
+    /// List active contracts, or print one's manifest
+    Get(GetArgs),
+    /// Show how a contract stands: what is active, drafted, waits for signatures, and what to do next
+    Describe(NamedArgs),
+    /// End a contract
+    Retire(NamedArgs),
+    /// The single steps of a contract's life
+    #[command(subcommand)]
+    Contract(ContractCommand),
     /// Give an agent an input and wait for its answer
     Run(RunArgs),
     /// Look at runs, watch or cancel one
@@ -54,6 +74,9 @@ pub(crate) enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look at the server's own keys on this machine, rotate and retire them
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Settings for MCP clients
     #[command(subcommand)]
     Mcp(McpCommand),
@@ -370,6 +393,8 @@ pub(crate) enum KeyRole {
     Admin,
     /// Runs to start and stop; reads.
     Operator,
+    /// Signs for contracts; reads.
+    Approver,
     /// Reads.
     Viewer,
 }
@@ -380,6 +405,7 @@ impl KeyRole {
         match self {
             KeyRole::Admin => "admin",
             KeyRole::Operator => "operator",
+            KeyRole::Approver => "approver",
             KeyRole::Viewer => "viewer",
         }
     }
@@ -393,6 +419,10 @@ pub(crate) struct KeyCreateArgs {
     /// What it may do [default: viewer; an agent's key needs none]
     #[arg(long, value_enum, conflicts_with = "agent")]
     pub(crate) role: Option<KeyRole>,
+    /// The person it belongs to, by the one name they have in every project: signatures are people's. Only a
+    /// platform admin may name another [default: nobody; a service account's]
+    #[arg(long, value_name = "NAME", conflicts_with = "agent")]
+    pub(crate) person: Option<String>,
     /// Bind it to this agent: it may call the agent's tools and nothing else
     #[arg(long)]
     pub(crate) agent: Option<String>,
@@ -417,18 +447,6 @@ pub(crate) struct KeyListArgs {
 pub(crate) struct KeyRevokeArgs {
     /// The key's public id, as `key list` shows it
     pub(crate) key_id: String,
-    /// Server, key, output.
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `awooop apply`.
-#[derive(Args)]
-pub(crate) struct ApplyArgs {
-    /// A manifest file (YAML or JSON), a directory (its *.yaml, *.yml and *.json, not deeper), or `-` for
-    /// standard input. May be given several times
-    #[arg(short, long = "file", value_name = "FILE|DIR", required = true)]
-    pub(crate) files: Vec<PathBuf>,
     /// Server, key, output.
     #[command(flatten)]
     pub(crate) client: ClientArgs,
@@ -487,6 +505,11 @@ pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Reads what knows how to be read.
+fn parse_from<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, String> {
+    text.parse()
 }
 
 /// Reads a length of time: a whole number above 0 and one of `s`, `m`, `h`, `d`, `w`.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_MATCH};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -21,7 +21,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many items a page of a list holds at most.
 const PAGE: &str = "200";
 
-/// A server with the key and project to use there.
+/// A server with the key and project to use there. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     url: Url,
@@ -64,12 +65,18 @@ impl Client {
     /// # Errors
     /// [`Failure::Invalid`] for a name that fits in no header.
     pub(crate) fn in_project(&self, project: &str) -> Result<Self, Failure> {
-        Ok(Self {
-            http: self.http.clone(),
-            url: self.url.clone(),
-            authorization: self.authorization.clone(),
-            project: Some(project_header(project.to_owned())?),
-        })
+        Ok(Self { project: Some(project_header(project.to_owned())?), ..self.clone() })
+    }
+
+    /// The same for a project that may be left open: then in the one this client acts in.
+    ///
+    /// # Errors
+    /// As [`Client::in_project`].
+    pub(crate) fn in_project_or_own(&self, project: Option<&str>) -> Result<Self, Failure> {
+        match project {
+            Some(project) => self.in_project(project),
+            None => Ok(self.clone()),
+        }
     }
 
     /// The server's address without a trailing slash.
@@ -126,6 +133,42 @@ impl Client {
     /// As [`Client::get`].
     pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.answer(self.request(Method::POST, path, &[]).json(body)).await
+    }
+
+    /// Reads one document with its entity tag, for [`Client::post_matching`].
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) async fn get_tagged(&self, path: &[&str]) -> Result<(Value, Option<HeaderValue>), Failure> {
+        let response = self.respond(self.request(Method::GET, path, &[])).await?;
+        let tag = response.headers().get(ETAG).cloned();
+        Ok((self.body(response).await?, tag))
+    }
+
+    /// Sends a document that takes effect only on what was read with this entity tag; on anything for `None`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) async fn post_matching(
+        &self,
+        path: &[&str],
+        body: &Value,
+        tag: Option<HeaderValue>,
+    ) -> Result<Value, Failure> {
+        self.answer(matching(self.request(Method::POST, path, &[]).json(body), tag)).await
+    }
+
+    /// The same, putting the document in its place.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) async fn put_matching(
+        &self,
+        path: &[&str],
+        body: &Value,
+        tag: Option<HeaderValue>,
+    ) -> Result<Value, Failure> {
+        self.answer(matching(self.request(Method::PUT, path, &[]).json(body), tag)).await
     }
 
     /// Sends a document that must not take effect twice: the same key with the same body is one request,
@@ -190,11 +233,17 @@ impl Client {
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let response = self.respond(request).await?;
+        self.body(response).await
+    }
+
+    async fn respond(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response =
             request.timeout(ANSWER_TIMEOUT).send().await.map_err(|e| self.transport_failure(&e))?;
-        if !response.status().is_success() {
-            return Err(self.problem(response).await);
-        }
+        if response.status().is_success() { Ok(response) } else { Err(self.problem(response).await) }
+    }
+
+    async fn body(&self, response: Response) -> Result<Value, Failure> {
         let body = response.bytes().await.map_err(|e| self.transport_failure(&e))?;
         serde_json::from_slice(&body).map_err(|_| self.protocol("the body is not JSON"))
     }
@@ -209,6 +258,13 @@ impl Client {
             json!({"title": status.canonical_reason(), "status": status.as_u16(), "detail": detail})
         });
         Failure::Problem(Box::new(Problem { status: status.as_u16(), document, url: self.url() }))
+    }
+}
+
+fn matching(request: RequestBuilder, tag: Option<HeaderValue>) -> RequestBuilder {
+    match tag {
+        Some(tag) => request.header(IF_MATCH, tag),
+        None => request,
     }
 }
 

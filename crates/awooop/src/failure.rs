@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Refused = 3,
     /// The server cannot be reached.
     Unreachable = 4,
+    /// Done as far as one person can: it waits for other people's signatures.
+    Waiting = 5,
     /// Ctrl-C.
     Interrupted = 130,
 }
@@ -30,6 +32,14 @@ impl Exit {
             400 | 413 | 422 => Exit::Invalid,
             401 | 402 | 403 | 429 => Exit::Refused,
             _ => Exit::Failed,
+        }
+    }
+
+    /// The exit code for an error code that says more than its status; `None` for every other.
+    fn of_code(code: &str) -> Option<Self> {
+        match awooop_core::ErrorCode::parse(code)? {
+            awooop_core::ErrorCode::Contract003 | awooop_core::ErrorCode::Contract005 => Some(Exit::Waiting),
+            _ => None,
         }
     }
 
@@ -58,6 +68,14 @@ pub(crate) enum Failure {
         message: String,
         /// What to do about it.
         hint: Option<String>,
+    },
+    /// What is on the server, or on this machine, stands in the way.
+    #[error("{message}")]
+    InTheWay {
+        /// What that is.
+        message: String,
+        /// What to do about it.
+        hint: String,
     },
     /// Files that a person wrote are not right.
     #[error("{}", detail(.0))]
@@ -178,7 +196,10 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Invalid { .. } | Failure::Faults(_) => Exit::Invalid,
-            Failure::Problem(problem) => Exit::of_status(problem.status),
+            Failure::InTheWay { .. } => Exit::Failed,
+            Failure::Problem(problem) => {
+                problem.code().and_then(Exit::of_code).unwrap_or(Exit::of_status(problem.status))
+            }
             Failure::Unreachable { .. } => Exit::Unreachable,
             Failure::Protocol { .. } => Exit::Failed,
             Failure::Interrupted { .. } => Exit::Interrupted,
@@ -191,6 +212,7 @@ impl Failure {
             Failure::Unreachable { .. } => true,
             Failure::Problem(problem) => matches!(problem.status, 502..=504),
             Failure::Invalid { .. }
+            | Failure::InTheWay { .. }
             | Failure::Faults(_)
             | Failure::Protocol { .. }
             | Failure::Interrupted { .. } => false,
@@ -202,6 +224,7 @@ impl Failure {
         let title = match self {
             Failure::Problem(problem) => return problem.document.clone(),
             Failure::Invalid { .. } => "Invalid input",
+            Failure::InTheWay { .. } => "Something stands in the way",
             Failure::Faults(faults) => {
                 let errors: Vec<Value> = faults.iter().map(Fault::document).collect();
                 return json!({"title": "Invalid input", "detail": self.to_string(), "errors": errors});
@@ -223,6 +246,7 @@ impl Failure {
                 lines.extend(hint.clone());
                 lines
             }
+            Failure::InTheWay { message, hint } => vec![format!("error: {message}"), hint.clone()],
             Failure::Faults(faults) => {
                 let mut lines = vec![format!("error: {self}")];
                 if faults.len() > 1 {
@@ -300,6 +324,16 @@ mod tests {
         ] {
             assert_eq!(Exit::of_status(status), exit, "{status}");
         }
+    }
+
+    #[test]
+    fn signatures_that_are_missing_or_too_old_are_waited_for_and_other_conflicts_failed() {
+        let exit = |code: &str| {
+            let problem = Problem { status: 409, document: json!({"code": code}), url: String::new() };
+            Failure::Problem(Box::new(problem)).exit()
+        };
+        assert_eq!((exit("E-CONTRACT-003"), exit("E-CONTRACT-005")), (Exit::Waiting, Exit::Waiting));
+        assert_eq!((exit("E-CONTRACT-006"), exit("E-CONTRACT-002")), (Exit::Failed, Exit::Failed));
     }
 
     #[test]

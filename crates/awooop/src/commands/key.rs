@@ -31,6 +31,9 @@ async fn create(args: KeyCreateArgs) -> Result<Reply, Failure> {
         Some(agent) => body["agent_id"] = agent.into(),
         None => body["role"] = role.into(),
     }
+    if let Some(person) = args.person {
+        body["person"] = person.into();
+    }
     if let Some(expires_in) = args.expires_in {
         body["expires_in_s"] = expires_in.as_secs().into();
     }
@@ -45,10 +48,11 @@ async fn list(args: KeyListArgs) -> Result<Reply, Failure> {
     let text = if items.is_empty() {
         "no keys".to_owned()
     } else {
-        let fields = ["key_id", "name", "role", "agent_id", "created_at", "expires_at", "revoked_at"];
+        let fields =
+            ["key_id", "name", "role", "person", "agent_id", "created_at", "expires_at", "revoked_at"];
         let rows: Vec<Vec<String>> =
             items.iter().map(|item| fields.iter().map(|&f| cell(&item[f])).collect()).collect();
-        table(&["KEY ID", "NAME", "ROLE", "AGENT", "CREATED", "EXPIRES", "REVOKED"], &rows)
+        table(&["KEY ID", "NAME", "ROLE", "PERSON", "AGENT", "CREATED", "EXPIRES", "REVOKED"], &rows)
     };
     Ok(Reply::done(json!({"items": items, "next_cursor": null}), text))
 }
@@ -66,9 +70,10 @@ async fn revoke(args: KeyRevokeArgs) -> Result<Reply, Failure> {
 /// A key in a few words, without its secret.
 fn describe(key: &Value) -> String {
     let agent = key["agent_id"].as_str().map(|a| format!(" of agent {a}")).unwrap_or_default();
+    let person = key["person"].as_str().map(|p| format!(" of person {p}")).unwrap_or_default();
     let expires = key["expires_at"].as_str().map(|t| format!(", until {t}")).unwrap_or_default();
     format!(
-        "key {} of {} in project {}, role {}{agent}{expires}",
+        "key {} of {} in project {}, role {}{person}{agent}{expires}",
         cell(&key["key_id"]),
         cell(&key["name"]),
         cell(&key["project_id"]),

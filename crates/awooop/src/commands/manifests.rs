@@ -9,6 +9,7 @@
 mod env;
 mod json;
 mod node;
+mod write;
 mod yaml;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 use crate::failure::{Failure, Fault, Spot};
 use node::{Node, Place};
+pub(crate) use write::to_text;
 
 /// The largest file that is read, in bytes.
 const FILE_MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -65,6 +67,12 @@ impl Manifest {
             Some(key) => self.spot(&format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))),
             None => self.spot(pointer),
         }
+    }
+
+    /// Says of a violation that the server found below this pointer where it stands.
+    pub(crate) fn mark(&self, violation: &mut Value, pointer: &str) {
+        self.spot_of(violation, pointer).mark(violation);
+        violation["path"] = pointer.into();
     }
 
     /// A failure because of what stands there.

@@ -79,7 +79,7 @@ fn cursor(endpoint: &str, key: &str) -> Value {
 }
 
 /// A word that a POSIX shell reads as it stands.
-fn shell_word(text: &str) -> String {
+pub(super) fn shell_word(text: &str) -> String {
     if text.bytes().all(|b| b.is_ascii_alphanumeric() || b":/._-".contains(&b)) {
         return text.to_owned();
     }

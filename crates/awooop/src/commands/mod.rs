@@ -4,13 +4,18 @@
 //! Invariant: no command prints to stdout itself (completions apart, which is no document).
 
 pub(crate) mod apply;
+mod change;
 pub(crate) mod completions;
+pub(crate) mod contract;
+pub(crate) mod describe;
+pub(crate) mod get;
 pub(crate) mod init;
 pub(crate) mod key;
 mod manifests;
 pub(crate) mod mcp;
 mod progress;
 mod report;
+pub(crate) mod retire;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod tools;
@@ -19,7 +24,10 @@ mod wait;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use crate::cli::{ApplyArgs, KeyCommand, McpCommand, McpConfigArgs, RunArgs, RunsCommand, ToolsCommand};
+use crate::cli::{
+    ApplyArgs, ContractCommand, DiffArgs, GetArgs, KeyCommand, McpCommand, McpConfigArgs, NamedArgs, RunArgs,
+    RunsCommand, ToolsCommand,
+};
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
 
@@ -62,6 +70,41 @@ pub(crate) async fn client<A: HasJson>(
 impl HasJson for ApplyArgs {
     fn is_json(&self) -> bool {
         self.client.json
+    }
+}
+
+impl HasJson for DiffArgs {
+    fn is_json(&self) -> bool {
+        self.client.json
+    }
+}
+
+impl HasJson for GetArgs {
+    fn is_json(&self) -> bool {
+        self.client.json
+    }
+}
+
+impl HasJson for NamedArgs {
+    fn is_json(&self) -> bool {
+        self.client.json
+    }
+}
+
+impl HasJson for ContractCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            ContractCommand::Draft(args) => args.client.json,
+            ContractCommand::Publish(args) => args.client.json,
+            ContractCommand::Sign(args) => args.client.json,
+            ContractCommand::Activate(args) => args.client.json,
+            ContractCommand::Versions(args) => args.client.json,
+            ContractCommand::Diff(args) => args.client.json,
+            ContractCommand::Pin(args) => args.client.json,
+            ContractCommand::Rematerialise(args) => args.client.json,
+            ContractCommand::Resign(args) => args.client.json,
+            ContractCommand::Schema(args) => args.json,
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! The server's own commands: dev, serve, migrate, doctor, config. They wire the rooms together and see to signals;
+//! The server's own commands: dev, serve, migrate, doctor, config, keys. They wire the rooms together and see to signals;
 //! what the server does lies in the rooms.
 
 mod checks;
 pub(crate) mod config;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod keys;
 mod logging;
 pub(crate) mod migrate;
 mod node;

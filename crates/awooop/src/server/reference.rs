@@ -117,6 +117,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .like("/etc/awooop/keys"),
     option("--offline", "config check", "Connects to nothing: URLs are only parsed.").or("off"),
     option("--json", "config check", "Prints one JSON document.").or("off"),
+    option("--keys", "keys", "The directory of the keyring to list or change.")
+        .or("`keys` in the data directory")
+        .like("/etc/awooop/keys"),
+    option("--data-dir", "keys", "The data directory of `dev`, whose keyring it is.").or(DATA_DIR).like("/srv/awooop"),
+    option("--json", "keys", "Prints one JSON document.").or("off"),
     variable("AWOOOP_DATABASE_URL", SERVERS, "PostgreSQL as the role `awooop_app`, which row security binds. A URL or keywords and values.")
         .or("`dev` starts its own PostgreSQL; the others need it")
         .like("postgres://awooop_app:…@db.internal/awooop")
@@ -181,7 +186,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("none")
         .like("[\"127.0.0.1:7801\"]"),
     file("dev.env", "the client commands", "Address and platform admin's key of the `dev` server; written at each start.").secret(),
-    file("keys/keyring.json", SERVERS, "The keyring: the server's own secrets. `serve` reads it from `--keys`. Without it no API key can be checked: keep a copy.").secret(),
+    file("keys/keyring.json", "dev, serve, migrate, doctor, config check, keys", "The keyring: the server's own secrets. `serve` reads it from `--keys`. Without it no API key can be checked: keep a copy.").secret(),
     file("keys/postgres.json", "dev", "Passwords of `dev`'s own PostgreSQL.").secret(),
     file("keys/database.json", "doctor", "How to connect to `dev`'s own PostgreSQL; written at each start.").secret(),
     file("operator.toml", "dev, doctor, config check", "The operator's list of `dev`; made at first start and yours to edit. Read at start."),
@@ -248,7 +253,7 @@ mod tests {
     fn document() -> String {
         let of = |given: Given| SETTINGS.iter().filter(move |s| s.given == given);
         let mut text = include_str!("reference_intro.md").to_owned();
-        for command in ["dev", "serve", "migrate", "doctor", "config check"] {
+        for command in ["dev", "serve", "migrate", "doctor", "config check", "keys"] {
             let options: Vec<&Setting> = of(Given::Option).filter(|s| s.read_by == command).collect();
             section(&mut text, &format!("`awooop {command}`"), "Options:", &options);
         }
@@ -276,11 +281,14 @@ mod tests {
     #[test]
     fn every_option_of_the_server_s_commands_is_in_the_table_and_none_else() {
         let cli = Cli::command();
-        for words in ["dev", "serve", "migrate", "doctor", "config check"] {
+        let named = ["dev", "serve", "migrate", "doctor", "config check"].map(|words| (words, words));
+        // all that `keys` can do takes the same
+        let keys = ["keys list", "keys rotate", "keys retire"].map(|words| (words, "keys"));
+        for (words, table) in named.into_iter().chain(keys) {
             let command = words.split(' ').fold(&cli, |at, word| at.find_subcommand(word).expect(word));
             let defined: BTreeSet<String> =
                 command.get_arguments().filter_map(|a| a.get_long()).map(|l| format!("--{l}")).collect();
-            let listed = SETTINGS.iter().filter(|s| s.given == Given::Option && s.read_by == words);
+            let listed = SETTINGS.iter().filter(|s| s.given == Given::Option && s.read_by == table);
             let listed: BTreeSet<String> = listed.map(|s| s.name.to_owned()).collect();
             assert_eq!(listed, defined, "awooop {words}");
         }

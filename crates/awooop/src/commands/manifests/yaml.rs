@@ -18,6 +18,9 @@ const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
 /// How many pieces of YAML all aliases together may bring in: far more than a manifest needs, and read at once.
 const ALIASED_MAX: usize = 100_000;
 
+/// How many documents a text may hold: more than one request takes, so that its own limit is what a person meets.
+const DOCUMENTS_MAX: usize = 4096;
+
 /// The documents of a text, without empty ones.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, (Place, String)> {
     let options = serde_saphyr::options! {
@@ -25,6 +28,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, (Place, String)> {
         underscored_numbers_as_strings: true,
         reject_unsupported_tags: true,
         with_snippet: false,
+        budget: serde_saphyr::budget! { max_documents: DOCUMENTS_MAX },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED_MAX },
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
