@@ -357,8 +357,8 @@ pub(crate) struct KeysListArgs {
 /// `awooop keys rotate`.
 #[derive(Args)]
 #[command(
-    after_help = "A running server takes the change over within a second. A keyring that lies on several nodes has to be \
-given to all of them before anything is signed under the new key."
+    after_help = "A running server takes the change over within a second. Where several nodes have copies of a keyring, all of them \
+need the new one: a node without the key believes nothing that is signed with it."
 )]
 pub(crate) struct KeysRotateArgs {
     /// What the key is for

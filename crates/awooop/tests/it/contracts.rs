@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use awooop_journeys::fixture_mcp::FixtureMcp;
 use awooop_journeys::server::Home;
 use serde_json::{Value, json};
 
@@ -374,6 +375,43 @@ fn too_many_manifests_are_not_sent(shop: &Shop, people: &People) {
     let many: Vec<String> = (0..2001).map(|n| format!("kind: agent\nproject: shop\nid: a{n}\n")).collect();
     let refused = shop.awooop_reading(&people.ana, "apply -f -", &many.join("---\n"));
     refused.is(2, &["2001 manifests of project `shop`, and a request takes 2000; nothing was sent"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_tools_are_pinned_to_what_their_server_shows_by_a_draft() {
+    let shop = Shop::open().await;
+    let kit = FixtureMcp::start().await.unwrap();
+    shop.write("kit", &manifest("provider", SHOP, "kit", kit.provider_spec()));
+    shop.awooop("", "apply -f DIR").is(0, &[]);
+    shop.awooop("", "contract pin provider/brain --project shop").is(2, &["only a provider of `type: mcp`"]);
+    let pinned = shop.awooop("", "contract pin provider/kit --project shop");
+    pinned.is(0, &["provider/kit@2 is a draft with", "+ /spec/tools/0/definition_sha256", "--project shop"]);
+    // the same again is no other draft
+    shop.awooop("", "contract pin provider/kit --project shop").is(0, &["provider/kit@2"]);
+    let mut other = kit.provider_spec();
+    other["timeout_ms"] = json!(9_000);
+    shop.write("kit", &manifest("provider", SHOP, "kit", other));
+    shop.awooop("", "contract draft -f DIR/kit.json --replace").is(0, &["provider/kit@2"]);
+    let refused = shop.awooop("", "contract pin provider/kit --project shop");
+    refused.is(1, &["E-REQ-005", "awooop contract pin provider/kit --replace --project shop"]);
+    shop.awooop("", "contract pin provider/kit --replace --project shop").is(0, &["provider/kit@2"]);
+    shop.awooop("", "contract publish provider/kit --project shop").is(0, &[]);
+    shop.awooop("", "contract sign provider/kit@2 --project shop").is(0, &["1 of 1 (platform/admin)"]);
+    shop.awooop("", "contract activate provider/kit@2 --project shop").is(0, &["is now active"]);
+    let all = shop.awooop("", "contract pin provider/kit --project shop");
+    all.is(0, &["every tool of provider/kit is pinned to what its server shows"]);
+}
+
+#[test]
+fn a_schema_is_printed_without_a_server() {
+    let home = Home::new().unwrap();
+    for kind in ["project", "provider", "agent", "policy", "channel", "runtime_run_state"] {
+        let output = home.command(&["contract", "schema", kind]).output().unwrap();
+        let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let id = format!("https://awooop.platform/contracts/v1/{kind}");
+        assert_eq!((output.status.code(), &printed["$id"]), (Some(0), &json!(id)));
+    }
+    assert_eq!(home.command(&["contract", "schema", "robot"]).output().unwrap().status.code(), Some(2));
 }
 
 /// The id of the keyring's key of this name and state.
