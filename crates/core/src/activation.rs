@@ -58,7 +58,7 @@ pub struct Given {
 /// Why somebody may not sign. `Display` is for that person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MayNotSign {
-    /// The rule asks for people.
+    /// The rule asks for people: for several, for named ones, or for another than the publisher.
     #[error("the project's rule asks for people's signatures, and this key is a service account's")]
     NotAPerson,
     /// The rule names the signers, and not this one.
@@ -116,7 +116,7 @@ impl Rule {
                 return Err(MayNotSign::NotListed);
             }
         }
-        if self.signatures > 1 && !signer.is_person {
+        if (self.signatures > 1 || !self.publisher_may_sign) && !signer.is_person {
             return Err(MayNotSign::NotAPerson);
         }
         if !self.publisher_may_sign && signer.id == publisher {
@@ -136,8 +136,10 @@ impl Rule {
         now_us: i64,
     ) -> Tally {
         let oldest = now_us.saturating_sub(i64::from(self.window_s) * 1_000_000);
+        // whoever published through a service account could be any of those who sign
+        let hidden = u32::from(!self.publisher_may_sign && is_service(publisher));
         let mut tally = Tally {
-            needed: self.signatures.max(1),
+            needed: self.signatures.max(1).saturating_add(hidden),
             counted: Vec::new(),
             expired: Vec::new(),
             overtaken: Vec::new(),
@@ -160,6 +162,11 @@ impl Rule {
         }
         tally
     }
+}
+
+/// A service account is named with its project; no person's name holds a slash.
+fn is_service(signer: &str) -> bool {
+    signer.contains('/')
 }
 
 #[cfg(test)]
@@ -212,6 +219,15 @@ mod tests {
         assert_eq!(rule.may_sign(&person("bob"), "ana"), Ok(()));
         let all = [given(person("eve"), 0, 0), given(person("ana"), 0, 0)];
         assert_eq!(rule.tally(&all, "ana", (0, EVER), at(1)).counted, Vec::<String>::new());
+    }
+
+    #[test]
+    fn one_admin_with_a_service_account_is_not_four_eyes() {
+        let rule = Rule { publisher_may_sign: false, ..Rule::default() };
+        assert_eq!(rule.may_sign(&service(), "ana"), Err(MayNotSign::NotAPerson));
+        let tally = |given: &[Given]| rule.tally(given, "shop/ci", (0, EVER), at(1));
+        assert!(!tally(&[given(person("ana"), 0, 0)]).is_enough());
+        assert!(tally(&[given(person("ana"), 0, 0), given(person("bob"), 0, 0)]).is_enough());
     }
 
     #[test]

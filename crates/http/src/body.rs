@@ -47,11 +47,11 @@ impl<T: DeserializeOwned + PartialSchema + 'static> FromRequest<AppState> for Bo
     }
 }
 
-/// The whole body, at most 1 MiB.
+/// The whole body, at most what the router allows this path.
 pub(crate) async fn read(request: Request, state: &AppState) -> Result<Bytes, Problem> {
+    let limit = crate::router::max_body_bytes(request.uri().path());
     Bytes::from_request(request, state).await.map_err(|rejection| {
         if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
-            let limit = crate::router::MAX_BODY_BYTES;
             Problem::new(ErrorCode::Req002, format!("a body has at most {limit} bytes"))
         } else {
             Problem::new(ErrorCode::Req001, "the body could not be read to its end")

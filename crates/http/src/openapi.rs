@@ -104,8 +104,8 @@ fn complete(path: &str, operation: &mut Operation) {
         add(operation, "503", "E-STORE-001: the database cannot answer");
     }
     if operation.request_body.is_some() {
-        let most = if path == "/v1/platform/contracts" { "8 MiB" } else { "1 MiB" };
-        add(operation, "413", &format!("E-REQ-002: larger than {most}"));
+        let most = crate::router::max_body_bytes(path) >> 20;
+        add(operation, "413", &format!("E-REQ-002: larger than {most} MiB"));
     }
     if operation.request_body.is_some() || has_parameter_in(operation, ParameterIn::Query) {
         add(operation, "422", "Not valid: `errors` tells where and why");

@@ -11,7 +11,15 @@ use crate::state::AppState;
 use crate::{errors_page, health, mcp, openapi, telemetry, v1};
 
 /// Largest request body, but for manifests: 1 MiB.
-pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Largest body of a request to this path, in bytes.
+pub(crate) fn max_body_bytes(path: &str) -> usize {
+    match path {
+        v1::contracts::apply::PATH => v1::contracts::apply::MAX_BODY_BYTES,
+        _ => MAX_BODY_BYTES,
+    }
+}
 
 /// All paths with their handlers and documents.
 pub(crate) fn table() -> OpenApiRouter<AppState> {

@@ -88,14 +88,20 @@ async fn send(
 ) -> redis::RedisResult<()> {
     let (pending, channel) =
         (format!("awooop:{project}:contracts:pending"), format!("awooop:{project}:contracts"));
+    let waiting: Vec<String> = redis::cmd("HKEYS").arg(&pending).query_async(&mut manager).await?;
     let mut pipe = redis::pipe();
     for one in announcements {
-        let field = format!("{}/{}@{}:{}", one.kind, one.id, one.version, one.act);
+        let contract = format!("{}/{}@", one.kind, one.id);
         let document = awooop_core::json::to_value(one).to_string();
-        match one.is_done {
-            true => pipe.cmd("HDEL").arg(&pending).arg(field).ignore(),
-            false => pipe.cmd("HSET").arg(&pending).arg(field).arg(&document).ignore(),
-        };
+        if one.is_done {
+            // what else was signed for this contract was signed against what is active no more
+            for field in waiting.iter().filter(|field| field.starts_with(&contract)) {
+                pipe.cmd("HDEL").arg(&pending).arg(field).ignore();
+            }
+        } else {
+            let field = format!("{contract}{}:{}", one.version, one.act);
+            pipe.cmd("HSET").arg(&pending).arg(field).arg(&document).ignore();
+        }
         pipe.cmd("EXPIRE").arg(&pending).arg(one.window_s).ignore();
         pipe.cmd("PUBLISH").arg(&channel).arg(document).ignore();
     }

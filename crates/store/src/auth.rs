@@ -166,11 +166,15 @@ impl Store {
                 &[&project.as_str(), &key_id],
             )
             .await?;
-        let pepper = rows.first().map_or("", |row| row.get(6));
-        let computed = self.inner.keyring.key_hmac(pepper, presented).unwrap_or_default();
-        let absent = [0u8; 32];
-        let stored: &[u8] = rows.first().map_or(&absent, |row| row.get(2));
-        let is_same = bool::from(computed.ct_eq(stored));
+        let (pepper, bound) = match rows.first() {
+            Some(row) => (row.get(6), bound_key(row, presented)?),
+            None => ("", presented.to_owned()),
+        };
+        let computed = self.inner.keyring.key_hmac(pepper, &bound);
+        let stored: &[u8] = rows.first().map_or(&[], |row| row.get(2));
+        // an unknown pepper and an empty column must not agree on nothing
+        let computed = computed.filter(|hmac| hmac.len() == stored.len());
+        let is_same = computed.is_some_and(|hmac| bool::from(hmac.ct_eq(stored)));
         let Some(row) = rows.first().filter(|_| is_same && parsed.is_some()) else { return Ok(None) };
         let is_expired = row.get::<_, Option<Timestamp>>(3).is_some_and(|at| at <= self.inner.clock.now());
         if is_expired || row.get::<_, Option<Timestamp>>(4).is_some() {
@@ -188,7 +192,6 @@ impl Store {
         let (key_id, secret) = random_key();
         let text = key::format(scope.project(), &key_id, &secret);
         let pepper_id = self.inner.keyring.pepper_id();
-        let hmac = self.inner.keyring.key_hmac(&pepper_id, &text).expect("the current pepper is there");
         let agent = new.agent.as_ref().map(AgentId::as_str);
         let person = new.person.as_ref().map(PersonId::as_str);
         let kind = match (agent, person) {
@@ -199,6 +202,15 @@ impl Store {
         let body = json!({
             "role": new.role.as_str(), "agent_id": agent, "person": person, "expires_at": new.expires_at,
         });
+        let bound = Binding {
+            key: &text,
+            principal: new.principal.as_str(),
+            person,
+            role: new.role.as_str(),
+            agent_id: agent,
+        };
+        let hmac = self.inner.keyring.key_hmac(&pepper_id, &bound.text());
+        let hmac = hmac.expect("the current pepper is there");
         let event = self.audit(scope, body);
         let rows = self
             .once(
@@ -363,6 +375,36 @@ impl Store {
         let new = NewKey { principal, role: Role::Admin, person: None, agent: None, expires_at: None };
         Ok(self.create_key(scope, &new).await?.0)
     }
+}
+
+/// What is stored of a key is an HMAC of its text together with whom it proves: a row that is changed to prove
+/// somebody else, or another role, fits no key any more.
+#[derive(serde::Serialize)]
+struct Binding<'a> {
+    key: &'a str,
+    principal: &'a str,
+    person: Option<&'a str>,
+    role: &'a str,
+    agent_id: Option<&'a str>,
+}
+
+impl Binding<'_> {
+    fn text(&self) -> String {
+        awooop_core::json::canonical(&awooop_core::json::to_value(self))
+    }
+}
+
+/// The text a presented key's HMAC is taken of, for the row that was found.
+fn bound_key(row: &Row, presented: &str) -> Result<String, StoreError> {
+    let corrupt = |e: tokio_postgres::Error| StoreError::Corrupt(e.to_string());
+    let bound = Binding {
+        key: presented,
+        principal: row.try_get(0).map_err(corrupt)?,
+        person: row.try_get(7).map_err(corrupt)?,
+        role: row.try_get(5).map_err(corrupt)?,
+        agent_id: row.try_get(1).map_err(corrupt)?,
+    };
+    Ok(bound.text())
 }
 
 /// A key's public id and its secret. The generator is bound to its thread and stays in here.

@@ -2,7 +2,7 @@
 //! `… FOR UPDATE SKIP LOCKED` inside a MATERIALIZED CTE and deletion by ctid: joined by run_id, a table
 //! without statistics loops over the whole queue, and `IN (SELECT … SKIP LOCKED LIMIT)` over-claims.
 
-use awooop_core::contract::AgentSpec;
+use awooop_core::contract::{AgentSpec, Kind};
 use awooop_core::{AgentId, Mode, ProjectId, RunId};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -123,6 +123,9 @@ impl Store {
             .map(|row| {
                 let (agent, mode): (String, String) = (row.get(3), row.get(5));
                 let spec = self.agent_of(project, row)?;
+                let mode = Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?;
+                // never above the agent's own, whatever the row says
+                let mode = spec.as_ref().map_or(mode, |agent| agent.mode.min(mode));
                 let agent_id = AgentId::parse(&agent).map_err(|e| StoreError::Corrupt(e.to_string()))?;
                 Ok(ClaimedRun {
                     scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
@@ -133,7 +136,7 @@ impl Store {
                     agent_id,
                     agent_version_id: row.get(4),
                     agent: spec,
-                    mode: Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?,
+                    mode,
                     trace_id: row.get(6),
                     timeout_at: row.get(7),
                     created_at: row.get(8),
@@ -155,6 +158,9 @@ impl Store {
             return Ok(Err(SignatureProblem::Absent));
         }
         let version = version::read_from(&self.inner.keyring, project.as_str(), row, 11)?;
+        if version.key.kind != Kind::Agent || version.key.id != row.get::<_, &str>(3) {
+            return Ok(Err(SignatureProblem::Mismatch));
+        }
         match version.not_in_force() {
             Some(problem) => Ok(Err(problem)),
             None => version::agent(&version, row.get(10)).map(Ok),

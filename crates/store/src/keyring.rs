@@ -258,7 +258,7 @@ impl Keyring {
     pub fn load_or_create(directory: &Path, now: Timestamp) -> Result<Self, KeyringError> {
         match Self::load(directory) {
             Err(KeyringError::Missing(_) | KeyringError::Incomplete { .. }) => {
-                change(directory, |file| {
+                change(directory, true, |file| {
                     for name in KeyName::ALL {
                         let keys = file.entry(name).or_default();
                         if !keys.iter().any(|k| k.state == KeyState::Current) {
@@ -280,7 +280,7 @@ impl Keyring {
     pub fn rotate(directory: &Path, name: KeyName, now: Timestamp) -> Result<KeyInfo, KeyringError> {
         let made = new_entry(now);
         let info = describe(name, &made);
-        change(directory, |file| {
+        change(directory, false, |file| {
             let keys = file.entry(name).or_default();
             keys.iter_mut()
                 .filter(|k| k.state == KeyState::Current)
@@ -297,7 +297,7 @@ impl Keyring {
     /// [`KeyringError::NoSuchKey`], [`KeyringError::IsCurrent`], and as [`Keyring::load`].
     pub fn retire(directory: &Path, name: KeyName, id: &str) -> Result<KeyInfo, KeyringError> {
         let mut retired = None;
-        change(directory, |file| {
+        change(directory, false, |file| {
             let key = file.entry(name).or_default().iter_mut().find(|k| k.id == id);
             let key =
                 key.ok_or_else(|| KeyringError::NoSuchKey { name: name.as_str(), id: id.to_owned() })?;
@@ -368,6 +368,13 @@ impl Keyring {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), SignatureProblem> {
+        let is_known = |keyring: &Self| keyring.read(|ring| ring.find(name, id).is_some());
+        if !is_known(self)
+            && let Err(error) = self.refresh()
+        {
+            // another server may sign with a key that this one has not read yet
+            tracing::error!(%error, "the keyring has changed and cannot be read");
+        }
         self.read(|ring| {
             let key = ring.find(name, id).ok_or(SignatureProblem::UnknownKey)?;
             if key.info.state == KeyState::Retired {
@@ -473,18 +480,22 @@ fn read_file(path: &Path) -> Result<(Option<Stamp>, File), KeyringError> {
 /// Changes the file under a lock, and replaces it whole: whoever reads it sees the old or the new one.
 fn change(
     directory: &Path,
+    may_make: bool,
     change: impl FnOnce(&mut File) -> Result<(), KeyringError>,
 ) -> Result<(), KeyringError> {
     use std::os::unix::fs::OpenOptionsExt;
     let path = directory.join(FILE);
     let fail = io(&path);
+    if !may_make && !path.exists() {
+        return Err(KeyringError::Missing(path.display().to_string()));
+    }
     let mut options = std::fs::OpenOptions::new();
     let lock = directory.join("keyring.lock");
     let lock = options.write(true).create(true).truncate(false).mode(0o600).open(lock).map_err(&fail)?;
     lock.lock().map_err(&fail)?;
     let mut file = match read_file(&path) {
         Ok((_, file)) => file,
-        Err(KeyringError::Missing(_)) => File::new(),
+        Err(KeyringError::Missing(_)) if may_make => File::new(),
         Err(other) => return Err(other),
     };
     change(&mut file)?;
@@ -492,12 +503,22 @@ fn change(
     replace(directory, &path, &text).map_err(&fail)
 }
 
+/// Writes the file anew, with the owner of the former one: whoever rotates may be another user than the server.
 fn replace(directory: &Path, path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
     let fresh = directory.join("keyring.json.new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    match std::fs::remove_file(&fresh) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    let made = file.metadata()?;
+    if let Ok(former) = std::fs::metadata(path)
+        && (former.uid(), former.gid()) != (made.uid(), made.gid())
+    {
+        std::os::unix::fs::fchown(&file, Some(former.uid()), Some(former.gid()))?;
+    }
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&fresh, path)?;
@@ -577,6 +598,10 @@ mod tests {
         );
         let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
         assert_eq!(text.matches("\"secret\"").count(), KeyName::ALL.len(), "the retired secret is erased");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let rotated = Keyring::rotate(elsewhere.path(), KeyName::Publish, NOW);
+        assert!(matches!(rotated, Err(KeyringError::Missing(_))), "a wrong directory gets no keyring");
+        assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
         assert!(matches!(
             Keyring::retire(directory.path(), KeyName::Publish, "ffffffff"),
             Err(KeyringError::NoSuchKey { .. })

@@ -75,8 +75,12 @@ fn check_project(manifest: &Manifest, project: &ProjectSpec, found: &mut Found) 
         found.refuse("/id", "id", "a project contract's id is the project's own");
     }
     let activation = &project.activation;
-    if activation.signers.as_ref().is_some_and(|s| s.len() < usize::from(activation.signatures)) {
-        let message = format!("{} signatures are needed, and fewer people may sign", activation.signatures);
+    // whoever published does not sign, and a retirement then takes one more
+    let others = usize::from(!activation.publisher_may_sign);
+    let needed = usize::from(activation.signatures) + others;
+    if activation.signers.as_ref().is_some_and(|s| s.len() < needed) {
+        let message =
+            format!("{needed} people are needed, publisher and retirements counted, and fewer may sign");
         found.refuse("/spec/activation/signers", "signers", message);
     }
 }

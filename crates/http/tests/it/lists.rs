@@ -78,7 +78,7 @@ async fn keys_contracts_and_projects_page_as_runs_do() {
     let names = all(&api, &key, "/v1/platform/keys?", "/name").await;
     assert_eq!(names, ["viewer-3", "viewer-2", "viewer-1", "viewer-0", "admin"].map(|n| json!(n)));
     let kinds = all(&api, &key, "/v1/platform/contracts?", "/kind").await;
-    assert_eq!(kinds, ["project", "provider", "agent"].map(|k| json!(k)));
+    assert_eq!(kinds, ["agent", "project", "provider"].map(|k| json!(k)));
     let agents = all(&api, &key, "/v1/platform/contracts?kind=agent&", "/document/id").await;
     assert_eq!(agents, [json!(AGENT)]);
     let budget = api.get(&key, "/v1/platform/budgets").await.json();

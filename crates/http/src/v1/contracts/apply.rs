@@ -19,6 +19,8 @@ use crate::caller::Access;
 use crate::problem::Problem;
 use crate::state::AppState;
 
+/// Where manifests are applied.
+pub(crate) const PATH: &str = "/v1/platform/contracts";
 /// Largest body of this request: 8 MiB.
 pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 

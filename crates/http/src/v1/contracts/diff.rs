@@ -49,7 +49,9 @@ pub(crate) struct DiffDocument {
 /// The difference between two versions.
 #[utoipa::path(get, path = "/v1/platform/contracts/{kind}/{id}/diff", operation_id = "diff_contract",
     tag = "contracts", params(DiffQuery),
-    responses((status = 200, description = "The difference", body = DiffDocument)))]
+    responses(
+        (status = 200, description = "The difference", body = DiffDocument),
+        (status = 409, description = "E-CONTRACT-002: a version is not what was signed")))]
 pub(crate) async fn diff_contract(
     State(state): State<AppState>,
     access: Access,
@@ -65,6 +67,10 @@ pub(crate) async fn diff_contract(
         Some(number) => Some(version(&state, &access, &key, number).await?),
         None => active(&state, &access, &key).await?,
     };
+    to.trusted()?;
+    if let Some(from) = &from {
+        from.trusted()?;
+    }
     let (changes, patch) = view::differences(from.as_ref().map(|v| &v.document), &to.document);
     let found = match &from {
         Some(from) => {

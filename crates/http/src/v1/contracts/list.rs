@@ -4,6 +4,7 @@ use awooop_core::contract::Kind;
 use awooop_store::contract::ActiveContract;
 use axum::Json;
 use axum::extract::State;
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -41,17 +42,30 @@ pub(crate) async fn list_contracts(
     let limit = query::limit(query.limit.as_deref())?;
     let kind = kind(query.kind.as_deref())?;
     let list = List { name: "contracts", project: access.scope().project() };
-    let after = list.read(query.cursor.as_deref(), |key| Some(key.to_owned()))?;
+    let after = list.read(query.cursor.as_deref(), place)?;
     let mut active = state.store.list_contracts(access.scope()).await?;
     active.retain(|a| kind.is_none_or(|kind| kind == a.version.key.kind));
-    active.sort_by_cached_key(|a| (std::cmp::Reverse(a.activated_at), a.version.key.clone()));
-    let skipped = after.map_or(0, |key| active.iter().position(|a| self::key(a) == key).map_or(0, |i| i + 1));
+    active.sort_by_cached_key(|a| (std::cmp::Reverse(a.activated_at), a.version.key.to_string()));
+    // by order, not by equality: the last page's last contract may have been activated again
+    let is_shown = |a: &ActiveContract| {
+        let name = a.version.key.to_string();
+        after.as_ref().is_some_and(|(at, last)| {
+            (std::cmp::Reverse(a.activated_at), &name) <= (std::cmp::Reverse(*at), last)
+        })
+    };
+    let skipped = active.partition_point(is_shown);
     let rest: Vec<ActiveContract> = active.split_off(skipped);
     Ok(Json(list.page(rest, limit, self::key, ContractItem::from)))
 }
 
 fn key(contract: &ActiveContract) -> String {
     format!("{}/{}", contract.activated_at, contract.version.key)
+}
+
+/// The place that [`key`] names.
+fn place(key: &str) -> Option<(Timestamp, String)> {
+    let (at, name) = key.split_once('/')?;
+    Some((at.parse().ok()?, name.to_owned()))
 }
 
 fn kind(text: Option<&str>) -> Result<Option<Kind>, Problem> {

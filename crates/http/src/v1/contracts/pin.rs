@@ -35,6 +35,7 @@ pub(crate) struct PinnedTools {
         ("If-Match" = Option<String>, Header, description = "The entity tag of the draft to replace")),
     responses(
         (status = 200, description = "The draft, or nothing to pin", body = PinnedTools),
+        (status = 409, description = "E-CONTRACT-002: the provider's contract is not what was signed"),
         (status = 412, description = "E-REQ-005: there is another draft"),
         (status = 502, description = "E-MCP-UPSTREAM-001: the server, or one of its tools, is not there")))]
 pub(crate) async fn pin_tools(

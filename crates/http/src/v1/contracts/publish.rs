@@ -31,10 +31,15 @@ pub(crate) async fn publish_version(
     let expected = read::if_match(&headers)?;
     let found = state.store.find_version(access.scope(), &key, number).await?;
     let draft = found.ok_or_else(|| Problem::absent("version"))?;
+    if expected.is_some_and(|sha256| sha256 != draft.sha256) {
+        return Err(Problem::new(
+            ErrorCode::Req005,
+            format!("{} has changed since it was read", draft.name()),
+        ));
+    }
     let invalid = |found| Problem::of_violations(ErrorCode::Contract001, found);
     read::manifest(&state, draft.document.clone()).map_err(invalid)?;
     // what was checked is what is published
-    let expected = expected.unwrap_or(draft.sha256);
-    let version = state.store.publish_version(&access.caller, &key, number, Some(&expected)).await?;
+    let version = state.store.publish_version(&access.caller, &key, number, Some(&draft.sha256)).await?;
     Ok((view::etag(&version), Json(VersionItem::from(version))).into_response())
 }
