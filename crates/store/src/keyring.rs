@@ -529,8 +529,8 @@ mod tests {
             Err(KeyringError::IsCurrent(_))
         ));
         let made = Keyring::rotate(directory.path(), KeyName::Publish, NOW).unwrap();
-        assert_eq!(ring.refresh().unwrap(), true);
-        assert_eq!(ring.refresh().unwrap(), false);
+        assert!(ring.refresh().unwrap());
+        assert!(!ring.refresh().unwrap());
         assert_eq!(ring.sign(KeyName::Publish, b"text").0, made.id);
         assert_eq!(ring.verify(KeyName::Publish, &old, b"text", &signature), Ok(()));
         assert_eq!(

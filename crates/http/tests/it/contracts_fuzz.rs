@@ -1,13 +1,14 @@
 //! Generated bodies, arbitrary ones and valid manifests with something exchanged, to the requests that take
 //! manifests: every answer is an accepted change or a refusal, never a failure of the server.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use awooop_journeys::db::TestProject;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Number, Value, json};
 
 use crate::api::{Api, admin};
 use crate::contracts_life::CONTRACTS;
@@ -156,6 +157,7 @@ async fn send(api: &Api, key: &str, document: &Value) -> Vec<u16> {
 }
 
 /// A generator and its seed: the one in the environment, to walk a former way again, or this one.
+#[expect(clippy::print_stdout, reason = "whoever reads of a failure needs the seed")]
 fn runner(fresh: u128) -> (TestRunner, u128) {
     let given = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u128 = given.unwrap_or(fresh);
@@ -172,7 +174,7 @@ async fn no_body_makes_the_server_fail() {
     let project = api.test.project().await;
     let (key, fixtures) = (admin(&project), fixtures(&project));
     let (mut runner, seed) = runner(api.test.store.clock().new_id().as_u128());
-    let (began, mut sent, mut statuses) = (Instant::now(), 0, Map::new());
+    let (began, mut sent, mut statuses) = (Instant::now(), 0, BTreeSet::new());
     while began.elapsed() < FOR {
         let document = if sent % 4 == 0 {
             arbitrary().new_tree(&mut runner).unwrap().current()
@@ -185,11 +187,9 @@ async fn no_body_makes_the_server_fail() {
         };
         for status in send(&api, &key, &document).await {
             assert!(status < 500, "seed {seed}: {status} for {document}");
-            let count = statuses.get(&status.to_string()).and_then(Value::as_u64).unwrap_or(0);
-            statuses.insert(status.to_string(), json!(count + 1));
+            statuses.insert(status);
         }
         sent += 1;
     }
-    println!("{sent} documents: {}", Value::Object(statuses));
-    assert!(sent > 20, "something was sent");
+    assert!(sent > 20 && statuses.contains(&200) && statuses.contains(&422), "{sent} sent, {statuses:?}");
 }
