@@ -7,6 +7,7 @@
 mod budget;
 mod cli;
 mod config_check;
+mod contract_faults;
 mod contracts;
 mod fake;
 mod faults;

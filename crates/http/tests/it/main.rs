@@ -4,6 +4,9 @@
 
 mod api;
 mod contracts;
+mod contracts_fuzz;
+mod contracts_life;
+mod contracts_rules;
 mod document;
 mod events;
 mod faults;

@@ -98,21 +98,11 @@ impl Store {
             return Err(ContractError::Invalid(secrets));
         }
         let mut desk = self.desk_for(by, manifests).await?;
-        match apply_in(&mut desk, manifests, options).await {
-            Ok((is_written, applied)) if is_written && !options.is_dry_run => {
-                desk.finish().await?;
-                Ok((true, applied))
-            }
-            Ok((_, applied)) => {
-                desk.abandon().await?;
-                Ok((false, applied))
-            }
-            Err(error) => {
-                // the first error is the one to tell; a lost connection rolls back anyway
-                let _ = desk.abandon().await;
-                Err(error)
-            }
-        }
+        let outcome = apply_in(&mut desk, manifests, options).await.map(|(is_written, applied)| {
+            let is_lasting = is_written && !options.is_dry_run;
+            (is_lasting, (is_lasting, applied))
+        });
+        desk.conclude(outcome).await
     }
 
     /// A contract is kept as its bytes were hashed, so a credential in it could never be masked again.

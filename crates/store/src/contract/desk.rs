@@ -103,6 +103,23 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
+    /// Finishes after work that wrote something, and undoes everything otherwise. Either way the connection
+    /// goes back whole: refusals are common, and connections dear.
+    pub(super) async fn conclude<T>(
+        self,
+        outcome: Result<(bool, T), ContractError>,
+    ) -> Result<T, ContractError> {
+        match outcome {
+            Ok((true, made)) => self.finish().await.map(|()| made).map_err(ContractError::from),
+            Ok((false, made)) => self.abandon().await.map(|()| made).map_err(ContractError::from),
+            Err(error) => {
+                // the first error is the one to tell; a lost connection rolls back anyway
+                let _ = self.abandon().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Undoes everything.
     pub(super) async fn abandon(self) -> Result<(), StoreError> {
         self.tx.rollback().await

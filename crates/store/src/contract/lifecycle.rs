@@ -51,22 +51,8 @@ impl Store {
             return Err(ContractError::Invalid(secrets));
         }
         let mut desk = self.desk(by).await?;
-        let (kind, id) = (manifest.spec.kind().as_str(), manifest.id.as_str());
-        let found = desk.versions("v.kind = $2 AND v.id = $3 AND v.state = 'draft'", &[&kind, &id]).await?;
-        let former = found.first();
-        let mut made = desk.number(&[manifest]).await?.pop().ok_or_else(nothing)?;
-        if let Some(former) = former {
-            made = Version { version: former.version, version_id: former.version_id, ..made };
-        }
-        if former.map(|f| f.sha256.as_str()) != replaces && former.is_none_or(|f| f.sha256 != made.sha256) {
-            return Err(ContractError::Precondition { what: format!("the draft of {}", made.key) });
-        }
-        let is_same = former.is_some_and(|f| f.sha256 == made.sha256);
-        if !is_same {
-            desk.write_draft(&made).await?;
-            desk.finish().await?;
-        }
-        Ok(Drafted { version: made, is_new: found.is_empty() })
+        let outcome = save(&mut desk, manifest, replaces).await;
+        desk.conclude(outcome).await
     }
 
     /// Fixes and signs a draft. `expected` is the hash the caller has seen.
@@ -82,17 +68,8 @@ impl Store {
         expected: Option<&str>,
     ) -> Result<Version, ContractError> {
         let mut desk = self.desk(by).await?;
-        let version = desk.version(key, number).await?;
-        version.trusted()?;
-        if expected.is_some_and(|sha256| sha256 != version.sha256) {
-            return Err(ContractError::Precondition { what: version.name() });
-        }
-        if version.state != VersionState::Draft {
-            return Ok(version);
-        }
-        let published = desk.publish(vec![version]).await?.pop().ok_or_else(nothing)?;
-        desk.finish().await?;
-        Ok(published)
+        let outcome = publish(&mut desk, key, number, expected).await;
+        desk.conclude(outcome).await
     }
 
     /// Signs for an act on a version, as the caller.
@@ -109,19 +86,8 @@ impl Store {
         seen: Option<i32>,
     ) -> Result<Signed, ContractError> {
         let mut desk = self.desk(by).await?;
-        let step = step(&mut desk, key, number, act, seen).await?;
-        let (rule, signer) = (desk.rule()?, by.signer());
-        rule.of(act).may_sign(&signer, step.publisher())?;
-        let before = standing(&mut desk, &step).await?;
-        let effect = effect_of(&desk, &step)?;
-        if before.tally.counted.contains(&signer.id) {
-            return Ok(Signed { version: step.version, standing: before, effect, is_changed: false });
-        }
-        desk.endorse(&[&step]).await?;
-        let standing = standing(&mut desk, &step).await?;
-        desk.tell(&step, &standing.tally, false, rule.window_s);
-        desk.finish().await?;
-        Ok(Signed { version: step.version, standing, effect, is_changed: true })
+        let outcome = sign(&mut desk, key, number, act, seen).await;
+        desk.conclude(outcome).await
     }
 
     /// Makes a signed version the active one. A version that is active already stays so.
@@ -137,19 +103,8 @@ impl Store {
         seen: Option<i32>,
     ) -> Result<Applied, ContractError> {
         let mut desk = self.desk(by).await?;
-        if desk.base(key) == number {
-            let active = desk.active(key).ok_or_else(nothing)?;
-            active.version.trusted()?;
-            return Ok(unchanged(active.version.clone()));
-        }
-        let step = step(&mut desk, key, number, Act::Activate, seen).await?;
-        let standing = standing(&mut desk, &step).await?;
-        enough(&step, &standing)?;
-        let manifest = step.version.manifest(by.scope().project())?;
-        desk.check(&[&manifest], &[])?;
-        let effect = desk.effect(key, Some(&manifest.spec));
-        let change = if step.base == 0 { Change::Created } else { Change::Updated };
-        done(desk, step, change, standing, effect).await
+        let outcome = activate(&mut desk, key, number, seen).await;
+        desk.conclude(outcome).await
     }
 
     /// Signs, as the caller, that a contract ends, and ends it once there are enough signatures.
@@ -163,35 +118,130 @@ impl Store {
         seen: Option<i32>,
     ) -> Result<Applied, ContractError> {
         let mut desk = self.desk(by).await?;
-        let number = desk.base(key);
-        if number == 0 {
-            return Err(ContractError::Absent(format!("active {key}")));
-        }
-        let step = step(&mut desk, key, number, Act::Retire, seen).await?;
-        let (rule, signer) = (desk.rule()?, by.signer());
-        let before = standing(&mut desk, &step).await?;
-        let is_signed = before.tally.counted.contains(&signer.id);
-        if !is_signed && !before.tally.is_enough() {
-            rule.of(Act::Retire).may_sign(&signer, "")?;
-            desk.endorse(&[&step]).await?;
-        }
-        let standing = standing(&mut desk, &step).await?;
-        desk.check(&[], std::slice::from_ref(key))?;
-        let effect = desk.effect(key, None);
-        if standing.tally.is_enough() {
-            return done(desk, step, Change::Retired, standing, effect).await;
-        }
-        if !is_signed {
-            desk.tell(&step, &standing.tally, false, rule.window_s);
-            desk.finish().await?;
-        }
-        Ok(applied(step.version, Change::Retired, Some(standing), effect, false))
+        let outcome = retire(&mut desk, key, seen).await;
+        desk.conclude(outcome).await
     }
 
     async fn desk<'a>(&'a self, by: &'a Caller) -> Result<Desk<'a>, ContractError> {
         let found = Desk::open(self, by).await?;
         found.ok_or_else(|| ContractError::Absent("project of this name".to_owned()))
     }
+}
+
+// The work of each step; true when something was written.
+
+async fn save(
+    desk: &mut Desk<'_>,
+    manifest: &Manifest,
+    replaces: Option<&str>,
+) -> Result<(bool, Drafted), ContractError> {
+    let (kind, id) = (manifest.spec.kind().as_str(), manifest.id.as_str());
+    let found = desk.versions("v.kind = $2 AND v.id = $3 AND v.state = 'draft'", &[&kind, &id]).await?;
+    let former = found.first();
+    let mut made = desk.number(&[manifest]).await?.pop().ok_or_else(nothing)?;
+    if let Some(former) = former {
+        made = Version { version: former.version, version_id: former.version_id, ..made };
+    }
+    if former.map(|f| f.sha256.as_str()) != replaces && former.is_none_or(|f| f.sha256 != made.sha256) {
+        return Err(ContractError::Precondition { what: format!("the draft of {}", made.key) });
+    }
+    let is_same = former.is_some_and(|f| f.sha256 == made.sha256);
+    if !is_same {
+        desk.write_draft(&made).await?;
+    }
+    Ok((!is_same, Drafted { version: made, is_new: found.is_empty() }))
+}
+
+async fn publish(
+    desk: &mut Desk<'_>,
+    key: &ContractKey,
+    number: i32,
+    expected: Option<&str>,
+) -> Result<(bool, Version), ContractError> {
+    let version = desk.version(key, number).await?;
+    version.trusted()?;
+    if expected.is_some_and(|sha256| sha256 != version.sha256) {
+        return Err(ContractError::Precondition { what: version.name() });
+    }
+    if version.state != VersionState::Draft {
+        return Ok((false, version));
+    }
+    let published = desk.publish(vec![version]).await?.pop().ok_or_else(nothing)?;
+    Ok((true, published))
+}
+
+async fn sign(
+    desk: &mut Desk<'_>,
+    key: &ContractKey,
+    number: i32,
+    act: Act,
+    seen: Option<i32>,
+) -> Result<(bool, Signed), ContractError> {
+    let step = step(desk, key, number, act, seen).await?;
+    let (rule, signer) = (desk.rule()?, desk.by.signer());
+    rule.of(act).may_sign(&signer, step.publisher())?;
+    let before = standing(desk, &step).await?;
+    let effect = effect_of(desk, &step)?;
+    if before.tally.counted.contains(&signer.id) {
+        return Ok((false, Signed { version: step.version, standing: before, effect, is_changed: false }));
+    }
+    desk.endorse(&[&step]).await?;
+    let standing = standing(desk, &step).await?;
+    desk.tell(&step, &standing.tally, false, rule.window_s);
+    Ok((true, Signed { version: step.version, standing, effect, is_changed: true }))
+}
+
+async fn activate(
+    desk: &mut Desk<'_>,
+    key: &ContractKey,
+    number: i32,
+    seen: Option<i32>,
+) -> Result<(bool, Applied), ContractError> {
+    if desk.base(key) == number {
+        let active = desk.active(key).ok_or_else(nothing)?;
+        let version = active.version.clone();
+        return match active.problem {
+            None => Ok((false, unchanged(version))),
+            Some(problem) => Err(StoreError::Untrusted { what: version.name(), problem }.into()),
+        };
+    }
+    let step = step(desk, key, number, Act::Activate, seen).await?;
+    let standing = standing(desk, &step).await?;
+    enough(&step, &standing)?;
+    let manifest = step.version.manifest(desk.by.scope().project())?;
+    desk.check(&[&manifest], &[])?;
+    let effect = desk.effect(key, Some(&manifest.spec));
+    let change = if step.base == 0 { Change::Created } else { Change::Updated };
+    Ok((true, done(desk, step, change, standing, effect).await?))
+}
+
+async fn retire(
+    desk: &mut Desk<'_>,
+    key: &ContractKey,
+    seen: Option<i32>,
+) -> Result<(bool, Applied), ContractError> {
+    let number = desk.base(key);
+    if number == 0 {
+        return Err(ContractError::Absent(format!("active {key}")));
+    }
+    let step = step(desk, key, number, Act::Retire, seen).await?;
+    let (rule, signer) = (desk.rule()?, desk.by.signer());
+    let before = standing(desk, &step).await?;
+    let is_signed = before.tally.counted.contains(&signer.id);
+    if !is_signed && !before.tally.is_enough() {
+        rule.of(Act::Retire).may_sign(&signer, "")?;
+        desk.endorse(&[&step]).await?;
+    }
+    let standing = standing(desk, &step).await?;
+    desk.check(&[], std::slice::from_ref(key))?;
+    let effect = desk.effect(key, None);
+    if standing.tally.is_enough() {
+        return Ok((true, done(desk, step, Change::Retired, standing, effect).await?));
+    }
+    if !is_signed {
+        desk.tell(&step, &standing.tally, false, rule.window_s);
+    }
+    Ok((!is_signed, applied(step.version, Change::Retired, Some(standing), effect, false)))
 }
 
 /// The act on this version, if its state and what the caller has seen allow it.
@@ -253,7 +303,7 @@ fn enough(step: &Step, standing: &Standing) -> Result<(), ContractError> {
 }
 
 async fn done(
-    mut desk: Desk<'_>,
+    desk: &mut Desk<'_>,
     step: Step,
     change: Change,
     standing: Standing,
@@ -263,7 +313,6 @@ async fn done(
     desk.tell(&step, &standing.tally, true, window_s);
     let version = step.version.clone();
     desk.carry_out(&[(step, effect.clone())]).await?;
-    desk.finish().await?;
     Ok(applied(version, change, Some(standing), effect, true))
 }
 

@@ -174,7 +174,6 @@ async fn cut_both_ways(step: Step) {
     let cuts = cut_everywhere(step, Point::BeforeStatement).await;
     let answers = cut_everywhere(step, Point::AfterAnswer).await;
     assert!(cuts >= 5 && answers == 1, "{step:?}: one transaction, cut {cuts} times within");
-    println!("{step:?}: cut before {cuts} statements, and {answers} time after the COMMIT");
 }
 
 #[tokio::test(flavor = "multi_thread")]

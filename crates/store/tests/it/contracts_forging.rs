@@ -129,6 +129,10 @@ async fn whatever_is_forged_does_not_load_is_named_and_is_mended_by_applying_aga
         );
         assert!(test.store.rematerialise(&project.caller).await.is_err(), "{name}");
 
+        let active = active_clerk(&test.store, &project.caller).await;
+        let same = test.store.activate_version(&project.caller, &clerk(), active, None).await;
+        assert!(same.is_err(), "{name}: what does not load is not said to be active");
+
         let (is_written, _) = apply(&test.store, &project.caller, &[agent(&project, AGENT, "second")]).await;
         assert!(is_written, "{name}");
         let facts = test.store.find_agent(&project.scope, &agent_id()).await.unwrap().unwrap();

@@ -115,7 +115,4 @@ async fn signing_activating_retiring_and_applying_at_once_leave_the_project_whol
     let outcomes = join_all((0..16).map(hammer)).await;
     assert!(outcomes.iter().map(|o| o[1]).sum::<usize>() > 20, "something did happen: {outcomes:?}");
     assert_eq!(findings(&test, &project).await, Vec::<String>::new());
-    let acts = audited(&test, &project, "contract.activate").await
-        + audited(&test, &project, "contract.retire").await;
-    println!("{outcomes:?}; {acts} activations and retirements");
 }
