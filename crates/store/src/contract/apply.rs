@@ -2,6 +2,8 @@
 //! caller, and, once every change has the signatures the rule asks for, activates all of them together.
 //! Applying the same manifests again changes nothing; applying them as another person adds that signature.
 
+use std::collections::{HashMap, HashSet};
+
 use awooop_core::activation::MayNotSign;
 use awooop_core::contract::{Kind, Manifest, Spec};
 use awooop_core::error::Violation;
@@ -155,7 +157,7 @@ async fn apply_in(
     let mut applied: Vec<Applied> = unchanged;
     let window_s = desk.rule()?.window_s;
     for (plan, standing) in planned.iter().zip(standings) {
-        if is_done || is_signed {
+        if is_done || is_signed || plan.is_new {
             desk.tell(&plan.step, &standing.tally, is_done, window_s);
         }
         applied.push(item(plan, standing, is_done));
@@ -171,9 +173,11 @@ async fn apply_in(
 
 /// Active contracts that no manifest names; the project's own stays.
 fn unnamed(desk: &Desk<'_>, manifests: &[Manifest]) -> Vec<ContractKey> {
-    let is_named = |key: &ContractKey| manifests.iter().any(|m| m.spec.kind() == key.kind && m.id == key.id);
+    let named: HashSet<(Kind, &str)> = manifests.iter().map(|m| (m.spec.kind(), m.id.as_str())).collect();
     let keys = desk.active.iter().map(|a| &a.version.key);
-    keys.filter(|key| key.kind != Kind::Project && !is_named(key)).cloned().collect()
+    let is_unnamed =
+        |key: &&ContractKey| key.kind != Kind::Project && !named.contains(&(key.kind, key.id.as_str()));
+    keys.filter(is_unnamed).cloned().collect()
 }
 
 /// Those that say what is active already, and those that do not. What does not load counts as different.
@@ -204,11 +208,18 @@ fn split<'m>(desk: &Desk<'_>, manifests: &'m [Manifest]) -> (Vec<Applied>, Vec<&
 async fn plan(desk: &mut Desk<'_>, changed: &[&Manifest]) -> Result<Vec<Planned>, ContractError> {
     let hashes: Vec<String> = changed.iter().map(|m| json::sha256_hex(&m.document)).collect();
     let waiting = desk.versions("v.state = 'published' AND v.sha256 = ANY ($2)", &[&hashes]).await?;
+    let mut newest: HashMap<(ContractKey, String), Version> = HashMap::new();
+    for version in waiting.into_iter().filter(|v| v.problem.is_none()) {
+        let name = (version.key.clone(), version.sha256.clone());
+        match newest.get(&name) {
+            Some(known) if known.version > version.version => {}
+            _ => drop(newest.insert(name, version)),
+        }
+    }
     let mut fresh = desk.number(changed).await?;
     let mut planned = Vec::with_capacity(changed.len());
     for (manifest, made) in changed.iter().zip(fresh.drain(..)) {
-        let same = |v: &&Version| v.key == made.key && v.sha256 == made.sha256 && v.problem.is_none();
-        let found = waiting.iter().filter(same).max_by_key(|v| v.version).cloned();
+        let found = newest.remove(&(made.key.clone(), made.sha256.clone()));
         let base = desk.base(&made.key);
         planned.push(Planned {
             change: if base == 0 { Change::Created } else { Change::Updated },
@@ -279,16 +290,17 @@ fn item(plan: &Planned, standing: Standing, is_done: bool) -> Applied {
 }
 
 /// What a version's state says about activating it.
-pub(super) fn may_be_signed(version: &Version, act: Act) -> Result<(), ContractError> {
+pub(super) fn may_be_signed(version: &Version, act: Act, base: i32) -> Result<(), ContractError> {
     let refuse = |why| Err(ContractError::State { what: version.name(), state: version.state.as_str(), why });
-    match (act, version.state) {
-        (Act::Activate, VersionState::Published | VersionState::Retired) => Ok(()),
-        (Act::Activate, VersionState::Draft) => refuse("publish it first"),
-        (Act::Activate, VersionState::Active) => refuse("there is nothing to sign for"),
-        (Act::Retire, VersionState::Active) if version.key.kind == Kind::Project => {
+    // which version is active is the contract's to say, not the version's own state, which is not signed
+    match (act, version.version == base) {
+        (Act::Activate, true) => refuse("there is nothing to sign for"),
+        (Act::Activate, false) if version.state == VersionState::Draft => refuse("publish it first"),
+        (Act::Activate, false) => Ok(()),
+        (Act::Retire, true) if version.key.kind == Kind::Project => {
             refuse("a project's own contract is never retired")
         }
-        (Act::Retire, VersionState::Active) => Ok(()),
-        (Act::Retire, _) => refuse("only the active version of a contract can be retired"),
+        (Act::Retire, true) => Ok(()),
+        (Act::Retire, false) => refuse("only the active version of a contract can be retired"),
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! Nothing lasts until [`Desk::finish`]; a desk that is dropped has changed nothing.
 
+use std::collections::{HashMap, HashSet};
+
 use awooop_core::activation::{Given, Rule, Signer, Tally};
 
 use awooop_core::contract::{Active, Kind, Manifest, Spec, breaking, check_references};
@@ -30,7 +32,8 @@ pub(super) struct Desk<'a> {
     pub(super) now: Timestamp,
     pub(super) active: Vec<ActiveContract>,
     pub(super) ended: Vec<Ended>,
-    manifests: Vec<Manifest>,
+    manifests: HashMap<ContractKey, Manifest>,
+    places: HashMap<ContractKey, usize>,
     announcements: Vec<Announcement>,
 }
 
@@ -66,6 +69,12 @@ impl<'a> Desk<'a> {
         Self::over(store, by, tx).await.map(Some)
     }
 
+    /// The same without taking the row, for somebody who only reads: nobody waits for a reader.
+    pub(super) async fn read(store: &'a Store, by: &'a Caller) -> Result<Desk<'a>, StoreError> {
+        let tx = store.begin(by.scope()).await?;
+        Self::over(store, by, tx).await
+    }
+
     /// The same for somebody who brings the project's own contract, which makes the project.
     pub(super) async fn open_or_make(
         store: &'a Store,
@@ -89,11 +98,14 @@ impl<'a> Desk<'a> {
         let project = by.scope().project();
         let active = version::active(&mut tx, &store.inner.keyring, project).await?;
         let loaded = active.iter().filter(|a| a.problem.is_none());
-        let manifests = loaded.map(|a| a.version.manifest(project)).collect::<Result<_, _>>()?;
+        let manifests = loaded
+            .map(|a| Ok((a.version.key.clone(), a.version.manifest(project)?)))
+            .collect::<Result<_, StoreError>>()?;
+        let places = active.iter().enumerate().map(|(i, a)| (a.version.key.clone(), i)).collect();
         let ended = version::ended(&mut tx, &store.inner.keyring, project).await?;
         // read once the row is held: whoever held it before may have taken long
         let now = after_all(store.clock().now(), &active, &ended);
-        Ok(Self { store, tx, by, now, active, ended, manifests, announcements: Vec::new() })
+        Ok(Self { store, tx, by, now, active, ended, manifests, places, announcements: Vec::new() })
     }
 
     /// Makes everything durable, and tells who listens.
@@ -127,7 +139,7 @@ impl<'a> Desk<'a> {
 
     /// The active contract of this name.
     pub(super) fn active(&self, key: &ContractKey) -> Option<&ActiveContract> {
-        self.active.iter().find(|a| a.version.key == *key)
+        self.places.get(key).map(|&i| &self.active[i])
     }
 
     /// The number of the active version, 0 for none.
@@ -156,7 +168,7 @@ impl<'a> Desk<'a> {
             (Some(_), true) => return Ok(Rule::default()),
             (None, _) => {}
         }
-        let spec = self.manifests.iter().find_map(|m| match &m.spec {
+        let spec = self.manifests.values().find_map(|m| match &m.spec {
             Spec::Project(spec) => Some(spec),
             _ => None,
         });
@@ -165,14 +177,17 @@ impl<'a> Desk<'a> {
 
     /// What does not fit together once the steps are done. Paths name `order`'s places.
     pub(super) fn check(&self, new: &[&Manifest], retired: &[ContractKey]) -> Result<(), ContractError> {
-        let is_replaced = |key: &ContractKey| {
-            retired.contains(key) || new.iter().any(|m| m.spec.kind() == key.kind && m.id == key.id)
-        };
+        let named: HashSet<(Kind, &str)> = new
+            .iter()
+            .map(|m| (m.spec.kind(), m.id.as_str()))
+            .chain(retired.iter().map(|k| (k.kind, k.id.as_str())))
+            .collect();
+        let is_replaced = |key: &ContractKey| named.contains(&(key.kind, key.id.as_str()));
         let broken = self.active.iter().find(|a| a.problem.is_some() && !is_replaced(&a.version.key));
         if let Some((broken, problem)) = broken.and_then(|a| Some((a, a.problem?))) {
             return Err(StoreError::Untrusted { what: broken.version.name(), problem }.into());
         }
-        let active = self.manifests.iter();
+        let active = self.active.iter().filter_map(|a| self.manifests.get(&a.version.key));
         let active: Vec<Active> = active.map(|m| Active { id: m.id.clone(), spec: m.spec.clone() }).collect();
         let retired: Vec<(Kind, String)> = retired.iter().map(|k| (k.kind, k.id.clone())).collect();
         let found: Vec<Violation> = check_references(new, &active, &retired);
@@ -181,7 +196,7 @@ impl<'a> Desk<'a> {
 
     /// What activating `to`, or retiring for `None`, changes for whoever relies on the contract.
     pub(super) fn effect(&self, key: &ContractKey, to: Option<&Spec>) -> Effect {
-        let before = self.manifests.iter().find(|m| m.spec.kind() == key.kind && m.id == key.id);
+        let before = self.manifests.get(key);
         Effect {
             breaking: before.map(|from| breaking(&from.spec, to)).unwrap_or_default(),
             before: before.map(|m| m.document.clone()),
@@ -377,10 +392,14 @@ impl<'a> Desk<'a> {
         let now_us = self.now.as_microsecond();
         let found = self.tx.rows(SIGNATURES, &[&project, &kinds, &ids, &numbers, &acts]).await?;
         let mut standings = Vec::with_capacity(steps.len());
+        // rows come in the order of the steps
+        let mut rest = found.as_slice();
         for (n, step) in steps.iter().enumerate() {
             let place = i64::try_from(n + 1).unwrap_or(i64::MAX);
+            let (of_step, after) = rest.split_at(rest.partition_point(|row| row.get::<_, i64>(0) <= place));
+            rest = after;
             let (mut given, mut forged) = (Vec::new(), Vec::new());
-            for row in found.iter().filter(|row| row.get::<_, i64>(0) == place) {
+            for row in of_step {
                 let signer = Signer { id: row.get(1), is_person: row.get(2) };
                 let at: Timestamp = row.get(4);
                 let base: i32 = row.get(3);

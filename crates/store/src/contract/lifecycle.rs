@@ -167,7 +167,11 @@ async fn publish(
         return Ok((false, version));
     }
     let published = desk.publish(vec![version]).await?.pop().ok_or_else(nothing)?;
-    Ok((true, published))
+    let step = Step { act: Act::Activate, base: desk.base(key), version: published };
+    let standing = standing(desk, &step).await?;
+    let window_s = desk.rule()?.window_s;
+    desk.tell(&step, &standing.tally, false, window_s);
+    Ok((true, step.version))
 }
 
 async fn sign(
@@ -222,7 +226,11 @@ async fn retire(
 ) -> Result<(bool, Applied), ContractError> {
     let number = desk.base(key);
     if number == 0 {
-        return Err(ContractError::Absent(format!("active {key}")));
+        let (kind, id) = (key.kind.as_str(), key.id.as_str());
+        let ended = "v.kind = $2 AND v.id = $3 AND v.state = 'retired' ORDER BY v.version DESC LIMIT 1";
+        let found = desk.versions(ended, &[&kind, &id]).await?.pop();
+        let absent = || ContractError::Absent(format!("active {key}"));
+        return found.map(|version| (false, unchanged(version))).ok_or_else(absent);
     }
     let step = step(desk, key, number, Act::Retire, seen).await?;
     let (rule, signer) = (desk.rule()?, desk.by.signer());
@@ -257,7 +265,7 @@ async fn step(
     if seen.is_some_and(|seen| seen != base) {
         return Err(ContractError::Precondition { what: format!("what is active of {key}") });
     }
-    may_be_signed(&version, act)?;
+    may_be_signed(&version, act, base)?;
     if act == Act::Activate {
         version.trusted()?;
     }

@@ -51,14 +51,15 @@ impl Store {
         by: &Caller,
         key: &ContractKey,
     ) -> Result<Option<Contract>, ContractError> {
-        let Some(mut desk) = Desk::open(self, by).await? else { return Ok(None) };
+        let mut desk = Desk::read(self, by).await?;
         let (kind, id) = (key.kind.as_str(), key.id.as_str());
         let base = desk.base(key);
+        let since = desk.active(key).map_or(Timestamp::UNIX_EPOCH, |a| a.activated_at);
         let newer = desk
             .versions(
-                "v.kind = $2 AND v.id = $3 AND (v.state = 'draft' OR (v.state = 'published' AND v.version > $4)
-                   OR v.state = 'active') ORDER BY v.version DESC",
-                &[&kind, &id, &base],
+                "v.kind = $2 AND v.id = $3 AND (v.state IN ('draft', 'active') OR (v.state = 'published'
+                   AND (v.version > $4 OR v.published_at > $5))) ORDER BY v.version DESC",
+                &[&kind, &id, &base, &since],
             )
             .await?;
         let active = desk.active(key).cloned();
