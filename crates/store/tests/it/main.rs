@@ -12,5 +12,6 @@ mod engine;
 mod engine_budgets;
 mod engine_leases;
 mod grants;
+mod key_rows;
 mod stepping;
 mod tenancy;
