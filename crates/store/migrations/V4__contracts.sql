@@ -11,6 +11,13 @@ ALTER TABLE role_binding DROP CONSTRAINT role_binding_role;
 ALTER TABLE role_binding ADD CONSTRAINT role_binding_role
   CHECK (role IN ('admin', 'operator', 'approver', 'viewer', 'agent'));
 
+-- What is stored of a key now covers whom it proves. Keys of before cannot be told from changed ones: they are
+-- revoked, and `awooop migrate --keys DIR` (or `dev`) makes the platform's first one anew. Forced row security
+-- binds the owner too, and would let this change nothing.
+ALTER TABLE api_key NO FORCE ROW LEVEL SECURITY;
+UPDATE api_key SET revoked_at = now() WHERE revoked_at IS NULL;
+ALTER TABLE api_key FORCE ROW LEVEL SECURITY;
+
 ALTER TABLE contract DROP CONSTRAINT contract_kind;
 ALTER TABLE contract ADD CONSTRAINT contract_kind
   CHECK (kind IN ('project', 'provider', 'agent', 'policy', 'channel'));

@@ -7,7 +7,7 @@
 //! call is made inside a transaction.
 //!
 //! `version` reads rows and checks them, `signing` computes and checks HMACs, `desk` is one open transaction
-//! on a project's contracts, `apply` and `lifecycle` are what callers do, `rows` is what is materialised,
+//! on a project's contracts (its statements lie in `sql`), `apply` and `lifecycle` are what callers do, `rows` is what is materialised,
 //! `mend` compares and repairs.
 
 mod apply;
@@ -17,6 +17,7 @@ mod mend;
 mod read;
 mod rows;
 mod signing;
+mod sql;
 pub(crate) mod version;
 
 use std::fmt;
