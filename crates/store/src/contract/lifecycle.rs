@@ -18,7 +18,7 @@ use crate::pool::Store;
 pub struct Drafted {
     /// The draft.
     pub version: Version,
-    /// Did it exist before, with another content or the same?
+    /// Had the contract no draft before?
     pub is_new: bool,
 }
 
@@ -58,8 +58,8 @@ impl Store {
     /// Fixes and signs a draft. `expected` is the hash the caller has seen.
     ///
     /// # Errors
-    /// [`ContractError::Absent`], `Precondition`, `Untrusted`, and `Invalid` when the document names what no
-    /// active contract offers.
+    /// [`ContractError::Absent`], `Precondition`, and [`StoreError::Untrusted`] when the draft is not what was
+    /// saved. What it names is checked against what is active when it is activated.
     pub async fn publish_version(
         &self,
         by: &Caller,
