@@ -59,10 +59,13 @@ pub(crate) async fn client<A: HasJson>(
     let session = Session::default();
     let is_json = args.is_json();
     let result = tokio::select! {
-        result = Box::pin(command(args, &session)) => result,
+        // The handler has to stand before the command's first request: an interrupt right after it must still
+        // name the run.
+        biased;
         Ok(()) = tokio::signal::ctrl_c() => {
             Err(Failure::Interrupted { run_id: session.run_id.get().cloned() })
         }
+        result = Box::pin(command(args, &session)) => result,
     };
     finish(result, is_json)
 }
