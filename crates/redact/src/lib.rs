@@ -9,6 +9,7 @@
 //! Deliberately absent: personal data, streams, and any switch that turns the redactor off.
 
 mod anchors;
+mod bare;
 mod class;
 mod clean;
 mod header;
@@ -18,6 +19,7 @@ mod judge;
 mod keyed;
 mod mask;
 mod pem;
+mod personal;
 mod redactor;
 mod rules;
 mod scan;

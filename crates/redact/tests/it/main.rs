@@ -5,6 +5,7 @@
 
 mod classes;
 mod json;
+mod personal;
 mod properties;
 mod rules;
 mod stays;
