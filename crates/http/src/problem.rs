@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use awooop_core::ErrorCode;
 use awooop_core::error::Violation;
+use awooop_core::{ErrorCode, json};
+use awooop_redact::Redactor;
 use awooop_store::StoreError;
 use awooop_store::auth::CreateKeyError;
 use awooop_store::contract::ContractError;
@@ -76,8 +77,9 @@ impl Problem {
         &self.detail
     }
 
-    /// The response with its document, for the request at `instance` in trace `trace_id`.
-    pub(crate) fn render(&self, instance: &str, trace_id: &str) -> Response {
+    /// The response with its document, for the request at `instance` in trace `trace_id`. A refusal may repeat a part
+    /// of the request: it goes through `redactor`.
+    pub(crate) fn render(&self, instance: &str, trace_id: &str, redactor: &Redactor) -> Response {
         let document = ProblemDocument {
             r#type: format!("/errors/{}", self.code),
             title: self.code.title().to_owned(),
@@ -89,7 +91,9 @@ impl Problem {
             retryable: self.code.is_retryable(),
             errors: self.errors.iter().map(ProblemItem::from).collect(),
         };
-        let mut response = (self.status, axum::Json(document)).into_response();
+        let mut response =
+            (self.status, axum::Json(redactor.clean_json(json::to_value(&document)).into_inner()))
+                .into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         self.mark(headers);
