@@ -38,6 +38,17 @@ pub(crate) enum Rule {
     Keyword,
 }
 
+impl Rule {
+    /// Whether the anchor is part of what is masked, and not only beside it. The first line of a private key is
+    /// found by its dashes.
+    fn masks_its_anchor(self) -> bool {
+        matches!(
+            self,
+            Rule::Prefixed(_) | Rule::Jwt | Rule::Aws | Rule::AzureSecret | Rule::Telegram | Rule::Putty
+        )
+    }
+}
+
 const ANCHORS: &[(&str, Rule)] = &[
     ("private key", Rule::PrivateKey),
     ("private-lines:", Rule::Putty),
@@ -74,6 +85,7 @@ const ANCHORS: &[(&str, Rule)] = &[
 pub(crate) struct Anchors {
     automaton: AhoCorasick,
     rules: Vec<Rule>,
+    masked: Vec<(&'static str, Rule)>,
 }
 
 impl Anchors {
@@ -89,7 +101,13 @@ impl Anchors {
             .ascii_case_insensitive(true)
             .build(table().map(|(literal, _)| literal))
             .expect("a hundred short literals fit a DFA");
-        Anchors { automaton, rules: table().map(|(_, rule)| rule).collect() }
+        let masked = table().filter(|(_, rule)| rule.masks_its_anchor()).collect();
+        Anchors { automaton, rules: table().map(|(_, rule)| rule).collect(), masked }
+    }
+
+    /// The anchors that are part of what is masked.
+    pub(crate) fn masked(&self) -> &[(&'static str, Rule)] {
+        &self.masked
     }
 
     /// The anchors in `text`, from left to right: rule, start, end.

@@ -11,12 +11,14 @@
 mod anchors;
 mod class;
 mod clean;
+mod document;
 mod header;
 mod ident;
 mod json;
 mod judge;
 mod keyed;
 mod mask;
+mod open;
 mod pem;
 mod redactor;
 mod rules;

@@ -7,9 +7,11 @@
 
 use std::borrow::Cow;
 
-use crate::anchors::Rule;
+use crate::anchors::{Anchors, Rule};
 use crate::class::Family;
+use crate::document::Document;
 use crate::mask::MAX_MASK;
+use crate::open::{Open, Until};
 use crate::rules::{Action, Rules};
 use crate::text::Text;
 use crate::{Class, Finding, Redactor};
@@ -29,22 +31,29 @@ pub(crate) struct PemMark {
     pub(crate) start: usize,
     pub(crate) end: usize,
     pub(crate) opens: bool,
+    /// Whether it may go on.
+    pub(crate) is_open: bool,
 }
 
 /// The state of a scan.
 pub(crate) struct Scanner<'a> {
     pub(crate) text: Text<'a>,
     pub(crate) rules: &'a Rules,
+    pub(crate) anchors: &'a Anchors,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) pem_marks: Vec<PemMark>,
-    /// Bytes of JWT headers that may still be decoded; spent, the shape alone decides.
-    pub(crate) decode_budget: usize,
+    /// Where the last JWT header ended, and how many that end there were decoded.
+    pub(crate) jwt_tries: (usize, u32),
     /// End of the last name looked at, so that `secret_key` is judged once and not for each of its words.
     pub(crate) last_name_end: usize,
-    /// Remembered extent of the last unquoted value.
-    pub(crate) last_value: (usize, usize),
+    /// Remembered extent of the last unquoted value, and whether the end of the text was in sight.
+    pub(crate) last_value: (usize, usize, bool),
     /// End of the last PuTTY key found.
     pub(crate) putty_end: usize,
+    /// The earliest find that is not decided, key blocks apart.
+    pub(crate) open: Option<Open>,
+    /// The earliest key block that is not decided.
+    pub(crate) open_block: Option<Open>,
     hits: Vec<Finding>,
 }
 
@@ -101,6 +110,7 @@ impl Scanner<'_> {
             Rule::Authorization => self.authorization(start, end),
             Rule::Keyword => self.keyword(start, end),
         }
+        self.open_rule(rule, start, end);
     }
 
     /// The named values that are to be masked, each with whatever was found in it.
@@ -109,7 +119,7 @@ impl Scanner<'_> {
         candidates.sort_by_key(|candidate| candidate.start);
         let mut masked = Vec::new();
         let mut next = 0;
-        for mut candidate in candidates {
+        for candidate in &mut candidates {
             while shapes.get(next).is_some_and(|shape| shape.end <= candidate.start) {
                 next += 1;
             }
@@ -121,11 +131,16 @@ impl Scanner<'_> {
                     break;
                 }
                 candidate.end = self.unquoted_end(last.end).max(last.end);
+                if self.text.take_touched() {
+                    let (from, class) = (candidate.start, candidate.class);
+                    self.open(Open { from, class, until: Until::Value });
+                }
             }
             if candidate.is_secret {
                 masked.push(Finding { class: candidate.class, start: candidate.start, end: candidate.end });
             }
         }
+        self.candidates = candidates;
         masked
     }
 }
@@ -136,13 +151,19 @@ const MAX_ROUNDS: usize = 8;
 /// All finds in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
 /// change what its surroundings mean, so the masked text is scanned until nothing new is found.
 pub(crate) fn findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
-    let mut found = first_findings(redactor, text);
+    findings_behind(redactor, text, Document::new())
+}
+
+/// The same for a text that follows `before`.
+pub(crate) fn findings_behind(redactor: &Redactor, text: &str, before: Document) -> Vec<Finding> {
+    let find = |text: &str| Scanner::new(redactor, text, before).findings();
+    let mut found = find(text);
     for _ in 0..MAX_ROUNDS {
         if found.is_empty() {
             break;
         }
         let (masked, masks) = mask_with_places(&redactor.rules, text, &found);
-        let more = first_findings(redactor, &masked);
+        let more = find(&masked);
         if more.is_empty() {
             break;
         }
@@ -162,13 +183,13 @@ pub(crate) fn mask<'a>(rules: &Rules, text: &'a str, findings: &[Finding]) -> Co
 }
 
 /// A mask in a masked text, and what it stands for.
-struct Mask {
+pub(crate) struct Mask {
     start: usize,
     end: usize,
     finding: Finding,
 }
 
-fn mask_with_places(rules: &Rules, text: &str, findings: &[Finding]) -> (String, Vec<Mask>) {
+pub(crate) fn mask_with_places(rules: &Rules, text: &str, findings: &[Finding]) -> (String, Vec<Mask>) {
     let mut masked = String::with_capacity(text.len());
     let mut masks = Vec::with_capacity(findings.len());
     let mut copied = 0;
@@ -185,49 +206,68 @@ fn mask_with_places(rules: &Rules, text: &str, findings: &[Finding]) -> (String,
 
 /// Translates finds in the masked text to the input; where one begins or ends in a mask, it takes in all of what the
 /// mask stands for.
-fn in_input(masks: &[Mask], more: &[Finding]) -> Vec<Finding> {
-    let position = |at: usize, is_end: bool| {
-        // The last mask that begins before `at`, or at it for a start.
-        let before = masks.partition_point(|mask| mask.start < at || (mask.start == at && !is_end));
-        let Some(mask) = before.checked_sub(1).map(|n| &masks[n]) else { return at };
-        match at.checked_sub(mask.end) {
-            Some(behind) => mask.finding.end + behind,
-            None if is_end => mask.finding.end,
-            None => mask.finding.start,
-        }
-    };
+pub(crate) fn in_input(masks: &[Mask], more: &[Finding]) -> Vec<Finding> {
+    let position = |at: usize, is_end: bool| position_in_input(masks, at, is_end);
     more.iter()
         .map(|m| Finding { class: m.class, start: position(m.start, false), end: position(m.end, true) })
         .collect()
 }
 
-/// What one scan of `text` finds, by position, without overlaps.
-pub(crate) fn first_findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
-    let mut scanner = Scanner {
-        text: Text::new(text),
-        rules: &redactor.rules,
-        candidates: Vec::new(),
-        pem_marks: Vec::new(),
-        decode_budget: 64 * 1024 + 4 * text.len(),
-        last_name_end: 0,
-        last_value: (0, 0),
-        putty_end: 0,
-        hits: Vec::new(),
-    };
-    for (rule, start, end) in redactor.anchors.find(text) {
-        scanner.apply(rule, start, end);
+/// Where a position in the masked text lies in the input; one within a mask is where what the mask stands for begins
+/// or ends.
+pub(crate) fn position_in_input(masks: &[Mask], at: usize, is_end: bool) -> usize {
+    // The last mask that begins before `at`, or at it for a start.
+    let before = masks.partition_point(|mask| mask.start < at || (mask.start == at && !is_end));
+    let Some(mask) = before.checked_sub(1).map(|n| &masks[n]) else { return at };
+    match at.checked_sub(mask.end) {
+        Some(behind) => mask.finding.end + behind,
+        None if is_end => mask.finding.end,
+        None => mask.finding.start,
     }
-    scanner.pem_blocks();
-    scanner.custom();
-    let mut shapes = merged(std::mem::take(&mut scanner.hits));
-    if scanner.candidates.is_empty() {
-        return shapes;
-    }
-    shapes.extend(scanner.judged(&shapes));
-    merged(shapes)
 }
 
-fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {
+/// What one scan of `text` finds, by position, without overlaps.
+pub(crate) fn first_findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
+    Scanner::new(redactor, text, Document::new()).findings()
+}
+
+impl<'a> Scanner<'a> {
+    /// A scan of `text`, which follows `before`.
+    pub(crate) fn new(redactor: &'a Redactor, text: &'a str, before: Document) -> Self {
+        Scanner {
+            text: Text::new(text, before),
+            rules: &redactor.rules,
+            anchors: &redactor.anchors,
+            candidates: Vec::new(),
+            pem_marks: Vec::new(),
+            jwt_tries: (0, 0),
+            last_name_end: 0,
+            last_value: (0, 0, false),
+            putty_end: 0,
+            open: None,
+            open_block: None,
+            hits: Vec::new(),
+        }
+    }
+
+    /// Scans, and gives what it finds, by position, without overlaps.
+    pub(crate) fn findings(&mut self) -> Vec<Finding> {
+        let anchors = self.anchors;
+        for (rule, start, end) in anchors.find(self.text.str) {
+            self.apply(rule, start, end);
+        }
+        self.pem_blocks();
+        self.custom();
+        let mut shapes = merged(std::mem::take(&mut self.hits));
+        if self.candidates.is_empty() {
+            return shapes;
+        }
+        shapes.extend(self.judged(&shapes));
+        merged(shapes)
+    }
+}
+
+pub(crate) fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {
     hits.sort_by_key(|hit| (hit.start, std::cmp::Reverse(hit.end), hit.class));
     let mut result: Vec<Finding> = Vec::with_capacity(hits.len());
     for hit in hits {
