@@ -6,7 +6,7 @@
 //! Invariants: time is linear in the text; offsets lie on character borders; a JSON document stays one;
 //! redacting twice gives what redacting once gave; overlapping finds become one mask, never a gap.
 //! How it fails: it cannot. Where a validator has no budget left, the candidate is masked.
-//! Deliberately absent: personal data, streams, and any switch that turns the redactor off.
+//! Deliberately absent: personal data, and any switch that turns the redactor off.
 
 mod anchors;
 mod class;
@@ -23,6 +23,7 @@ mod pem;
 mod redactor;
 mod rules;
 mod scan;
+mod stream;
 mod text;
 mod token;
 mod url;
@@ -33,3 +34,4 @@ pub use json::JsonFinding;
 pub use mask::TagKey;
 pub use redactor::{Finding, Redacted, Redactor};
 pub use rules::{Action, PatternError, Rules};
+pub use stream::{RedactWriter, Stream, StreamSet};

@@ -81,6 +81,13 @@ impl Scanner<'_> {
         }
     }
 
+    /// Where the match of a pattern begins that goes over `at`, or `at`.
+    pub(crate) fn open_match(&self, at: usize) -> usize {
+        let matches = self.rules.patterns().flat_map(|pattern| pattern.regex.find_iter(self.text.str));
+        let over = matches.filter(|found| found.start() < at && at < found.end());
+        over.map(|found| found.start()).min().unwrap_or(at)
+    }
+
     /// Whether `start..end` lies within a mask, which then says all there is to say.
     fn is_in_mask(&self, start: usize, end: usize) -> bool {
         let bytes = self.text.bytes;
@@ -146,7 +153,7 @@ impl Scanner<'_> {
 }
 
 /// How often a masked text is scanned again at most. One more round than the first is the rule.
-const MAX_ROUNDS: usize = 8;
+pub(crate) const MAX_ROUNDS: usize = 8;
 
 /// All finds in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
 /// change what its surroundings mean, so the masked text is scanned until nothing new is found.

@@ -8,6 +8,7 @@ mod json;
 mod properties;
 mod rules;
 mod stays;
+mod streams;
 
 use awooop_redact::Redactor;
 
