@@ -179,3 +179,44 @@ fn what_holds_no_secret_comes_out_unchanged() {
         check(text);
     }
 }
+
+/// Random pieces of syntax and of secrets, and random lengths to cut them into.
+fn any_text() -> impl Strategy<Value = String> {
+    let mut pieces: Vec<String> = [
+        "password", "token", "key", "=", ":", " ", "  ", "\"", "\\\"", "'", "\\", "\n", ",", ";", "]", "}", "{", "[", "://",
+        "@", "/", "u:p", "hunter2", "abcd1234", "12345678", "[SECRET]", "[JWT]", "Bearer ", "Authorization: ", "eyJ", "AKIA",
+        "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "密碼", "：", "é", "-----BEGIN PRIVATE KEY-----",
+        "-----END PRIVATE KEY-----", "required", "ghp_q7Rw2Zk9Xb4Nc6Vm1Lp8Td3Hs5Gf0J", "--password ", " is ", "<", ">", "$",
+        "%3D", "-", "prose goes on ", "Private-Lines:", "Private-MAC", "sig=", "Q~", "?", "https://hooks.slack.com/services/",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    pieces.extend([noise(30), noise(7), jwt(r#"{"alg":"none"}"#)]);
+    prop::collection::vec(prop::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_in_any_pieces_is_masked_as_the_whole(text in any_text(), lengths in prop::collection::vec(1_usize..20, 1..8)) {
+        let redactor = Redactor::new();
+        for text in [text.clone(), json!({"password": text.clone(), "b": [text.clone()], text: 12345678}).to_string()] {
+            let whole = redactor.redact(&text).text.into_owned();
+            let (mut stream, mut out) = (redactor.stream(), String::new());
+            let (mut bytes, mut most) = (text.as_bytes(), 0);
+            for len in lengths.iter().cycle() {
+                if bytes.is_empty() {
+                    break;
+                }
+                let (piece, rest) = bytes.split_at(bytes.len().min(*len));
+                stream.push_bytes(piece, &mut out);
+                most = most.max(stream.held());
+                bytes = rest;
+            }
+            stream.finish(&mut out);
+            prop_assert!(most <= 8 * 1024, "{}", most);
+            prop_assert_eq!(&out, &whole, "of {}", text);
+        }
+    }
+}
