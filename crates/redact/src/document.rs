@@ -35,12 +35,14 @@ pub(crate) struct Document {
     depth: u32,
     /// One bit a level, the innermost lowest: is it an object?
     objects: u128,
+    /// The byte that was read last.
+    last: u8,
 }
 
 impl Document {
     /// Nothing was read.
     pub(crate) fn new() -> Self {
-        Document { expect: Expect::Document, depth: 0, objects: 0 }
+        Document { expect: Expect::Document, depth: 0, objects: 0, last: 0 }
     }
 
     /// Whether what was read is the beginning of a document, or all of one.
@@ -48,8 +50,14 @@ impl Document {
         !matches!(self.expect, Expect::Nothing | Expect::Document)
     }
 
+    /// The byte that was read last, or 0.
+    pub(crate) fn last(&self) -> u8 {
+        self.last
+    }
+
     /// Reads on.
     pub(crate) fn read(&mut self, bytes: &[u8]) {
+        self.last = bytes.last().copied().unwrap_or(self.last);
         for byte in bytes {
             if self.expect == Expect::Nothing {
                 return;

@@ -41,8 +41,12 @@ impl Scanner<'_> {
         let name_start = start - bytes[..start].iter().rev().take(ident::MAX_NAME).take_while(before).count();
         let name = &self.text.str[name_start..name_end];
         let Some((strength, class)) = ident::judge(name) else { return };
-        if let Some(value) = self.value_of(name_start, name_end) {
-            self.suspect(strength, class, &value);
+        match self.value_of(name_start, name_end) {
+            Some(value) => self.suspect(strength, class, &value),
+            None if self.text.take_touched() => {
+                self.open(Open { from: name_end, class, until: Until::Value });
+            }
+            None => {}
         }
     }
 

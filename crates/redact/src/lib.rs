@@ -12,6 +12,7 @@ mod anchors;
 mod class;
 mod clean;
 mod document;
+mod encoded;
 mod header;
 mod ident;
 mod json;
@@ -27,6 +28,7 @@ mod stream;
 mod text;
 mod token;
 mod url;
+mod view;
 
 pub use class::{Class, CustomName, Family};
 pub use clean::{Clean, CleanJson};

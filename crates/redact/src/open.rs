@@ -8,7 +8,8 @@
 use crate::anchors::Rule;
 use crate::scan::Scanner;
 use crate::token::{AWS_BEHIND, AWS_SECRET, is_aws_base64};
-use crate::{Class, judge};
+use crate::view::View;
+use crate::{Class, encoded, judge};
 
 /// Where something ends that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(crate) enum Until {
     Block { is_in_string: Option<bool> },
     /// With the secret part of a PuTTY key.
     Putty,
+    /// With the run of base64, over its lines.
+    Encoded,
 }
 
 /// A find that is not decided.
@@ -35,9 +38,9 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// Whether it may be long: a key block.
+    /// Whether it may be long: a key block, or base64.
     pub(crate) fn is_block(&self) -> bool {
-        matches!(self.until, Until::Block { .. } | Until::Putty)
+        matches!(self.until, Until::Block { .. } | Until::Putty | Until::Encoded)
     }
 }
 
@@ -74,18 +77,51 @@ impl Scanner<'_> {
         self.open(Open { from, class, until: Until::Value });
     }
 
-    /// From where the last bytes could become part of a find for which nothing else stands yet.
+    /// Notes what is open in a view that reaches the end.
+    pub(crate) fn open_in_view(&mut self, inner: &Scanner<'_>, view: &View) {
+        let place = |at: usize| view.in_original(at, at).0;
+        for open in [inner.open, inner.open_block].into_iter().flatten() {
+            self.open(Open { from: place(open.from), ..open });
+        }
+        let decided = inner.open.map_or(view.text.len(), |open| open.from);
+        let tail = inner.tail_of_anchors(decided);
+        self.tail_in_view = self.tail_in_view.min(place(tail));
+        self.secret_in_view = self.secret_in_view.min(place(inner.aws_secret_before(tail)));
+        for candidate in &inner.candidates {
+            self.spans.push(view.in_original(candidate.start, candidate.end));
+        }
+    }
+
+    /// Notes the run of base64 at the end.
+    pub(crate) fn open_encoded(&mut self) {
+        let from = if self.goes_on { encoded::open_run(self.text.str) } else { None };
+        let is_cut = |from: usize| from == 0 && encoded::is_base64(self.text.before().last());
+        if let Some(from) = from.filter(|from| !is_cut(*from)) {
+            self.open(Open { from, class: Class::Secret, until: Until::Encoded });
+        }
+    }
+
+    /// From where the last bytes could become part of a find for which nothing else stands yet; `before`: from where
+    /// they are part of one.
     pub(crate) fn open_tail(&self, before: usize) -> usize {
+        let from = self.tail_of_anchors(before);
+        self.aws_secret_before(from).min(self.secret_in_view)
+    }
+
+    fn tail_of_anchors(&self, before: usize) -> usize {
         let bytes = self.text.bytes;
-        let from = before.min(self.partial_anchor()).min(partial_label(bytes)).min(last_run(bytes));
-        self.aws_secret_before(from)
+        before
+            .min(self.tail_in_view)
+            .min(self.partial_anchor())
+            .min(partial_label(bytes))
+            .min(last_run(bytes))
     }
 
     /// Where a suffix begins that is the beginning of an anchor which is masked itself.
     fn partial_anchor(&self) -> usize {
         let bytes = self.text.bytes;
         let mut from = bytes.len();
-        for (literal, rule) in self.anchors.masked() {
+        for (literal, rule) in self.redactor.anchors.masked() {
             for len in 1..literal.len().min(bytes.len() + 1) {
                 let start = bytes.len() - len;
                 if !bytes[start..].eq_ignore_ascii_case(&literal.as_bytes()[..len]) {
@@ -115,6 +151,9 @@ impl Scanner<'_> {
 
     /// The first run that a key id of AWS at or behind `from` would make a secret.
     fn aws_secret_before(&self, from: usize) -> usize {
+        if self.is_again {
+            return from;
+        }
         let bytes = self.text.bytes;
         let mut at = from.saturating_sub(AWS_BEHIND);
         at += bytes[at..from].iter().take_while(|b| at > 0 && is_aws_base64(**b)).count();

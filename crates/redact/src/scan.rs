@@ -7,14 +7,14 @@
 
 use std::borrow::Cow;
 
-use crate::anchors::{Anchors, Rule};
+use crate::anchors::Rule;
 use crate::class::Family;
 use crate::document::Document;
 use crate::mask::MAX_MASK;
 use crate::open::{Open, Until};
 use crate::rules::{Action, Rules};
 use crate::text::Text;
-use crate::{Class, Finding, Redactor};
+use crate::{Class, Finding, Redactor, encoded, view};
 
 /// The value of a name that says it is secret.
 pub(crate) struct Candidate {
@@ -39,8 +39,14 @@ pub(crate) struct PemMark {
 pub(crate) struct Scanner<'a> {
     pub(crate) text: Text<'a>,
     pub(crate) rules: &'a Rules,
-    pub(crate) anchors: &'a Anchors,
+    pub(crate) redactor: &'a Redactor,
+    /// Whether finds were masked before. Masks bring nothing nearer to a key that was not beside it.
+    pub(crate) is_again: bool,
+    /// Whether more text may follow; what is open then is noted.
+    pub(crate) goes_on: bool,
     pub(crate) candidates: Vec<Candidate>,
+    /// Values of names in what is spelled in another way, whether they are masked or not.
+    pub(crate) spans: Vec<(usize, usize)>,
     pub(crate) pem_marks: Vec<PemMark>,
     /// Where the last JWT header ended, and how many that end there were decoded.
     pub(crate) jwt_tries: (usize, u32),
@@ -54,10 +60,109 @@ pub(crate) struct Scanner<'a> {
     pub(crate) open: Option<Open>,
     /// The earliest key block that is not decided.
     pub(crate) open_block: Option<Open>,
+    /// From where the end of the text could become part of a find, as far as it is spelled in another way.
+    pub(crate) tail_in_view: usize,
+    /// The same for the secret of an AWS key that may follow.
+    pub(crate) secret_in_view: usize,
     hits: Vec<Finding>,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
+    /// A scan of a text that is whole.
+    pub(crate) fn new(redactor: &'a Redactor, text: Text<'a>) -> Self {
+        Scanner {
+            text,
+            redactor,
+            rules: &redactor.rules,
+            is_again: false,
+            goes_on: false,
+            candidates: Vec::new(),
+            spans: Vec::new(),
+            pem_marks: Vec::new(),
+            jwt_tries: (0, 0),
+            last_name_end: 0,
+            last_value: (0, 0, false),
+            putty_end: 0,
+            open: None,
+            open_block: None,
+            tail_in_view: usize::MAX,
+            secret_in_view: usize::MAX,
+            hits: Vec::new(),
+        }
+    }
+
+    /// A scan of a text in which finds were masked.
+    pub(crate) fn again(redactor: &'a Redactor, text: Text<'a>) -> Self {
+        Scanner { is_again: true, ..Scanner::new(redactor, text) }
+    }
+
+    /// Scans, and gives what it finds, by position, without overlaps: in the text as it stands, in what it says to a
+    /// reader who decodes it, and in base64.
+    pub(crate) fn findings(&mut self) -> Vec<Finding> {
+        self.read();
+        self.views();
+        self.encoded();
+        self.pem_blocks();
+        self.finish()
+    }
+
+    /// Looks around every anchor, and for what the rules name.
+    fn read(&mut self) {
+        for (rule, start, end) in self.redactor.anchors.find(self.text.str) {
+            self.apply(rule, start, end);
+        }
+        self.custom();
+    }
+
+    /// Looks at what is spelled in another way.
+    fn views(&mut self) {
+        let text = std::mem::replace(&mut self.text, Text::new("", Document::new()));
+        for view in view::windows(text.str).filter(|view| !view.text.is_empty()) {
+            let mut inner = Scanner::new(self.redactor, Text::of_view(&view, &text));
+            inner.is_again = self.is_again;
+            inner.read();
+            // A block that begins in a window may end anywhere.
+            for mark in std::mem::take(&mut inner.pem_marks) {
+                let (start, end) = view.in_original(mark.start, mark.end);
+                self.pem_marks.push(PemMark { start, end, ..mark });
+            }
+            for found in inner.finish() {
+                let (start, end) = view.in_original(found.start, found.end);
+                self.hits.push(Finding { start, end, ..found });
+            }
+            if self.goes_on && view.end == text.bytes.len() {
+                self.open_in_view(&inner, &view);
+            }
+        }
+        self.text = text;
+    }
+
+    /// Looks into base64.
+    fn encoded(&mut self) {
+        let is_cut = encoded::is_base64(self.text.before().last());
+        // Of a run that begins before the text its beginning told that it says nothing.
+        let runs = encoded::runs(self.text.str).filter(|run| !is_cut || run.start >= encoded::MAX_OFFSET);
+        for run in runs {
+            let mut inner = Scanner::new(self.redactor, Text::new(&run.text, Document::new()));
+            inner.read();
+            inner.pem_blocks();
+            if let Some(found) = inner.finish().first() {
+                self.hits.push(Finding { class: found.class, start: run.start, end: run.end });
+            }
+        }
+        self.open_encoded();
+    }
+
+    /// All that was found.
+    fn finish(&mut self) -> Vec<Finding> {
+        let mut shapes = merged(std::mem::take(&mut self.hits));
+        if !self.candidates.is_empty() {
+            shapes.extend(self.judged(&shapes));
+            shapes = merged(shapes);
+        }
+        shapes
+    }
+
     /// Records a find at `start..end`, unless the rules let it stay.
     pub(crate) fn push(&mut self, class: Class, start: usize, end: usize) {
         let stays = || {
@@ -163,14 +268,13 @@ pub(crate) fn findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
 
 /// The same for a text that follows `before`.
 pub(crate) fn findings_behind(redactor: &Redactor, text: &str, before: Document) -> Vec<Finding> {
-    let find = |text: &str| Scanner::new(redactor, text, before).findings();
-    let mut found = find(text);
+    let mut found = Scanner::new(redactor, Text::new(text, before)).findings();
     for _ in 0..MAX_ROUNDS {
         if found.is_empty() {
             break;
         }
         let (masked, masks) = mask_with_places(&redactor.rules, text, &found);
-        let more = find(&masked);
+        let more = Scanner::again(redactor, Text::new(&masked, before)).findings();
         if more.is_empty() {
             break;
         }
@@ -235,43 +339,7 @@ pub(crate) fn position_in_input(masks: &[Mask], at: usize, is_end: bool) -> usiz
 
 /// What one scan of `text` finds, by position, without overlaps.
 pub(crate) fn first_findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
-    Scanner::new(redactor, text, Document::new()).findings()
-}
-
-impl<'a> Scanner<'a> {
-    /// A scan of `text`, which follows `before`.
-    pub(crate) fn new(redactor: &'a Redactor, text: &'a str, before: Document) -> Self {
-        Scanner {
-            text: Text::new(text, before),
-            rules: &redactor.rules,
-            anchors: &redactor.anchors,
-            candidates: Vec::new(),
-            pem_marks: Vec::new(),
-            jwt_tries: (0, 0),
-            last_name_end: 0,
-            last_value: (0, 0, false),
-            putty_end: 0,
-            open: None,
-            open_block: None,
-            hits: Vec::new(),
-        }
-    }
-
-    /// Scans, and gives what it finds, by position, without overlaps.
-    pub(crate) fn findings(&mut self) -> Vec<Finding> {
-        let anchors = self.anchors;
-        for (rule, start, end) in anchors.find(self.text.str) {
-            self.apply(rule, start, end);
-        }
-        self.pem_blocks();
-        self.custom();
-        let mut shapes = merged(std::mem::take(&mut self.hits));
-        if self.candidates.is_empty() {
-            return shapes;
-        }
-        shapes.extend(self.judged(&shapes));
-        merged(shapes)
-    }
+    Scanner::new(redactor, Text::new(text, Document::new())).findings()
 }
 
 pub(crate) fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {

@@ -10,6 +10,7 @@ use std::cell::Cell;
 
 use crate::document::Document;
 use crate::mask::{MAX_MASK, mask_len};
+use crate::view::View;
 
 /// The widest gap between a name, a sign and a value, in bytes.
 const MAX_GAP: usize = 256;
@@ -49,6 +50,8 @@ pub(crate) struct Text<'a> {
     /// What was read before the text.
     before: Document,
     touched: Cell<bool>,
+    /// The text that was decoded to make this one.
+    original: Option<(&'a View, &'a Text<'a>)>,
 }
 
 impl<'a> Text<'a> {
@@ -61,11 +64,25 @@ impl<'a> Text<'a> {
             document: Cell::new((before, 0)),
             before,
             touched: Cell::new(false),
+            original: None,
         }
+    }
+
+    /// What `view` says, which is a part of `original`.
+    pub(crate) fn of_view(view: &'a View, original: &'a Text<'a>) -> Self {
+        Text { original: Some((view, original)), ..Text::new(&view.text, Document::new()) }
+    }
+
+    /// What was read before the text.
+    pub(crate) fn before(&self) -> Document {
+        self.before
     }
 
     /// Whether what stands before `at` is the beginning of a JSON document.
     pub(crate) fn is_in_document(&self, at: usize) -> bool {
+        if let Some((view, original)) = self.original {
+            return original.is_in_document(view.in_original(at, at).0);
+        }
         let (mut document, mut read) = self.document.get();
         if at < read {
             (document, read) = (self.before, 0);

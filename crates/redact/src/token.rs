@@ -182,6 +182,9 @@ impl Scanner<'_> {
             return;
         }
         self.push(Class::AwsKey, start, end);
+        if self.is_again {
+            return;
+        }
         self.aws_secrets(start.saturating_sub(AWS_BEHIND), start);
         self.aws_secrets(end, (end + AWS_AHEAD).min(self.text.bytes.len()));
     }

@@ -152,7 +152,6 @@ impl Stream {
         let is_too_long = self.raw.len() - window.decided.max(self.done) > limit
             || self.raw.len() - self.done > limit + MAX_HELD;
         if is_too_long {
-            eprintln!("CAP decided {} done {} len {} open {:?} block {:?} f {:?}", window.decided, self.done, self.raw.len(), window.open, window.block, window.findings);
             self.close(&window, out);
         }
     }

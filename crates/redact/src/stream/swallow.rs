@@ -5,9 +5,11 @@
 
 use crate::anchors::Rule;
 use crate::document::Document;
+use crate::encoded::is_base64;
 use crate::open::Until;
 use crate::pem::PUTTY_END;
 use crate::scan::Scanner;
+use crate::text::Text;
 use crate::{Class, Redactor};
 
 use super::window::Window;
@@ -55,7 +57,7 @@ impl Swallow {
         done: &mut usize,
     ) -> bool {
         loop {
-            match border(&mut Scanner::new(redactor, raw, before), self.until, *done) {
+            match border(&mut Scanner::new(redactor, Text::new(raw, before)), self.until, *done) {
                 Border::Beyond(at, until) => {
                     self.until = until;
                     *done = raw.floor_char_boundary(at).max(*done);
@@ -94,6 +96,11 @@ fn border(scanner: &mut Scanner<'_>, until: Until, from: usize) -> Border {
             let len = scanner.text.span(from, usize::MAX, |b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\'));
             if from + len < bytes.len() { Border::At(from + len) } else { Border::Beyond(bytes.len(), until) }
         }
+        Until::Encoded => {
+            let goes_on = |b: u8| is_base64(b) || matches!(b, b'=' | b'\n' | b'\r' | b'\\');
+            let len = scanner.text.span(from, usize::MAX, goes_on);
+            if from + len < bytes.len() { Border::At(from + len) } else { Border::Beyond(bytes.len(), until) }
+        }
         Until::Block { is_in_string } => end_of_block(scanner, is_in_string, from),
         Until::Putty => {
             let rest = &scanner.text.str[from..];
@@ -110,8 +117,8 @@ fn border(scanner: &mut Scanner<'_>, until: Until, from: usize) -> Border {
 
 /// The end of a private key block.
 fn end_of_block(scanner: &mut Scanner<'_>, is_in_string: Option<bool>, from: usize) -> Border {
-    let (bytes, anchors) = (scanner.text.bytes, scanner.anchors);
-    for (rule, start, end) in anchors.find(scanner.text.str) {
+    let bytes = scanner.text.bytes;
+    for (rule, start, end) in scanner.redactor.anchors.find(scanner.text.str) {
         if matches!(rule, Rule::PrivateKey) {
             scanner.pem_mark(start, end);
         }

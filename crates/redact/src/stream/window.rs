@@ -8,7 +8,8 @@
 use crate::document::Document;
 use crate::open::Open;
 use crate::scan::{self, MAX_ROUNDS, Scanner};
-use crate::{Finding, Redactor};
+use crate::text::Text;
+use crate::{Finding, Redactor, view};
 
 /// The longest match of a pattern that a stream finds exactly.
 const MAX_MATCH: usize = 256;
@@ -38,7 +39,7 @@ struct Round {
 
 impl Window {
     pub(super) fn scan(redactor: &Redactor, text: &str, before: Document) -> Window {
-        let first = Round::of(redactor, text, before);
+        let first = Round::of(redactor, text, before, false);
         let mut window = Window {
             findings: first.findings,
             cut: first.patterns_decided,
@@ -59,7 +60,7 @@ impl Window {
     /// Scans the masked text; says whether that found more.
     fn next_round(&mut self, redactor: &Redactor, text: &str, before: Document) -> bool {
         let (masked, masks) = scan::mask_with_places(&redactor.rules, &text[..self.decided], &self.findings);
-        let round = Round::of(redactor, &masked, before);
+        let round = Round::of(redactor, &masked, before, true);
         let place = |at: usize| scan::position_in_input(&masks, at, false);
         let more = scan::in_input(&masks, &round.findings);
         let is_more = !more.is_empty();
@@ -71,22 +72,30 @@ impl Window {
             let decided = self.decided;
             self.findings.retain(|finding| finding.start < decided);
             let in_input = |open: Open| Open { from: place(open.from), ..open };
-            self.open = round.open.map(in_input).or(self.open);
-            self.block = round.block.map(in_input).or(self.block);
+            // What was open before is the reason; behind it this round saw an end where there is none.
+            self.open = self.open.or(round.open.map(in_input));
+            self.block = self.block.or(round.block.map(in_input));
         }
         is_more
     }
 }
 
 impl Round {
-    fn of(redactor: &Redactor, text: &str, before: Document) -> Round {
-        let mut scanner = Scanner::new(redactor, text, before);
+    fn of(redactor: &Redactor, text: &str, before: Document, is_again: bool) -> Round {
+        let mut scanner = Scanner::new(redactor, Text::new(text, before));
+        (scanner.goes_on, scanner.is_again) = (true, is_again);
         let mut findings = scanner.findings();
         let (open, block) = (scanner.open, scanner.open_block);
         let opens = [open, block].into_iter().flatten().map(|open| open.from);
         let rules_decided = opens.min().unwrap_or(text.len());
-        let tail = scanner.open_tail(rules_decided);
+        let mut tail = scanner.open_tail(rules_decided);
+        let partial = view::partial(text);
+        if partial < text.len() {
+            // What stands before half an escape may be followed by anything.
+            tail = tail.min(Round::of(redactor, &text[..partial], before, is_again).decided);
+        }
         let named = scanner.candidates.iter().map(|candidate| (candidate.start, candidate.end));
+        let named = named.chain(scanner.spans.iter().copied());
         let found = findings.iter().map(|finding| (finding.start, finding.end));
         let decided = text.floor_char_boundary(settle(tail, named.chain(found)));
         let patterns_decided = match redactor.rules.patterns().next() {
