@@ -4,6 +4,8 @@
 //! secret and not by the rest of the text, so a stream and a whole text get the same answer.
 //! One pass, a state of a few words, no copy. Numbers are not checked closely; nesting beyond 128 is no document.
 
+use crate::bare::quotes;
+
 /// What may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
@@ -37,17 +39,38 @@ pub(crate) struct Document {
     objects: u128,
     /// The byte that was read last.
     last: u8,
+    /// The first byte that is no white space.
+    first: Option<u8>,
+    /// Whether a string is open, and the next byte escaped.
+    quotes: (bool, bool),
 }
 
 impl Document {
     /// Nothing was read.
     pub(crate) fn new() -> Self {
-        Document { expect: Expect::Document, depth: 0, objects: 0, last: 0 }
+        Document {
+            expect: Expect::Document,
+            depth: 0,
+            objects: 0,
+            last: 0,
+            first: None,
+            quotes: (false, false),
+        }
     }
 
     /// Whether what was read is the beginning of a document, or all of one.
     pub(crate) fn is_one(&self) -> bool {
         !matches!(self.expect, Expect::Nothing | Expect::Document)
+    }
+
+    /// The first byte that is no white space, if one was read.
+    pub(crate) fn first(&self) -> Option<u8> {
+        self.first
+    }
+
+    /// Where the quotes of the next text count from, and whether a string is open there.
+    pub(crate) fn quotes(&self) -> (usize, bool) {
+        (usize::from(self.quotes.1), self.quotes.0)
     }
 
     /// The byte that was read last, or 0.
@@ -58,6 +81,11 @@ impl Document {
     /// Reads on.
     pub(crate) fn read(&mut self, bytes: &[u8]) {
         self.last = bytes.last().copied().unwrap_or(self.last);
+        self.first = self.first.or_else(|| bytes.iter().copied().find(|b| !b.is_ascii_whitespace()));
+        if matches!(self.first, Some(b'{' | b'[')) && !bytes.is_empty() {
+            let (end, is_open) = quotes(bytes, self.quotes(), bytes.len());
+            self.quotes = (is_open, end > bytes.len());
+        }
         for byte in bytes {
             if self.expect == Expect::Nothing {
                 return;

@@ -9,6 +9,7 @@
 //! Deliberately absent: personal data, and any switch that turns the redactor off.
 
 mod anchors;
+mod bare;
 mod class;
 mod clean;
 mod document;
@@ -21,6 +22,7 @@ mod keyed;
 mod mask;
 mod open;
 mod pem;
+mod personal;
 mod redactor;
 mod rules;
 mod scan;

@@ -9,7 +9,7 @@ use crate::anchors::Rule;
 use crate::scan::Scanner;
 use crate::token::{AWS_BEHIND, AWS_SECRET, is_aws_base64};
 use crate::view::View;
-use crate::{Class, encoded, judge};
+use crate::{Class, encoded, judge, personal};
 
 /// Where something ends that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,13 @@ impl Scanner<'_> {
 
     fn tail_of_anchors(&self, before: usize) -> usize {
         let bytes = self.text.bytes;
+        let personal = if self.rules.looks_for_personal() {
+            personal::tail::open_from(self.text.str)
+        } else {
+            bytes.len()
+        };
         before
+            .min(personal)
             .min(self.tail_in_view)
             .min(self.partial_anchor())
             .min(partial_label(bytes))

@@ -2,12 +2,14 @@
 //!
 //! Two kinds of finds: those certain by their shape, and values of names that say "secret", which are judged after
 //! all shapes are known, since a value that holds a credential is masked whole.
-//! Overlaps are resolved the same way every time: earliest start, then longest, then the more precise class; what
-//! sticks out is added to the mask, so an overlap never leaves a tail.
+//! Overlaps are resolved the same way every time: a credential names the mask before anything else does, then earliest
+//! start, then longest, then the more precise class; what sticks out is added to the mask, so an overlap never leaves
+//! a tail.
 
 use std::borrow::Cow;
 
 use crate::anchors::Rule;
+use crate::bare::Bare;
 use crate::class::Family;
 use crate::document::Document;
 use crate::mask::MAX_MASK;
@@ -64,12 +66,16 @@ pub(crate) struct Scanner<'a> {
     pub(crate) tail_in_view: usize,
     /// The same for the secret of an AWS key that may follow.
     pub(crate) secret_in_view: usize,
+    /// Where the user information of each URL ends: those signs are no e-mail address's.
+    pub(crate) userinfo_ends: Vec<usize>,
+    /// The name the text is the value of, such as the key of a JSON member; empty if it has none.
+    pub(crate) name: &'a str,
     hits: Vec<Finding>,
 }
 
 impl<'a> Scanner<'a> {
-    /// A scan of a text that is whole.
-    pub(crate) fn new(redactor: &'a Redactor, text: Text<'a>) -> Self {
+    /// A scan of a text that is whole and is the value of `name`.
+    pub(crate) fn new(redactor: &'a Redactor, text: Text<'a>, name: &'a str) -> Self {
         Scanner {
             text,
             redactor,
@@ -87,13 +93,15 @@ impl<'a> Scanner<'a> {
             open_block: None,
             tail_in_view: usize::MAX,
             secret_in_view: usize::MAX,
+            userinfo_ends: Vec::new(),
+            name,
             hits: Vec::new(),
         }
     }
 
     /// A scan of a text in which finds were masked.
-    pub(crate) fn again(redactor: &'a Redactor, text: Text<'a>) -> Self {
-        Scanner { is_again: true, ..Scanner::new(redactor, text) }
+    pub(crate) fn again(redactor: &'a Redactor, text: Text<'a>, name: &'a str) -> Self {
+        Scanner { is_again: true, ..Scanner::new(redactor, text, name) }
     }
 
     /// Scans, and gives what it finds, by position, without overlaps: in the text as it stands, in what it says to a
@@ -118,7 +126,7 @@ impl<'a> Scanner<'a> {
     fn views(&mut self) {
         let text = std::mem::replace(&mut self.text, Text::new("", Document::new()));
         for view in view::windows(text.str).filter(|view| !view.text.is_empty()) {
-            let mut inner = Scanner::new(self.redactor, Text::of_view(&view, &text));
+            let mut inner = Scanner::new(self.redactor, Text::of_view(&view, &text), self.name);
             inner.is_again = self.is_again;
             inner.read();
             // A block that begins in a window may end anywhere.
@@ -143,7 +151,7 @@ impl<'a> Scanner<'a> {
         // Of a run that begins before the text its beginning told that it says nothing.
         let runs = encoded::runs(self.text.str).filter(|run| !is_cut || run.start >= encoded::MAX_OFFSET);
         for run in runs {
-            let mut inner = Scanner::new(self.redactor, Text::new(&run.text, Document::new()));
+            let mut inner = Scanner::new(self.redactor, Text::new(&run.text, Document::new()), self.name);
             inner.read();
             inner.pem_blocks();
             if let Some(found) = inner.finish().first() {
@@ -153,14 +161,18 @@ impl<'a> Scanner<'a> {
         self.open_encoded();
     }
 
-    /// All that was found.
+    /// All that was found. What else is personal data says nothing about whether a value is a secret, so it comes
+    /// after the verdicts.
     fn finish(&mut self) -> Vec<Finding> {
-        let mut shapes = merged(std::mem::take(&mut self.hits));
-        if !self.candidates.is_empty() {
-            shapes.extend(self.judged(&shapes));
-            shapes = merged(shapes);
+        let shapes = merged(std::mem::take(&mut self.hits));
+        let mut found = self.judged(&shapes);
+        self.personal();
+        found.append(&mut self.hits);
+        if found.is_empty() {
+            return shapes;
         }
-        shapes
+        found.extend(shapes);
+        merged(found)
     }
 
     /// Records a find at `start..end`, unless the rules let it stay.
@@ -194,7 +206,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Whether `start..end` lies within a mask, which then says all there is to say.
-    fn is_in_mask(&self, start: usize, end: usize) -> bool {
+    pub(crate) fn is_in_mask(&self, start: usize, end: usize) -> bool {
         let bytes = self.text.bytes;
         let open = bytes[..=start.min(bytes.len() - 1)].iter().rev().take(MAX_MASK).position(|b| *b == b'[');
         open.is_some_and(|back| {
@@ -262,19 +274,19 @@ pub(crate) const MAX_ROUNDS: usize = 8;
 
 /// All finds in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
 /// change what its surroundings mean, so the masked text is scanned until nothing new is found.
-pub(crate) fn findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
-    findings_behind(redactor, text, Document::new())
+pub(crate) fn findings(redactor: &Redactor, text: &str, name: &str) -> Vec<Finding> {
+    findings_behind(redactor, text, name, Document::new())
 }
 
 /// The same for a text that follows `before`.
-pub(crate) fn findings_behind(redactor: &Redactor, text: &str, before: Document) -> Vec<Finding> {
-    let mut found = Scanner::new(redactor, Text::new(text, before)).findings();
+pub(crate) fn findings_behind(redactor: &Redactor, text: &str, name: &str, before: Document) -> Vec<Finding> {
+    let mut found = Scanner::new(redactor, Text::new(text, before), name).findings();
     for _ in 0..MAX_ROUNDS {
         if found.is_empty() {
             break;
         }
-        let (masked, masks) = mask_with_places(&redactor.rules, text, &found);
-        let more = Scanner::again(redactor, Text::new(&masked, before)).findings();
+        let (masked, masks) = mask_with_places(&redactor.rules, text, &found, before);
+        let more = Scanner::again(redactor, Text::new(&masked, before), name).findings();
         if more.is_empty() {
             break;
         }
@@ -290,7 +302,7 @@ pub(crate) fn mask<'a>(rules: &Rules, text: &'a str, findings: &[Finding]) -> Co
     if findings.is_empty() {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(mask_with_places(rules, text, findings).0)
+    Cow::Owned(mask_with_places(rules, text, findings, Document::new()).0)
 }
 
 /// A mask in a masked text, and what it stands for.
@@ -300,14 +312,23 @@ pub(crate) struct Mask {
     finding: Finding,
 }
 
-pub(crate) fn mask_with_places(rules: &Rules, text: &str, findings: &[Finding]) -> (String, Vec<Mask>) {
+pub(crate) fn mask_with_places(
+    rules: &Rules,
+    text: &str,
+    findings: &[Finding],
+    before: Document,
+) -> (String, Vec<Mask>) {
     let mut masked = String::with_capacity(text.len());
     let mut masks = Vec::with_capacity(findings.len());
+    let mut bare = Bare::behind(text, before);
     let mut copied = 0;
     for finding in findings {
         masked.push_str(&text[copied..finding.start]);
         let start = masked.len();
+        let quote = bare.quote(finding.start, finding.end);
+        masked.push_str(&quote);
         masked.push_str(&rules.mask(finding.class, &text[finding.start..finding.end]));
+        masked.push_str(&quote);
         masks.push(Mask { start, end: masked.len(), finding: *finding });
         copied = finding.end;
     }
@@ -338,8 +359,8 @@ pub(crate) fn position_in_input(masks: &[Mask], at: usize, is_end: bool) -> usiz
 }
 
 /// What one scan of `text` finds, by position, without overlaps.
-pub(crate) fn first_findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
-    Scanner::new(redactor, Text::new(text, Document::new())).findings()
+pub(crate) fn first_findings(redactor: &Redactor, text: &str, name: &str) -> Vec<Finding> {
+    Scanner::new(redactor, Text::new(text, Document::new()), name).findings()
 }
 
 pub(crate) fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {
@@ -347,7 +368,12 @@ pub(crate) fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {
     let mut result: Vec<Finding> = Vec::with_capacity(hits.len());
     for hit in hits {
         match result.last_mut() {
-            Some(last) if hit.start < last.end => last.end = last.end.max(hit.end),
+            Some(last) if hit.start < last.end => {
+                last.end = last.end.max(hit.end);
+                if hit.class.family() == Family::Credential && last.class.family() != Family::Credential {
+                    last.class = hit.class;
+                }
+            }
             _ => result.push(hit),
         }
     }

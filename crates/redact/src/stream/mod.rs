@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 pub use set::StreamSet;
 pub use writer::RedactWriter;
 
+use crate::bare::Bare;
 use crate::document::Document;
 use crate::rules::Action;
 use crate::scan;
@@ -119,7 +120,7 @@ impl Stream {
             self.take("\u{fffd}", out);
         }
         if self.swallow.take().is_none() {
-            let findings = scan::findings_behind(&self.redactor, &self.raw, self.before);
+            let findings = scan::findings_behind(&self.redactor, &self.raw, "", self.before);
             self.emit(&findings, self.raw.len(), out);
         }
         self.raw.clear();
@@ -171,20 +172,24 @@ impl Stream {
     /// Appends what stands before `to`, with its finds masked. A find that begins in what already went out cannot
     /// be; it is masked where it is not out yet.
     fn emit(&mut self, findings: &[Finding], to: usize, out: &mut String) {
+        let raw = std::mem::take(&mut self.raw);
+        let mut bare = Bare::behind(&raw, self.before);
         for finding in findings.iter().filter(|finding| finding.start < to) {
             if finding.end <= self.done {
                 continue;
             }
-            out.push_str(&self.raw[self.done..finding.start.max(self.done)]);
-            let value = &self.raw[finding.start..finding.end];
-            out.push_str(&self.redactor.rules.mask(finding.class, value));
+            out.push_str(&raw[self.done..finding.start.max(self.done)]);
+            let quote = bare.quote(finding.start, finding.end);
+            let value = &raw[finding.start..finding.end];
+            out.extend([&quote, &self.redactor.rules.mask(finding.class, value), &quote].map(String::as_str));
             self.count(finding.class);
             self.done = finding.end;
         }
         if self.done < to {
-            out.push_str(&self.raw[self.done..to]);
+            out.push_str(&raw[self.done..to]);
             self.done = to;
         }
+        self.raw = raw;
     }
 
     fn count(&mut self, class: Class) {

@@ -57,7 +57,7 @@ impl Swallow {
         done: &mut usize,
     ) -> bool {
         loop {
-            match border(&mut Scanner::new(redactor, Text::new(raw, before)), self.until, *done) {
+            match border(&mut Scanner::new(redactor, Text::new(raw, before), ""), self.until, *done) {
                 Border::Beyond(at, until) => {
                     self.until = until;
                     *done = raw.floor_char_boundary(at).max(*done);

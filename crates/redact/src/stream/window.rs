@@ -59,7 +59,8 @@ impl Window {
 
     /// Scans the masked text; says whether that found more.
     fn next_round(&mut self, redactor: &Redactor, text: &str, before: Document) -> bool {
-        let (masked, masks) = scan::mask_with_places(&redactor.rules, &text[..self.decided], &self.findings);
+        let (masked, masks) =
+            scan::mask_with_places(&redactor.rules, &text[..self.decided], &self.findings, before);
         let round = Round::of(redactor, &masked, before, true);
         let place = |at: usize| scan::position_in_input(&masks, at, false);
         let more = scan::in_input(&masks, &round.findings);
@@ -82,7 +83,7 @@ impl Window {
 
 impl Round {
     fn of(redactor: &Redactor, text: &str, before: Document, is_again: bool) -> Round {
-        let mut scanner = Scanner::new(redactor, Text::new(text, before));
+        let mut scanner = Scanner::new(redactor, Text::new(text, before), "");
         (scanner.goes_on, scanner.is_again) = (true, is_again);
         let mut findings = scanner.findings();
         let (open, block) = (scanner.open, scanner.open_block);

@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use awooop_redact::{Action, Class, Redactor, Rules, Stream, StreamSet};
+use awooop_redact::{Action, Class, Redactor, Rules, StreamSet, TagKey};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -271,4 +271,164 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn personal_data_cut_anywhere_is_masked_as_in_the_whole_text() {
+    let redactor = Redactor::with(Rules::everything(Action::Tag).tag_key(TagKey::new([3; 32])));
+    for value in [
+        "ann.lee@example.org",
+        "card 4111 1111 1111 1111",
+        "GB82 WEST 1234 5698 7654 32",
+        "phone +886 2 2345 6789 ext. 12",
+        "電話：(02) 2345-6789 分機 3",
+        "手機 0912-345-678",
+        "from 203.0.113.7 and 2001:db8::1",
+        "身分證字號 A123456789",
+        "統一編號 04595257",
+        "mail bob@example.org, then password=Hunter2Hunter",
+    ] {
+        for text in [
+            value.to_owned(),
+            format!("Write to {value}. Or not.\nNext line\n"),
+            format!("聯絡：{value}，謝謝。\n"),
+            json!({"to": value, "n": 4_111_111_111_111_111_u64, "list": [value]}).to_string(),
+        ] {
+            check_with(&redactor, &text);
+        }
+    }
+}
+
+#[test]
+fn other_spellings_cut_anywhere_are_masked_as_in_the_whole_text() {
+    use base64::Engine as _;
+    let token = format!("ghp_{}", noise(30));
+    let escaped: String = token.bytes().map(|b| format!("\\u{b:04x}")).collect();
+    let percent: String = token.bytes().map(|b| format!("%{b:02X}")).collect();
+    let split: String = token.chars().flat_map(|c| [c, '\u{200b}']).collect();
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    for text in [
+        format!("use {escaped} now"),
+        format!("{{\"note\":\"{escaped}\",\"n\":1}}"),
+        format!("https://example.org/?q={percent}&x=1 end"),
+        format!("a {split} b"),
+        format!("密碼＝{token}。"),
+        format!("secret%3D{}", noise(20)),
+        format!("data {} end", base64(&format!("user: ann, token: {token}, more"))),
+        format!("data {} end", base64("nothing in here is secret, only words and words")),
+        "https://example.org/search?q=%E9%9F%B3%E6%A8%82%20CD&page=2 100%".to_owned(),
+        r#"{"note":"\u97f3\u6a02 \u00e9t\u00e9","path":"C:\\users\\x41"}"#.to_owned(),
+    ] {
+        check(&text);
+    }
+}
+
+#[test]
+fn patterns_cut_anywhere_match_as_in_the_whole_text() {
+    let rules = Rules::credentials().pattern("ORDER_NO", r"\bEW-[0-9]{8}\b", Action::Block).unwrap();
+    let redactor = Redactor::with(rules);
+    let text =
+        format!("{}EW-20260504, EW-20260505x and password=hunter2 EW-20260504", "an order ".repeat(40));
+    check_with(&redactor, &text);
+    let (mut stream, mut out) = (redactor.stream(), String::new());
+    characters(&text).for_each(|c| stream.push(c, &mut out));
+    assert_eq!(stream.blocked().map(|class| class.to_string()).as_deref(), Some("ORDER_NO"));
+    assert_eq!(stream.findings().values().sum::<u64>(), 1, "the rest is held");
+}
+
+/// Pushes `text` in pieces of 100 bytes; what is held stays small, and `secret` never comes out.
+fn check_cap(text: &str, secret: &str, end: &str) {
+    let redactor = Redactor::new();
+    let (mut stream, mut out) = (redactor.stream(), String::new());
+    for piece in text.as_bytes().chunks(100) {
+        stream.push_bytes(piece, &mut out);
+        assert!(stream.held() <= 8 * 1024 + 100, "{}", stream.held());
+    }
+    stream.finish(&mut out);
+    for window in secret.as_bytes().windows(16).step_by(5) {
+        let part = std::str::from_utf8(window).unwrap();
+        assert!(!out.contains(part), "{part} of the secret is in {out}");
+    }
+    assert!(out.ends_with(end), "{out}");
+}
+
+#[test]
+fn at_a_cap_nothing_of_the_secret_comes_out() {
+    let (long, body) = (noise(5000), format!("{}\n", noise(64)).repeat(320));
+    let key = "-----BEGIN PRIVATE KEY-----";
+    check_cap(&format!("{key}\n{body}"), &noise(64), "[PRIVATE_KEY]");
+    check_cap(
+        &format!("{key}\n{body}-----END PRIVATE KEY----- after it"),
+        &noise(64),
+        "[PRIVATE_KEY] after it",
+    );
+    let document = format!("{{\"private_key\":\"{key}\\n{}\",\"n\":1}}", body.replace('\n', "\\n"));
+    check_cap(&document, &noise(64), "\",\"n\":1}");
+    check_cap(&format!("password={long} after it"), &long, "password=[SECRET] after it");
+    check_cap(&format!("password=\"{long} {long}\" after it"), &long, "password=\"[SECRET]\" after it");
+    check_cap(&format!("password='{long} {long}"), &long, "password='[SECRET]");
+    check_cap(&format!("ghp_{long}, after it"), &long, "[GITHUB_TOKEN], after it");
+    check_cap(&format!("Private-Lines: 9\n{body}Private-MAC: 1"), &noise(64), "[PRIVATE_KEY]Private-MAC: 1");
+    use base64::Engine as _;
+    let text = format!("password: Hunter2Hunter2 {}", "and so on ".repeat(1000));
+    let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+    check_cap(&format!("data {encoded} after it"), &encoded, " after it");
+}
+
+#[test]
+fn prose_does_not_wait() {
+    let redactor = Redactor::with(Rules::everything(Action::Mask));
+    for text in [
+        "The order was shipped on Monday, and the customer (who had asked twice) got it on Friday.\n"
+            .repeat(20),
+        "這筆訂單已經在星期一出貨，客戶於星期五收到，謝謝您的耐心等候。\n".repeat(20),
+    ] {
+        let (mut stream, mut out, mut held) = (redactor.stream(), String::new(), Vec::new());
+        for c in characters(&text) {
+            stream.push(c, &mut out);
+            held.push(stream.held());
+            assert!(c != "\n" || stream.held() == 0, "{} bytes wait at the end of a line", stream.held());
+        }
+        held.sort_unstable();
+        assert!(held[held.len() / 2] < 64, "the median is {}", held[held.len() / 2]);
+        assert_eq!(out, text);
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_become_what_a_whole_text_would_have() {
+    let bytes = b"a\xff\xe5\xaf\x86\xe7\xa2 \xf0\x9f\x98\x80 password=Hunter\xc3 \xe5\xaf";
+    let whole = Redactor::new().redact(&String::from_utf8_lossy(bytes)).text.into_owned();
+    for at in 0..=bytes.len() {
+        let (mut stream, mut out) = (Redactor::new().stream(), String::new());
+        stream.push_bytes(&bytes[..at], &mut out);
+        stream.push_bytes(&bytes[at..], &mut out);
+        stream.finish(&mut out);
+        assert_eq!(out, whole, "cut at {at}");
+    }
+}
+
+#[test]
+fn interleaved_streams_do_not_mix() {
+    let mut set = StreamSet::new(&Redactor::new());
+    let mut out = [String::new(), String::new()];
+    for (a, b) in [("pass", "{\"tok"), ("word=hun", "en\":\"k3j4"), ("ter2 ok", "h5k6\"}")] {
+        out[0] += &set.push(("content", 0), a);
+        out[1] += &set.push(("arguments", 0), b);
+    }
+    for ((field, _), rest) in set.finish_all() {
+        out[usize::from(field == "arguments")] += &rest;
+    }
+    assert_eq!(out, ["password=[SECRET] ok", "{\"token\":\"[SECRET]\"}"]);
+    assert_eq!(set.findings().get(&Class::Secret), Some(&2));
+}
+
+#[test]
+fn a_writer_masks_what_passes_and_never_flushes_half_a_secret() {
+    let mut writer = Redactor::new().writer(Vec::new());
+    writer.write_all(b"first line\npassword=hun").unwrap();
+    writer.flush().unwrap();
+    assert!(writer.stream().held() > 0);
+    writer.write_all(b"ter2\nlast").unwrap();
+    assert_eq!(writer.finish().unwrap(), b"first line\npassword=[SECRET]\nlast");
 }
