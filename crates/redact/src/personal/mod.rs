@@ -12,6 +12,7 @@ mod email;
 mod iban;
 mod ip;
 mod phone;
+pub(crate) mod tail;
 mod taiwan;
 
 use crate::Class;

@@ -34,7 +34,8 @@ const TAIWAN: &[(&[u8], &[usize])] = &[
 ];
 
 /// Signs of an extension.
-const EXTENSIONS: &[&str] = &["#", "extension", "ext.", "ext", "x", "轉接", "轉", "分機", "转", "分机"];
+pub(super) const EXTENSIONS: &[&str] =
+    &["#", "extension", "ext.", "ext", "x", "轉接", "轉", "分機", "转", "分机"];
 
 /// Groups of digits with at most three signs between them.
 struct Groups {
