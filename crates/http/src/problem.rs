@@ -97,9 +97,7 @@ impl Problem {
             retryable: self.code.is_retryable(),
             errors: self.errors.iter().map(item).collect(),
         };
-        let mut response =
-            (self.status, axum::Json(document))
-                .into_response();
+        let mut response = (self.status, axum::Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         self.mark(headers);
