@@ -79,7 +79,7 @@ pub struct StepResult {
     pub started_at: Timestamp,
     /// How long it took.
     pub duration_ms: i64,
-    /// JSON `{input, output, usage, gates}`; only the redactor makes one.
+    /// JSON `{input, output, usage, gates}`; only the redactor makes one, here the project's `to_journal`.
     pub body: Clean,
 }
 
