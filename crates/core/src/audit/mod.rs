@@ -16,7 +16,7 @@ pub use event::{EVENT_FORMAT, EXPIRE, Event, first_id_at, id_time_us};
 pub use merkle::Hash;
 pub use proof::{PROOF_FORMAT, Proof, ProofProblem};
 pub use seal::{
-    Head, NO_SEAL, PublicKeys, SEAL_FORMAT, Seal, SealStatement, hashes, id_bytes, ids, parse_hash,
+    Anchor, Head, NO_SEAL, PublicKeys, SEAL_FORMAT, Seal, SealStatement, hashes, id_bytes, ids, parse_hash,
 };
 pub use verify::{FindingKind, Report, Tampering, Verifier};
 

@@ -193,6 +193,24 @@ pub struct Head {
     pub signature: Vec<u8>,
 }
 
+impl Head {
+    /// What of it a check compares.
+    pub fn anchor(&self) -> Anchor {
+        Anchor { project: self.seal.project.clone(), n: self.seal.n, hash: self.hash.clone() }
+    }
+}
+
+/// What a check compares of a head that was kept: which seal, and its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchor {
+    /// Whose seal.
+    pub project: String,
+    /// Its number.
+    pub n: i64,
+    /// Its hash, in hexadecimal.
+    pub hash: String,
+}
+
 /// Ids one after the other, 16 bytes each.
 pub fn id_bytes(ids: &[Uuid]) -> Vec<u8> {
     ids.iter().flat_map(|id| *id.as_bytes()).collect()

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::WINDOW_US;
 use super::event::{EXPIRE, Event, id_time_us};
 use super::merkle::{self, Hash};
-use super::seal::{Head, NO_SEAL, PublicKeys, Seal, parse_hash};
+use super::seal::{Anchor, NO_SEAL, PublicKeys, Seal, parse_hash};
 
 /// Altered events that are compared with each other, to tell an exchange from a change.
 const COMPARED: usize = 64;
@@ -155,7 +155,7 @@ struct Changed {
 pub struct Verifier<'a> {
     project: &'a str,
     keys: &'a PublicKeys,
-    heads: Vec<&'a Head>,
+    heads: Vec<&'a Anchor>,
     now_us: i64,
     newest_sealed_at_us: i64,
     open: Vec<Open>,
@@ -174,7 +174,7 @@ pub struct Verifier<'a> {
 impl<'a> Verifier<'a> {
     /// A check of one project. `now_us` says how old an event without a seal is; without it the newest seal's
     /// time counts as now. Heads of other projects are left aside.
-    pub fn new(project: &'a str, keys: &'a PublicKeys, heads: &'a [Head], now_us: Option<i64>) -> Self {
+    pub fn new(project: &'a str, keys: &'a PublicKeys, heads: &'a [Anchor], now_us: Option<i64>) -> Self {
         let report = Report {
             project: project.to_owned(),
             is_whole: true,
@@ -193,7 +193,7 @@ impl<'a> Verifier<'a> {
         Self {
             project,
             keys,
-            heads: heads.iter().filter(|head| head.seal.project == project).collect(),
+            heads: heads.iter().filter(|head| head.project == project).collect(),
             now_us: now_us.unwrap_or(i64::MIN),
             newest_sealed_at_us: i64::MIN,
             open: Vec::new(),
@@ -297,8 +297,8 @@ impl<'a> Verifier<'a> {
         let wrong: Vec<i64> = self
             .heads
             .iter()
-            .filter(|h| h.seal.n == n && parse_hash(&h.hash) != Some(hash))
-            .map(|h| h.seal.n)
+            .filter(|h| h.n == n && parse_hash(&h.hash) != Some(hash))
+            .map(|h| h.n)
             .collect();
         if !wrong.is_empty() {
             let message = format!("seal {n} is not the one that the head was taken of");
@@ -432,7 +432,7 @@ impl<'a> Verifier<'a> {
         self.judge_strays();
         let last = self.last;
         let beyond: Vec<i64> =
-            self.heads.iter().map(|h| h.seal.n).filter(|n| last.is_none_or(|(l, _, _)| *n > l)).collect();
+            self.heads.iter().map(|h| h.n).filter(|n| last.is_none_or(|(l, _, _)| *n > l)).collect();
         if let Some(n) = beyond.iter().max() {
             let at = last.map_or(0, |(n, _, _)| n);
             let message = format!("a head was taken of seal {n}, and the last one is {at}");

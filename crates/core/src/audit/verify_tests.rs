@@ -81,7 +81,8 @@ fn check(events: &[Event<'_>], seals: &[Seal], heads: &[Head]) -> (Vec<Tampering
     let keys = keys();
     let mut events: Vec<_> = events.to_vec();
     events.sort_by_key(|e| e.id);
-    let mut verifier = Verifier::new("shop", &keys, heads, Some(START_US + 3_600_000_000));
+    let heads: Vec<_> = heads.iter().map(Head::anchor).collect();
+    let mut verifier = Verifier::new("shop", &keys, &heads, Some(START_US + 3_600_000_000));
     let mut seals = seals.iter();
     for event in &events {
         while verifier.needs_seal(event.id) {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use awooop_core::audit::{Head, Report, Seal, Tampering, Verifier};
+use awooop_core::audit::{Anchor, Report, Seal, Tampering, Verifier};
 use tokio::sync::mpsc::Sender;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -41,7 +41,7 @@ impl Store {
     pub async fn verify_audit(
         &self,
         scope: &ProjectScope,
-        heads: &[Head],
+        heads: &[Anchor],
         to: &Sender<VerifyStep>,
     ) -> Result<(), StoreError> {
         let keys = self.inner.keyring.audit_public_keys();

@@ -26,8 +26,9 @@ pub(crate) async fn seal(test: &TestStore, project: &TestProject) -> usize {
 /// What a check of the whole finds.
 pub(crate) async fn verify(store: &Store, scope: &ProjectScope, heads: &[Head]) -> (Vec<Tampering>, Report) {
     let (to, mut steps) = tokio::sync::mpsc::channel(16);
+    let heads: Vec<_> = heads.iter().map(Head::anchor).collect();
     let check = async {
-        store.verify_audit(scope, heads, &to).await.unwrap();
+        store.verify_audit(scope, &heads, &to).await.unwrap();
         drop(to);
     };
     let gather = async {
@@ -86,7 +87,7 @@ async fn do_everything(test: &TestStore, project: &TestProject) {
         .await
         .unwrap();
     store.revoke_key(&project.scope, &key.key_id).await.unwrap();
-    store.save_draft(by, &agent(project, "clerk", "draft"), None).await.unwrap();
+    store.save_draft(by, &agent(project, "drafted", "draft"), None).await.unwrap();
     publish(store, by, &agent(project, "clerk", "second")).await;
     store.sign_version(by, &clerk(), 2, Act::Activate, None).await.unwrap();
     store.activate_version(by, &clerk(), 2, None).await.unwrap();
