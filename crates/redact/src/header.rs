@@ -31,10 +31,8 @@ impl Scanner<'_> {
         let gap = self.text.bytes[end..].iter().take(8).take_while(gap).count();
         let escaped = if self.text.has(end + gap, "%20") { 3 } else { 0 };
         let token = end + gap + escaped;
-        let mut token_end = self.text.run_end(Set::Opaque, token);
-        while token_end > token && self.text.at(token_end - 1) == b'.' {
-            token_end -= 1;
-        }
+        let run_end = self.text.run_end(Set::Opaque, token);
+        let token_end = self.text.without_stops(token, run_end);
         let body = &self.text.bytes[token..token_end];
         let is_credential = if is_basic {
             (MIN_BASIC..=MAX_BASIC).contains(&body.len())

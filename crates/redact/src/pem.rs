@@ -70,9 +70,10 @@ impl Scanner<'_> {
         if start < self.putty_end {
             return;
         }
-        let rest = &self.text.str[end..];
-        let string = &rest[..rest.find('"').unwrap_or(rest.len())];
-        let stop = end + string.find("Private-MAC").unwrap_or(string.len());
+        let rest = &self.text.bytes[end..];
+        let mut stops = memchr::memchr2_iter(b'"', b'P', rest);
+        let stop = stops.find(|at| rest[*at] == b'"' || rest[*at..].starts_with(b"Private-MAC"));
+        let stop = end + stop.unwrap_or(rest.len());
         self.putty_end = stop;
         let slashes = self.text.backslashes_before(stop).min(stop - end);
         self.push(Class::PrivateKey, start, stop - slashes);

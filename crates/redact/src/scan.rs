@@ -45,6 +45,10 @@ pub(crate) struct Scanner<'a> {
     pub(crate) last_name_end: usize,
     /// Remembered extent of the last unquoted value.
     pub(crate) last_value: (usize, usize),
+    /// Remembered extent of the last value that reaches to the end of its line.
+    pub(crate) last_header: (usize, usize),
+    /// Where the last named value ends, and how many before it end there too.
+    pub(crate) crowd: (usize, usize),
     /// End of the last PuTTY key found.
     pub(crate) putty_end: usize,
     /// Where the user information of each URL ends: those signs are no e-mail address's.
@@ -115,7 +119,12 @@ impl Scanner<'_> {
         candidates.sort_by_key(|candidate| candidate.start);
         let mut masked = Vec::new();
         let mut next = 0;
+        // The end of the last masked value that took in all that touches it.
+        let mut covered = 0;
         for mut candidate in candidates {
+            if candidate.end <= covered {
+                continue;
+            }
             while shapes.get(next).is_some_and(|shape| shape.end <= candidate.start) {
                 next += 1;
             }
@@ -129,6 +138,7 @@ impl Scanner<'_> {
                 candidate.end = self.unquoted_end(last.end).max(last.end);
             }
             if candidate.is_secret {
+                covered = if candidate.is_quoted { covered } else { candidate.end };
                 masked.push(Finding { class: candidate.class, start: candidate.start, end: candidate.end });
             }
         }
@@ -221,6 +231,8 @@ pub(crate) fn first_findings(redactor: &Redactor, text: &str, name: &str) -> Vec
         decode_budget: 64 * 1024 + 4 * text.len(),
         last_name_end: 0,
         last_value: (0, 0),
+        last_header: (0, 0),
+        crowd: (0, 0),
         putty_end: 0,
         userinfo_ends: Vec::new(),
         name,

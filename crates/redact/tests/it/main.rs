@@ -6,6 +6,7 @@
 mod classes;
 mod json;
 mod personal;
+mod personal_properties;
 mod properties;
 mod rules;
 mod stays;
