@@ -12,7 +12,7 @@ fn with_check_digit(digits: &str, is_valid: impl Fn(&str) -> bool) -> String {
 
 fn is_luhn(number: &str) -> bool {
     let digits = number.bytes().rev().map(|b| u32::from(b - b'0')).enumerate();
-    digits.map(|(i, d)| if i % 2 == 0 { d } else { d * 2 / 10 + d * 2 % 10 }).sum::<u32>() % 10 == 0
+    digits.map(|(i, d)| if i % 2 == 0 { d } else { d * 2 / 10 + d * 2 % 10 }).sum::<u32>().is_multiple_of(10)
 }
 
 fn card() -> impl Strategy<Value = String> {
@@ -27,13 +27,13 @@ fn iban() -> impl Strategy<Value = String> {
     ("[A-Z]{4}[0-9]{14}", any::<bool>()).prop_map(|(account, is_spaced)| {
         let value = |text: &str| {
             text.chars().fold(0, |sum: u32, c| {
-                let n = c.to_digit(36).unwrap();
+                let n = c.to_digit(36).expect("letters and digits only");
                 (if n > 9 { sum * 100 } else { sum * 10 } + n) % 97
             })
         };
         let number = format!("GB{:02}{account}", 98 - value(&format!("{account}GB00")));
         let groups: Vec<&str> =
-            number.as_bytes().chunks(4).map(|c| std::str::from_utf8(c).unwrap()).collect();
+            number.as_bytes().chunks(4).map(|c| std::str::from_utf8(c).expect("ASCII")).collect();
         groups.join(if is_spaced { " " } else { "" })
     })
 }
@@ -44,7 +44,7 @@ fn national_id() -> impl Strategy<Value = String> {
         with_check_digit(&head, |id| {
             let letter = u32::from(id.as_bytes()[0] - b'A') + 10;
             let sum: u32 = id.bytes().skip(1).zip(weights).map(|(d, w)| u32::from(d - b'0') * w).sum();
-            (letter / 10 + letter % 10 * 9 + sum) % 10 == 0
+            (letter / 10 + letter % 10 * 9 + sum).is_multiple_of(10)
         })
     })
 }

@@ -5,7 +5,7 @@ use awooop_redact::{Action, Class, Redactor, Rules, TagKey};
 use crate::noise;
 
 fn order_numbers(action: Action) -> Rules {
-    Rules::credentials().pattern("ORDER_NO", r"\bEW-[0-9]{8}\b", action).unwrap()
+    Rules::credentials().pattern("ORDER_NO", r"\bEW-[0-9]{8}\b", action).expect("a name and a pattern")
 }
 
 #[test]
