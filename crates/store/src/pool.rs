@@ -12,6 +12,7 @@ use tokio_postgres::config::{Host, SslMode};
 use crate::announce::Announcer;
 use crate::audit::Dirty;
 use crate::error::StoreError;
+use crate::refusals::Refusals;
 use crate::wake::Wake;
 use crate::{Clock, keyring::Keyring};
 use awooop_redact::Redactor;
@@ -76,6 +77,7 @@ pub(crate) struct Inner {
     pub(crate) wake: Wake,
     pub(crate) announcer: Announcer,
     pub(crate) dirty: Dirty,
+    pub(crate) refusals: Refusals,
 }
 
 impl Store {
@@ -98,7 +100,17 @@ impl Store {
         check_schema(&app).await?;
         let (redactor, wake) = (Redactor::new(), Wake::default());
         let dirty = Dirty::default();
-        let inner = Inner { app, dispatch, clock, keyring, redactor, wake, announcer, dirty };
+        let inner = Inner {
+            app,
+            dispatch,
+            clock,
+            keyring,
+            redactor,
+            wake,
+            announcer,
+            dirty,
+            refusals: Refusals::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
