@@ -5,9 +5,11 @@
 //! other processes' use of the cores stands beside each figure. Everything lies in temporary directories
 //! and sockets, is bounded, and ends with this process, also on Ctrl-C. Exit codes: 0 measured, 1 failed,
 //! 2 wrong usage, 130 interrupted. `awooop-bench schema` measures the validation of outputs instead,
-//! `awooop-bench contracts` how long it takes to put 1,000 contracts into force.
+//! `awooop-bench contracts` how long it takes to put 1,000 contracts into force, `awooop-bench audit` what writing,
+//! sealing and checking audit events costs.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
+mod audit;
 mod contracts;
 mod cpu;
 mod disk;
@@ -41,6 +43,9 @@ async fn main() -> ExitCode {
     if std::env::args().skip(1).eq(["schema"]) {
         return ended(schema::measure());
     }
+    if std::env::args().skip(1).eq(["audit"]) {
+        return ended(audit::measure().await);
+    }
     if std::env::args().skip(1).eq(["contracts"]) {
         return ended(contracts::measure().await);
     }
@@ -49,7 +54,7 @@ async fn main() -> ExitCode {
         Err(error) => {
             eprintln!(
                 "awooop-bench: {error}\nusage: awooop-bench [--runs N] [--callers N] [--rounds N] [--rate N] \
-                 [--seconds N] [--profile]\n       awooop-bench schema|contracts"
+                 [--seconds N] [--profile]\n       awooop-bench schema|contracts|audit"
             );
             return ExitCode::from(2);
         }
