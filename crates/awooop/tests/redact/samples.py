@@ -1,0 +1,83 @@
+"""Planted values in contexts, and innocent texts, from a seed: the same seed and size give the same samples."""
+
+import random
+from typing import NamedTuple
+
+import contexts
+import evasions
+import innocent
+import named
+import personal
+import tokens
+
+EVADED = 0.4  # of the samples with a value
+BASE64 = 0.15  # of those
+INNOCENT = 0.2  # of all samples
+
+
+class Sample(NamedTuple):
+    """A text and what is known about it; `cls` is empty when everything must stay."""
+
+    cls: str
+    form: str
+    context: str
+    evasion: str
+    text: str
+    hidden: tuple = ()
+    template: str = ""
+    leak: int = 8
+    numeric: bool = False
+    is_json: bool = False
+
+
+def plant(rng, value, evade=True):
+    context = contexts.choose(rng, value)
+    is_evaded = evade and rng.random() < EVADED
+    around = is_evaded and rng.random() < BASE64 and not value.lines
+    evasion = evasions.choose(rng, value, context) if is_evaded and not around else evasions.none
+    template, text = write(rng, value, context, evasion)
+    is_json = context.is_json
+    if around:
+        text, is_json = evasions.base64_around(rng, text)
+    name = "base64_around" if around else evasion.__name__
+    return Sample(value.cls, value.form, context.name, name, text, value.hidden, template, value.leak, value.numeric,
+                  is_json)
+
+
+def write(rng, value, context, evasion):
+    """The template with nothing hidden in it, and with the value."""
+    escapes = context.escapes
+    pieces = {part: evasion(rng, part) for part in value.hidden}
+    inner = str
+    if evasions.replaces(evasion, escapes):
+        inner, escapes = escapes[0], escapes[1:]
+    text, around = value.text, value.text
+    marks = {}
+    for at, part in enumerate(sorted(pieces, key=len, reverse=True)):
+        marks[chr(0xE100 + at)] = pieces[part]
+        text, around = text.replace(part, chr(0xE100 + at)), around.replace(part, " ")
+    text, around = inner(text), inner(around)
+    for mark, piece in marks.items():
+        text = text.replace(mark, piece)
+    for escape in escapes:
+        text, around = escape(text), escape(around)
+    return context.template.replace(contexts.PLACE, around), context.template.replace(contexts.PLACE, text)
+
+
+def stay(rng):
+    form, text = innocent.choose(rng)
+    return Sample("", form, "as it is", "none", text)
+
+
+def make(seed, count, evade=True):
+    """`count` samples; every form comes before any comes again."""
+    rng, made, values = random.Random(seed), [], []
+    while len(made) < count:
+        if rng.random() < INNOCENT:
+            made.append(stay(rng))
+            continue
+        if not values:
+            values = [value for room in (tokens, named, personal) for value in room.make(rng)]
+            rng.shuffle(values)
+        made.append(plant(rng, values.pop(), evade))
+    return made
