@@ -56,23 +56,30 @@ def fault(sample, answer):
     return None
 
 
-def report(faults, show):
-    """Faults by what they have in common, the most frequent first."""
+def report(made, faults, show):
+    """Faults by class and evasion, with how many of the samples alike they are."""
+    alike = collections.Counter((sample.cls, sample.evasion, sample.form) for sample in made)
     groups = collections.defaultdict(list)
     for sample, answer, what in faults:
-        groups[what, sample.cls or "-", sample.form, sample.evasion].append((sample, answer))
-    for (what, cls, form, evasion), group in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]))):
-        contexts = ", ".join(sorted({sample.context for sample, _ in group}))
-        print(f"{what}: {cls} ({form}), evasion {evasion}, {len(group)} times, in {contexts}")
-        for sample, answer in group[:show]:
-            print(f"    from {sample.text[:400]!r}\n    to   {answer[:400]!r}")
+        groups[what, sample.cls or "innocent", sample.evasion].append((sample, answer))
+    for (what, cls, evasion), group in sorted(groups.items()):
+        print(f"{what}: {cls}, evasion {evasion}: {len(group)}")
+        forms = collections.defaultdict(list)
+        for sample, answer in group:
+            forms[sample.form].append((sample, answer))
+        for form, members in sorted(forms.items(), key=lambda item: -len(item[1])):
+            contexts = ", ".join(sorted({sample.context for sample, _ in members}))
+            of = alike[members[0][0].cls, evasion, form]
+            print(f"  {form}: {len(members)} of {of}, in {contexts}")
+            for sample, answer in members[:show]:
+                print(f"      from {sample.text[:400]!r}\n      to   {answer[:400]!r}")
 
 
 def check(options):
     made = samples.make(options.seed, options.count)
     answers = redact(options.binary, [sample.text for sample in made], options.personal)
     faults = [(s, a, what) for s, a in zip(made, answers) if (what := fault(s, a)) is not None]
-    report(faults, options.show)
+    report(made, faults, options.show)
     planted = sum(1 for sample in made if sample.cls)
     innocent = len(made) - planted
     masked = sum(1 for sample, _, _ in faults if not sample.cls)
