@@ -1,4 +1,4 @@
-//! The classes of credentials, and the tags that replace them.
+//! The classes of what is found, in three families, and the masks that replace it.
 //!
 //! A class is what the reader of a log may know about what was there. The order of the variants is the order of
 //! precision: of two finds over the same bytes the earlier variant names the mask.
@@ -6,7 +6,18 @@
 
 use std::fmt;
 
-/// What kind of credential was found.
+/// Which rules a class obeys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Always masked: there is no switch.
+    Credential,
+    /// Allowed, masked, tagged or blocked, as the rules say.
+    Personal,
+    /// Found by a pattern that was added to the rules.
+    Custom,
+}
+
+/// What kind of secret was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// A PEM, OpenSSH, PGP or PuTTY private key block.
@@ -43,11 +54,27 @@ pub enum Class {
     Authorization,
     /// The value of a name that says it is secret: `password=`, `"client_secret":`, `--token`.
     Secret,
+    /// An e-mail address.
+    Email,
+    /// An International Bank Account Number.
+    Iban,
+    /// The number of a payment card.
+    Card,
+    /// A national identification number: Taiwan's national id and resident certificates.
+    NationalId,
+    /// A company's registration number: Taiwan's unified business number.
+    CompanyNumber,
+    /// A telephone number.
+    Phone,
+    /// An IPv4 or IPv6 address.
+    IpAddress,
+    /// Found by a pattern of this name.
+    Custom(CustomName),
 }
 
 impl Class {
-    /// Every class, in the order of precision.
-    pub const ALL: [Class; 17] = [
+    /// Every credential class, in the order of precision.
+    pub const CREDENTIALS: [Class; 17] = [
         Class::PrivateKey,
         Class::AwooopKey,
         Class::AwsKey,
@@ -67,50 +94,99 @@ impl Class {
         Class::Secret,
     ];
 
-    /// The class's name in capitals, without brackets: `AWS_KEY`.
-    pub fn as_str(self) -> &'static str {
-        let tag = self.tag();
-        &tag[1..tag.len() - 1]
-    }
+    /// Every class of personal data, in the order of precision.
+    pub const PERSONAL: [Class; 7] = [
+        Class::Email,
+        Class::Iban,
+        Class::Card,
+        Class::NationalId,
+        Class::CompanyNumber,
+        Class::Phone,
+        Class::IpAddress,
+    ];
 
-    /// What stands in a text in place of the credential: `[AWS_KEY]`.
-    pub fn tag(self) -> &'static str {
+    /// Which rules the class obeys.
+    pub fn family(self) -> Family {
         match self {
-            Class::PrivateKey => "[PRIVATE_KEY]",
-            Class::AwooopKey => "[AWOOOP_KEY]",
-            Class::AwsKey => "[AWS_KEY]",
-            Class::GoogleKey => "[GOOGLE_KEY]",
-            Class::AzureKey => "[AZURE_KEY]",
-            Class::GithubToken => "[GITHUB_TOKEN]",
-            Class::GitlabToken => "[GITLAB_TOKEN]",
-            Class::RegistryToken => "[REGISTRY_TOKEN]",
-            Class::ModelKey => "[MODEL_KEY]",
-            Class::TelegramToken => "[TELEGRAM_TOKEN]",
-            Class::SlackToken => "[SLACK_TOKEN]",
-            Class::Webhook => "[WEBHOOK]",
-            Class::ServiceToken => "[SERVICE_TOKEN]",
-            Class::Jwt => "[JWT]",
-            Class::UrlPassword => "[URL_PASSWORD]",
-            Class::Authorization => "[AUTHORIZATION]",
-            Class::Secret => "[SECRET]",
+            Class::Custom(_) => Family::Custom,
+            class if class.personal_index().is_some() => Family::Personal,
+            _ => Family::Credential,
         }
     }
 
-    /// The length in bytes of the tag that begins `bytes`, if one does.
-    pub(crate) fn tag_len(bytes: &[u8]) -> Option<usize> {
-        if bytes.first() != Some(&b'[') {
-            return None;
+    /// The class's place in [`Class::PERSONAL`].
+    pub(crate) fn personal_index(self) -> Option<usize> {
+        Class::PERSONAL.iter().position(|class| *class == self)
+    }
+
+    /// The class's name in capitals: `AWS_KEY`. Its plain mask is the name in brackets.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Class::PrivateKey => "PRIVATE_KEY",
+            Class::AwooopKey => "AWOOOP_KEY",
+            Class::AwsKey => "AWS_KEY",
+            Class::GoogleKey => "GOOGLE_KEY",
+            Class::AzureKey => "AZURE_KEY",
+            Class::GithubToken => "GITHUB_TOKEN",
+            Class::GitlabToken => "GITLAB_TOKEN",
+            Class::RegistryToken => "REGISTRY_TOKEN",
+            Class::ModelKey => "MODEL_KEY",
+            Class::TelegramToken => "TELEGRAM_TOKEN",
+            Class::SlackToken => "SLACK_TOKEN",
+            Class::Webhook => "WEBHOOK",
+            Class::ServiceToken => "SERVICE_TOKEN",
+            Class::Jwt => "JWT",
+            Class::UrlPassword => "URL_PASSWORD",
+            Class::Authorization => "AUTHORIZATION",
+            Class::Secret => "SECRET",
+            Class::Email => "EMAIL",
+            Class::Iban => "IBAN",
+            Class::Card => "CARD",
+            Class::NationalId => "NATIONAL_ID",
+            Class::CompanyNumber => "COMPANY_NUMBER",
+            Class::Phone => "PHONE",
+            Class::IpAddress => "IP_ADDRESS",
+            Class::Custom(name) => name.as_str(),
         }
-        Class::ALL
-            .iter()
-            .map(|class| class.tag().as_bytes())
-            .find(|tag| bytes.starts_with(tag))
-            .map(<[u8]>::len)
     }
 }
 
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// The name of an added pattern: 2 to 40 capitals, digits and `_`, a capital first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CustomName {
+    len: u8,
+    bytes: [u8; CustomName::MAX],
+}
+
+impl CustomName {
+    const MAX: usize = 40;
+
+    /// The name, unless it is no such name or that of a built-in class.
+    pub fn new(name: &str) -> Option<Self> {
+        let mut bytes = [0; Self::MAX];
+        let len = u8::try_from(name.len()).ok()?;
+        let is_name = name.len() >= 2
+            && name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        let is_taken = Class::CREDENTIALS.iter().chain(&Class::PERSONAL).any(|class| class.as_str() == name);
+        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        (is_name && !is_taken).then_some(CustomName { len, bytes })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("only ASCII gets in")
+    }
+}
+
+impl fmt::Debug for CustomName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
     }
 }

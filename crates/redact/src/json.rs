@@ -61,7 +61,7 @@ impl Redactor {
             let is_whole = redacted.findings.first().is_some_and(|f| (f.start, f.end) == (0, text.len()));
             let class = if is_whole { shapes[0] } else { class };
             out.push(JsonFinding { path: path.to_owned(), class });
-            *text = class.tag().to_owned();
+            *text = format!("[{class}]");
         } else if !shapes.is_empty() {
             out.extend(shapes.into_iter().map(|class| JsonFinding { path: path.to_owned(), class }));
             *text = redacted.text.into_owned();

@@ -5,8 +5,8 @@
 //! (`${VAR}`, `env://NAME`) or plainly not one (`changeme`, `required`) stays, since masking it would hide a mistake.
 //! In doubt the value is masked.
 
-use crate::Class;
 use crate::ident::Strength;
+use crate::mask::mask_len;
 
 /// How a name and its value are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,7 +302,7 @@ fn without_tags(value: &str) -> String {
     let mut rest = String::new();
     let mut at = 0;
     while let Some(open) = value[at..].find('[').map(|n| at + n) {
-        let len = Class::tag_len(&value.as_bytes()[open..]);
+        let len = mask_len(&value.as_bytes()[open..]);
         rest.push_str(&value[at..if len.is_some() { open } else { open + 1 }]);
         at = open + len.unwrap_or(1);
     }

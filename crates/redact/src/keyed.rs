@@ -7,6 +7,7 @@
 use crate::Class;
 use crate::ident::{self, Strength};
 use crate::judge::{self, Form};
+use crate::mask::mask_len;
 use crate::scan::{Candidate, Scanner};
 
 /// The longest rest of a name behind an anchor, in bytes.
@@ -166,7 +167,7 @@ impl Scanner<'_> {
             let is_outside = !is_same_quote && matches!(head, b',' | b':' | b'}' | b']');
             return (!is_outside).then_some(Value { start, end, form, is_quoted: true });
         }
-        let opens_list = self.text.at(at) == b'[' && Class::tag_len(&self.text.bytes[at..]).is_none();
+        let opens_list = self.text.at(at) == b'[' && mask_len(&self.text.bytes[at..]).is_none();
         let end = self.unquoted_end(at);
         if opens_list || end <= at || (is_key_quoted && is_json_scalar(&self.text.bytes[at..end])) {
             return None;
@@ -209,7 +210,7 @@ impl Scanner<'_> {
         let bytes = self.text.bytes;
         let mut at = start;
         while at < bytes.len() {
-            if let Some(len) = Class::tag_len(&bytes[at..]) {
+            if let Some(len) = mask_len(&bytes[at..]) {
                 at += len;
                 continue;
             }

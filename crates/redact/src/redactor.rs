@@ -1,20 +1,24 @@
 //! The redactor itself: from a text to its masked form and the list of what was masked.
 //!
-//! The rules are compiled once per process and shared; a `Redactor` is a handle, cheap to clone, `Send` and `Sync`.
+//! What is built in is compiled once per process and shared; a `Redactor` is a handle, cheap to clone, `Send` and `Sync`.
 //! Nothing here keeps, logs or returns what was found, only where it stood and of which class it was.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use crate::anchors::Anchors;
+use crate::class::Family;
+use crate::rules::{Action, Rules};
 use crate::{Class, scan};
 
 static BUILT_IN: LazyLock<Arc<Anchors>> = LazyLock::new(|| Arc::new(Anchors::built_in()));
+static CREDENTIALS: LazyLock<Arc<Rules>> = LazyLock::new(|| Arc::new(Rules::credentials()));
 
-/// Finds and masks credentials with the built-in rules.
+/// Finds and masks credentials, and what its rules name besides.
 #[derive(Clone)]
 pub struct Redactor {
-    anchors: Arc<Anchors>,
+    pub(crate) anchors: Arc<Anchors>,
+    pub(crate) rules: Arc<Rules>,
 }
 
 /// One masked part of a text.
@@ -35,6 +39,8 @@ pub struct Redacted<'a> {
     pub text: Cow<'a, str>,
     /// What was masked, by position, without overlaps.
     pub findings: Vec<Finding>,
+    /// The class of the first find for which the rules refuse the text as a whole.
+    pub blocked: Option<Class>,
 }
 
 impl Default for Redactor {
@@ -44,24 +50,37 @@ impl Default for Redactor {
 }
 
 impl Redactor {
-    /// A redactor with the built-in rules, which are compiled on first use.
+    /// A redactor of credentials. What it looks for is compiled on first use and shared.
     pub fn new() -> Self {
-        Redactor { anchors: Arc::clone(&BUILT_IN) }
+        Redactor { anchors: Arc::clone(&BUILT_IN), rules: Arc::clone(&CREDENTIALS) }
     }
 
-    /// Masks every credential in `text`.
+    /// A redactor that obeys `rules`.
+    pub fn with(rules: Rules) -> Self {
+        Redactor { anchors: Arc::clone(&BUILT_IN), rules: Arc::new(rules) }
+    }
+
+    /// What it does with each class.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Masks every credential in `text`, and what the rules name.
     pub fn redact<'a>(&self, text: &'a str) -> Redacted<'a> {
-        let findings = scan::findings(&self.anchors, text);
-        Redacted { text: scan::mask(text, &findings), findings }
+        let findings = scan::findings(self, text);
+        let blocked =
+            findings.iter().map(|f| f.class).find(|class| self.rules.action(*class) == Action::Block);
+        Redacted { text: scan::mask(&self.rules, text, &findings), findings, blocked }
     }
 
     /// Masks a line on its way to a log, for a caller that needs only the text.
     pub fn redact_line<'a>(&self, line: &'a str) -> Cow<'a, str> {
-        scan::mask(line, &scan::findings(&self.anchors, line))
+        scan::mask(&self.rules, line, &scan::findings(self, line))
     }
 
     /// The class of the first credential in `text`, if there is one.
     pub fn contains_credential(&self, text: &str) -> Option<Class> {
-        scan::first_findings(&self.anchors, text).first().map(|finding| finding.class)
+        let found = scan::first_findings(self, text);
+        found.iter().map(|finding| finding.class).find(|class| class.family() == Family::Credential)
     }
 }

@@ -7,9 +7,12 @@
 
 use std::borrow::Cow;
 
-use crate::anchors::{Anchors, Rule};
+use crate::anchors::Rule;
+use crate::class::Family;
+use crate::mask::MAX_MASK;
+use crate::rules::{Action, Rules};
 use crate::text::Text;
-use crate::{Class, Finding};
+use crate::{Class, Finding, Redactor};
 
 /// The value of a name that says it is secret.
 pub(crate) struct Candidate {
@@ -31,6 +34,7 @@ pub(crate) struct PemMark {
 /// The state of a scan.
 pub(crate) struct Scanner<'a> {
     pub(crate) text: Text<'a>,
+    pub(crate) rules: &'a Rules,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) pem_marks: Vec<PemMark>,
     /// Bytes of JWT headers that may still be decoded; spent, the shape alone decides.
@@ -45,11 +49,37 @@ pub(crate) struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    /// Records a credential at `start..end`.
+    /// Records a find at `start..end`, unless the rules let it stay.
     pub(crate) fn push(&mut self, class: Class, start: usize, end: usize) {
-        if start < end {
+        let stays = || {
+            class.family() != Family::Credential
+                && (self.rules.action(class) == Action::Allow
+                    || self.rules.allows(class, &self.text.str[start..end]))
+        };
+        if start < end && !stays() {
             self.hits.push(Finding { class, start, end });
         }
+    }
+
+    /// Finds what the patterns of the rules match.
+    fn custom(&mut self) {
+        for pattern in self.rules.patterns() {
+            for found in pattern.regex.find_iter(self.text.str) {
+                if !self.is_in_mask(found.start(), found.end()) {
+                    self.push(Class::Custom(pattern.name), found.start(), found.end());
+                }
+            }
+        }
+    }
+
+    /// Whether `start..end` lies within a mask, which then says all there is to say.
+    fn is_in_mask(&self, start: usize, end: usize) -> bool {
+        let bytes = self.text.bytes;
+        let open = bytes[..=start.min(bytes.len() - 1)].iter().rev().take(MAX_MASK).position(|b| *b == b'[');
+        open.is_some_and(|back| {
+            let at = start - back;
+            self.rules.mask_len(&bytes[at..]).is_some_and(|len| end <= at + len)
+        })
     }
 
     fn apply(&mut self, rule: Rule, start: usize, end: usize) {
@@ -103,61 +133,67 @@ impl Scanner<'_> {
 /// How often a masked text is scanned again at most. One more round than the first is the rule.
 const MAX_ROUNDS: usize = 8;
 
-/// All credentials in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
+/// All finds in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
 /// change what its surroundings mean, so the masked text is scanned until nothing new is found.
-pub(crate) fn findings(anchors: &Anchors, text: &str) -> Vec<Finding> {
-    let mut found = first_findings(anchors, text);
+pub(crate) fn findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
+    let mut found = first_findings(redactor, text);
     for _ in 0..MAX_ROUNDS {
         if found.is_empty() {
             break;
         }
-        let more = first_findings(anchors, &mask(text, &found));
+        let (masked, masks) = mask_with_places(&redactor.rules, text, &found);
+        let more = first_findings(redactor, &masked);
         if more.is_empty() {
             break;
         }
-        let more = in_input(&found, &more);
+        let more = in_input(&masks, &more);
         found.extend(more);
         found = merged(found);
     }
     found
 }
 
-/// Replaces each finding by its tag.
-pub(crate) fn mask<'a>(text: &'a str, findings: &[Finding]) -> Cow<'a, str> {
+/// Replaces each finding by its mask.
+pub(crate) fn mask<'a>(rules: &Rules, text: &'a str, findings: &[Finding]) -> Cow<'a, str> {
     if findings.is_empty() {
         return Cow::Borrowed(text);
     }
+    Cow::Owned(mask_with_places(rules, text, findings).0)
+}
+
+/// A mask in a masked text, and what it stands for.
+struct Mask {
+    start: usize,
+    end: usize,
+    finding: Finding,
+}
+
+fn mask_with_places(rules: &Rules, text: &str, findings: &[Finding]) -> (String, Vec<Mask>) {
     let mut masked = String::with_capacity(text.len());
+    let mut masks = Vec::with_capacity(findings.len());
     let mut copied = 0;
     for finding in findings {
         masked.push_str(&text[copied..finding.start]);
-        masked.push_str(finding.class.tag());
+        let start = masked.len();
+        masked.push_str(&rules.mask(finding.class, &text[finding.start..finding.end]));
+        masks.push(Mask { start, end: masked.len(), finding: *finding });
         copied = finding.end;
     }
     masked.push_str(&text[copied..]);
-    Cow::Owned(masked)
+    (masked, masks)
 }
 
-/// Translates finds in the masked text to the input; where one begins or ends in a tag, it takes in all of what the
-/// tag stands for.
-fn in_input(found: &[Finding], more: &[Finding]) -> Vec<Finding> {
-    let mut tags = Vec::with_capacity(found.len());
-    let mut copied = 0;
-    let mut masked_len = 0;
-    for finding in found {
-        let start = masked_len + finding.start - copied;
-        masked_len = start + finding.class.tag().len();
-        copied = finding.end;
-        tags.push((start, masked_len, *finding));
-    }
+/// Translates finds in the masked text to the input; where one begins or ends in a mask, it takes in all of what the
+/// mask stands for.
+fn in_input(masks: &[Mask], more: &[Finding]) -> Vec<Finding> {
     let position = |at: usize, is_end: bool| {
-        // The last tag that begins before `at`, or at it for a start.
-        let before = tags.partition_point(|(start, ..)| *start < at || (*start == at && !is_end));
-        let Some((_, tag_end, finding)) = before.checked_sub(1).map(|n| tags[n]) else { return at };
-        match at.checked_sub(tag_end) {
-            Some(behind) => finding.end + behind,
-            None if is_end => finding.end,
-            None => finding.start,
+        // The last mask that begins before `at`, or at it for a start.
+        let before = masks.partition_point(|mask| mask.start < at || (mask.start == at && !is_end));
+        let Some(mask) = before.checked_sub(1).map(|n| &masks[n]) else { return at };
+        match at.checked_sub(mask.end) {
+            Some(behind) => mask.finding.end + behind,
+            None if is_end => mask.finding.end,
+            None => mask.finding.start,
         }
     };
     more.iter()
@@ -165,10 +201,11 @@ fn in_input(found: &[Finding], more: &[Finding]) -> Vec<Finding> {
         .collect()
 }
 
-/// The credentials that one scan of `text` finds, by position, without overlaps.
-pub(crate) fn first_findings(anchors: &Anchors, text: &str) -> Vec<Finding> {
+/// What one scan of `text` finds, by position, without overlaps.
+pub(crate) fn first_findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
     let mut scanner = Scanner {
         text: Text::new(text),
+        rules: &redactor.rules,
         candidates: Vec::new(),
         pem_marks: Vec::new(),
         decode_budget: 64 * 1024 + 4 * text.len(),
@@ -177,10 +214,11 @@ pub(crate) fn first_findings(anchors: &Anchors, text: &str) -> Vec<Finding> {
         putty_end: 0,
         hits: Vec::new(),
     };
-    for (rule, start, end) in anchors.find(text) {
+    for (rule, start, end) in redactor.anchors.find(text) {
         scanner.apply(rule, start, end);
     }
     scanner.pem_blocks();
+    scanner.custom();
     let mut shapes = merged(std::mem::take(&mut scanner.hits));
     if scanner.candidates.is_empty() {
         return shapes;

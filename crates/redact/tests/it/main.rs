@@ -6,6 +6,7 @@
 mod classes;
 mod json;
 mod properties;
+mod rules;
 mod stays;
 
 use awooop_redact::Redactor;
