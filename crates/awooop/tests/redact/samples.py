@@ -1,6 +1,7 @@
 """Planted values in contexts, and innocent texts, from a seed: the same seed and size give the same samples."""
 
 import random
+import re
 from typing import NamedTuple
 
 import contexts
@@ -46,19 +47,13 @@ def plant(rng, value, evade=True):
 
 def write(rng, value, context, evasion):
     """The template with nothing hidden in it, and with the value."""
-    escapes = context.escapes
-    pieces = {part: evasion(rng, part) for part in value.hidden}
-    inner = str
+    inner, escapes = str, context.escapes
     if evasions.replaces(evasion, escapes):
         inner, escapes = escapes[0], escapes[1:]
-    text, around = value.text, value.text
-    marks = {}
-    for at, part in enumerate(sorted(pieces, key=len, reverse=True)):
-        marks[chr(0xE100 + at)] = pieces[part]
-        text, around = text.replace(part, chr(0xE100 + at)), around.replace(part, " ")
-    text, around = inner(text), inner(around)
-    for mark, piece in marks.items():
-        text = text.replace(mark, piece)
+    hidden = sorted(value.hidden, key=len, reverse=True)
+    pieces = re.split("(" + "|".join(map(re.escape, hidden)) + ")", value.text)
+    text = "".join(evasion(rng, piece) if piece in hidden else inner(piece) for piece in pieces)
+    around = "".join(" " if piece in hidden else inner(piece) for piece in pieces)
     for escape in escapes:
         text, around = escape(text), escape(around)
     return context.template.replace(contexts.PLACE, around), context.template.replace(contexts.PLACE, text)

@@ -5,7 +5,8 @@
 //! other processes' use of the cores stands beside each figure. Everything lies in temporary directories
 //! and sockets, is bounded, and ends with this process, also on Ctrl-C. Exit codes: 0 measured, 1 failed,
 //! 2 wrong usage, 130 interrupted. `awooop-bench schema` measures the validation of outputs instead,
-//! `awooop-bench contracts` how long it takes to put 1,000 contracts into force.
+//! `awooop-bench contracts` how long it takes to put 1,000 contracts into force, `awooop-bench redact` how fast the
+//! redactor reads a text.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod contracts;
@@ -14,6 +15,7 @@ mod disk;
 mod load;
 mod peer;
 mod profile;
+mod redact;
 mod report;
 mod schema;
 mod site;
@@ -38,18 +40,20 @@ const WARM_UP: usize = 400;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if std::env::args().skip(1).eq(["schema"]) {
-        return ended(schema::measure());
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["schema"] => return ended(schema::measure()),
+        ["contracts"] => return ended(contracts::measure().await),
+        ["redact", file, seconds] => return ended(redact::measure(file, seconds)),
+        ["redact-spans"] => return ended(redact::spans()),
+        _ => {}
     }
-    if std::env::args().skip(1).eq(["contracts"]) {
-        return ended(contracts::measure().await);
-    }
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match Options::parse(words) {
         Ok(options) => options,
         Err(error) => {
             eprintln!(
                 "awooop-bench: {error}\nusage: awooop-bench [--runs N] [--callers N] [--rounds N] [--rate N] \
-                 [--seconds N] [--profile]\n       awooop-bench schema|contracts"
+                 [--seconds N] [--profile]\n       awooop-bench schema|contracts|redact FILE SECONDS|redact-spans"
             );
             return ExitCode::from(2);
         }
