@@ -6,6 +6,7 @@
 //! part of an address are checked or encoded before they are sent. Wrong usage ends with exit code 2.
 
 mod contract;
+mod redact;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ pub(crate) use contract::{
     KeysCommand, KeysRetireArgs, KeysRotateArgs, NamedArgs, PinArgs, ProjectArgs, PublishArgs, ResignArgs,
     SchemaArgs, SignArgs, VersionArgs, VersionDiffArgs, Which,
 };
+
+pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
@@ -80,6 +83,8 @@ pub(crate) enum Command {
     /// Settings for MCP clients
     #[command(subcommand)]
     Mcp(McpCommand),
+    /// Mask credentials and personal data in files or standard input; needs no server
+    Redact(RedactArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }

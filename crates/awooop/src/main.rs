@@ -47,6 +47,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Doctor(args) => server::doctor::run(args).await,
         Command::Config(ConfigCommand::Check(args)) => server::config::run(args).await,
         Command::Init(args) => Ok(commands::init::run(&args)),
+        Command::Redact(args) => Ok(commands::redact::run(&args)),
         Command::Completions(args) => Ok(commands::completions::run(&args)),
         Command::Apply(args) => Ok(commands::client(commands::apply::run, args).await),
         Command::Diff(args) => Ok(commands::client(commands::apply::diff, args).await),

@@ -4,6 +4,8 @@
 //! whoever lacks the key cannot test a guess, and two of a million values share a tag once in five hundred texts.
 //! The value is first brought to one spelling, so that `+886 912-345-678` and `0912345678` are one.
 
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -17,12 +19,12 @@ pub(crate) const MAX_MASK: usize = 2 + 40 + 1 + TAG_DIGITS;
 
 /// The key under which equal values get equal tags.
 #[derive(Clone)]
-pub struct TagKey([u8; 32]);
+pub struct TagKey(Arc<[u8]>);
 
 impl TagKey {
-    /// A key; who has it can test whether a tag stands for a value.
-    pub fn new(secret: [u8; 32]) -> Self {
-        TagKey(secret)
+    /// A key of any length, 16 bytes or more to be one; who has it can test whether a tag stands for a value.
+    pub fn new(secret: impl AsRef<[u8]>) -> Self {
+        TagKey(secret.as_ref().into())
     }
 
     /// The tag of `value` as a find of `class`.

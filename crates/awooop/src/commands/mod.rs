@@ -14,6 +14,7 @@ pub(crate) mod key;
 mod manifests;
 pub(crate) mod mcp;
 mod progress;
+pub(crate) mod redact;
 mod report;
 pub(crate) mod retire;
 pub(crate) mod run;

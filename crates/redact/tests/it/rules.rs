@@ -5,7 +5,7 @@ use awooop_redact::{Action, Class, Redactor, Rules, TagKey};
 use crate::noise;
 
 fn order_numbers(action: Action) -> Rules {
-    Rules::credentials().pattern("ORDER_NO", r"\bEW-[0-9]{8}\b", action).unwrap()
+    Rules::credentials().pattern("ORDER_NO", r"\bEW-[0-9]{8}\b", action).expect("a name and a pattern")
 }
 
 #[test]
@@ -28,7 +28,8 @@ fn a_pattern_masks_tags_or_blocks_what_it_matches() {
 
 #[test]
 fn a_pattern_that_matches_its_own_mask_is_harmless() {
-    let rules = Rules::credentials().pattern("CAPITALS", "[A-Z_]{3,}", Action::Mask).unwrap();
+    let rules =
+        Rules::credentials().pattern("CAPITALS", "[A-Z_]{3,}", Action::Mask).expect("a name and a pattern");
     let redactor = Redactor::with(rules);
     let once = redactor.redact("say HELLO to password=Hunter2Hunter").text.into_owned();
     assert_eq!(once, "say [CAPITALS] to password=[SECRET]");
