@@ -55,10 +55,15 @@ def full_width_digits(_rng, text):
     return "".join(chr(ord(char) + 0xFEE0) if char.isdigit() and char.isascii() else char for char in text)
 
 
+def typographic(rng, text):
+    """Blanks and hyphens as a word processor sets them."""
+    return text.replace(" ", rng.choice("\u00a0\u202f\u2009")).replace("-", rng.choice("\u2010\u2011\u2013"))
+
+
 JSON_ONLY = {json_unicode, json_unicode_some}
 PERCENT = {percent, percent_some}
 PERSONAL_ONLY = {full_width_digits}
-ALL = [json_unicode, json_unicode_some, percent, percent_some, invisible, full_width, full_width_digits]
+ALL = [json_unicode, json_unicode_some, percent, percent_some, invisible, full_width, full_width_digits, typographic]
 PERSONAL = {"EMAIL", "PHONE", "NATIONAL_ID", "COMPANY_NUMBER", "CARD", "IBAN", "IP_ADDRESS"}
 
 
@@ -68,6 +73,7 @@ def choose(rng, value, context):
         evasion for evasion in ALL
         if (evasion not in JSON_ONLY or context.escapes[:1] == (contexts.json_escape,))
         and (evasion not in PERSONAL_ONLY or value.cls in PERSONAL)
+        and (evasion is not typographic or (value.numeric and not value.text.isalnum()))
         and not (value.lines and evasion not in JSON_ONLY)
         and context.name != "json_number"
     ]
@@ -82,6 +88,8 @@ def replaces(evasion, escapes):
 def base64_around(rng, text):
     """The whole text in base64, in an envelope; whether that is JSON."""
     data = text.encode()
+    if rng.random() < 0.2:
+        return f"Content-Transfer-Encoding: base64\r\n\r\n{base64.encodebytes(data).decode()}", False
     if rng.random() < 0.3:
         encoded = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
     else:
@@ -91,4 +99,15 @@ def base64_around(rng, text):
         (f"payload: {encoded}\n", False),
         (f"data:text/plain;base64,{encoded}", False),
         (f"echo {encoded} | base64 -d", False),
+    ])
+
+
+def flood(rng):
+    """A hundred kilobytes and more of what costs a decoder most: a value behind it must be found all the same."""
+    noise = base64.b64encode(rng.randbytes(3000)).decode()
+    return rng.choice([
+        ("base64", "\n".join(base64.b64encode(rng.randbytes(90)).decode() for _ in range(1500))),
+        ("one base64 run", noise * 60), ("percent", "%41%20" * 30_000), ("escapes", "\\u0041 \\u4e2d" * 10_000),
+        ("invisible", "a\u200b" * 40_000), ("full width", "ＡＢＣ１２３ " * 8_000), ("token heads", "eyJhbGciOiJIUzI1NiJ9. " * 6_000),
+        ("names", "password= token: " * 8_000), ("digits", "4111 1111 1111 1112 " * 6_000), ("at signs", "a@b.c " * 20_000),
     ])

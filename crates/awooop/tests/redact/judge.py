@@ -27,6 +27,11 @@ def plain(text):
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
+def unfolded(text):
+    """Base64 over several lines of 76, as MIME folds it, on one."""
+    return re.sub(r"(?<=[A-Za-z0-9+/]{76})\r?\n(?=[A-Za-z0-9+/=])", "", text)
+
+
 def decoded(text):
     """What base64 runs in the text say, as far as they are text."""
     for run in ENCODED.findall(text):
@@ -42,7 +47,7 @@ def decoded(text):
 def readings(text):
     """All ways to read a text, joined."""
     clear = plain(text)
-    parts = [text, clear, *(plain(said) for said in decoded(clear))]
+    parts = [text, clear, *(plain(said) for said in decoded(unfolded(clear)))]
     return "\n".join(dict.fromkeys(parts))
 
 

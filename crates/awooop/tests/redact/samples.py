@@ -14,6 +14,8 @@ import tokens
 EVADED = 0.4  # of the samples with a value
 BASE64 = 0.15  # of those
 INNOCENT = 0.2  # of all samples
+CROWDS = 0.03
+FLOODED = 0.003
 
 
 class Sample(NamedTuple):
@@ -59,6 +61,31 @@ def write(rng, value, context, evasion):
     return context.template.replace(contexts.PLACE, around), context.template.replace(contexts.PLACE, text)
 
 
+def crowd(rng, values):
+    """Several values in one text."""
+    values = [value for value in values if not value.lines and '"' not in value.text][-rng.randrange(2, 5) :]
+    members = [(rng.choice(value.label.keys), value.text) for value in values]
+    is_json = rng.random() < 0.5
+    if is_json:
+        text = contexts.dumps({f"{at}": {name: text} for at, (name, text) in enumerate(members)})
+        template = contexts.dumps({f"{at}": {name: ""} for at, (name, _) in enumerate(members)})
+    else:
+        text = "".join(f'{name}="{text}"; ' for name, text in members)
+        template = "".join(f'{name}=""; ' for name, _ in members)
+    form = " + ".join(sorted({value.cls for value in values}))
+    hidden = tuple(part for value in values for part in value.hidden)
+    return Sample("several", form, "json_crowd" if is_json else "crowd", "none", text, hidden, template, is_json=is_json)
+
+
+def flooded(rng, value):
+    """A value behind much that is costly to read."""
+    sample = plant(rng, value, evade=True)
+    name, noise = evasions.flood(rng)
+    return sample._replace(
+        text=f"{noise}\n{sample.text}", template=sample.template, evasion=f"{sample.evasion} behind {name}", is_json=False,
+    )
+
+
 def stay(rng):
     form, text = innocent.choose(rng)
     return Sample("", form, "as it is", "none", text)
@@ -74,5 +101,11 @@ def make(seed, count, evade=True):
         if not values:
             values = [value for room in (tokens, named, personal) for value in room.make(rng)]
             rng.shuffle(values)
-        made.append(plant(rng, values.pop(), evade))
+        chance = rng.random() if evade else 1
+        if chance < FLOODED:
+            made.append(flooded(rng, values.pop()))
+        elif chance < CROWDS:
+            made.append(crowd(rng, values))
+        else:
+            made.append(plant(rng, values.pop(), evade))
     return made
