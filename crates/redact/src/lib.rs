@@ -11,6 +11,7 @@
 mod anchors;
 mod class;
 mod clean;
+mod encoded;
 mod header;
 mod ident;
 mod json;
@@ -24,6 +25,7 @@ mod scan;
 mod text;
 mod token;
 mod url;
+mod view;
 
 pub use class::{Class, CustomName, Family};
 pub use clean::{Clean, CleanJson};

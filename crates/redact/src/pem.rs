@@ -30,7 +30,9 @@ impl Scanner<'_> {
 
     /// Masks the blocks between the marks.
     pub(crate) fn pem_blocks(&mut self) {
-        let marks = std::mem::take(&mut self.pem_marks);
+        let mut marks = std::mem::take(&mut self.pem_marks);
+        marks.sort_by_key(|mark| (mark.start, mark.end));
+        marks.dedup_by_key(|mark| mark.start);
         for (i, mark) in marks.iter().enumerate().filter(|(_, mark)| mark.opens) {
             let next = marks.get(i + 1);
             let is_closed = next.is_some_and(|next| !next.opens);

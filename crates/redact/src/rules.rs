@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use regex::{Regex, RegexBuilder};
 
-use crate::Class;
 use crate::class::CustomName;
 use crate::mask::{TagKey, mask_len, mask_len_of, one_spelling};
+use crate::{Class, view};
 
 /// What is done with a find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -178,7 +178,7 @@ impl Rules {
     /// What stands in place of `value`, a find of `class`.
     pub(crate) fn mask(&self, class: Class, value: &str) -> String {
         match (self.action(class), &self.tag_key) {
-            (Action::Tag, Some(key)) => format!("[{class}:{}]", key.tag(class, value)),
+            (Action::Tag, Some(key)) => format!("[{class}:{}]", key.tag(class, &view::decoded(value))),
             _ => format!("[{class}]"),
         }
     }

@@ -12,7 +12,7 @@ use crate::class::Family;
 use crate::mask::MAX_MASK;
 use crate::rules::{Action, Rules};
 use crate::text::Text;
-use crate::{Class, Finding, Redactor};
+use crate::{Class, Finding, Redactor, encoded, view};
 
 /// The value of a name that says it is secret.
 pub(crate) struct Candidate {
@@ -48,7 +48,40 @@ pub(crate) struct Scanner<'a> {
     hits: Vec<Finding>,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
+    fn new(redactor: &'a Redactor, text: &'a str) -> Self {
+        Scanner {
+            text: Text::new(text),
+            rules: &redactor.rules,
+            candidates: Vec::new(),
+            pem_marks: Vec::new(),
+            decode_budget: 64 * 1024 + 4 * text.len(),
+            last_name_end: 0,
+            last_value: (0, 0),
+            putty_end: 0,
+            hits: Vec::new(),
+        }
+    }
+
+    /// Looks around every anchor, and for what the rules name.
+    fn read(&mut self, redactor: &Redactor) {
+        let text = self.text.str;
+        for (rule, start, end) in redactor.anchors.find(text) {
+            self.apply(rule, start, end);
+        }
+        self.custom();
+    }
+
+    /// All that was found.
+    fn finish(mut self) -> Vec<Finding> {
+        let mut shapes = merged(std::mem::take(&mut self.hits));
+        if !self.candidates.is_empty() {
+            shapes.extend(self.judged(&shapes));
+            shapes = merged(shapes);
+        }
+        shapes
+    }
+
     /// Records a find at `start..end`, unless the rules let it stay.
     pub(crate) fn push(&mut self, class: Class, start: usize, end: usize) {
         let stays = || {
@@ -201,30 +234,34 @@ fn in_input(masks: &[Mask], more: &[Finding]) -> Vec<Finding> {
         .collect()
 }
 
-/// What one scan of `text` finds, by position, without overlaps.
+/// What one scan of `text` finds, by position, without overlaps: in the text as it stands, in what it says to a
+/// reader who decodes it, and in base64.
 pub(crate) fn first_findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
-    let mut scanner = Scanner {
-        text: Text::new(text),
-        rules: &redactor.rules,
-        candidates: Vec::new(),
-        pem_marks: Vec::new(),
-        decode_budget: 64 * 1024 + 4 * text.len(),
-        last_name_end: 0,
-        last_value: (0, 0),
-        putty_end: 0,
-        hits: Vec::new(),
-    };
-    for (rule, start, end) in redactor.anchors.find(text) {
-        scanner.apply(rule, start, end);
+    let mut scanner = Scanner::new(redactor, text);
+    scanner.read(redactor);
+    for view in view::windows(text) {
+        let mut inner = Scanner::new(redactor, &view.text);
+        inner.read(redactor);
+        // A block that begins in a window may end anywhere.
+        for mark in std::mem::take(&mut inner.pem_marks) {
+            let (start, end) = view.in_original(mark.start, mark.end);
+            scanner.pem_marks.push(PemMark { start, end, ..mark });
+        }
+        for found in inner.finish() {
+            let (start, end) = view.in_original(found.start, found.end);
+            scanner.hits.push(Finding { start, end, ..found });
+        }
+    }
+    for run in encoded::runs(text) {
+        let mut inner = Scanner::new(redactor, &run.text);
+        inner.read(redactor);
+        inner.pem_blocks();
+        if let Some(found) = inner.finish().first() {
+            scanner.hits.push(Finding { class: found.class, start: run.start, end: run.end });
+        }
     }
     scanner.pem_blocks();
-    scanner.custom();
-    let mut shapes = merged(std::mem::take(&mut scanner.hits));
-    if scanner.candidates.is_empty() {
-        return shapes;
-    }
-    shapes.extend(scanner.judged(&shapes));
-    merged(shapes)
+    scanner.finish()
 }
 
 fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {

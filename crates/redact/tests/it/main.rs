@@ -4,6 +4,7 @@
 //! a scanner of this repository could take them for real ones.
 
 mod classes;
+mod evasion;
 mod json;
 mod properties;
 mod rules;

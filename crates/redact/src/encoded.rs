@@ -1,0 +1,194 @@
+//! Text in base64: one layer is taken off, and a run that holds a secret is masked whole.
+//!
+//! A run is 24 or more characters of either alphabet, also broken into lines as mail and certificates are. It is
+//! decoded only if it begins as text does, which random bytes rarely do; of what is text at first and then is not, the
+//! text is read. The beginning is tried at four places, since a path or a word may be glued to the front.
+
+use base64::Engine as _;
+use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// The shortest run that is looked at: 18 bytes of text.
+const MIN_RUN: usize = 24;
+/// Every run of that length holds a position that is a multiple of this.
+const STRIDE: usize = 20;
+/// The shortest line of a run that goes on in the next one.
+const MIN_LINE: usize = 60;
+/// Characters decoded to see whether a run begins as text.
+const PROBE: usize = 12;
+
+const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+
+const fn engine(alphabet: &Alphabet) -> GeneralPurpose {
+    GeneralPurpose::new(alphabet, CONFIG)
+}
+
+const PLAIN: GeneralPurpose = engine(&STANDARD);
+const URL: GeneralPurpose = engine(&URL_SAFE);
+
+/// A run of base64 that decodes to text.
+pub(crate) struct Encoded {
+    /// Where the run stands, padding included.
+    pub(crate) start: usize,
+    /// The byte behind it.
+    pub(crate) end: usize,
+    /// What it says.
+    pub(crate) text: String,
+}
+
+/// The runs of base64 in `text` that decode to text, in order.
+pub(crate) fn runs(text: &str) -> impl Iterator<Item = Encoded> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < bytes.len() {
+            if !is_base64(bytes[at]) {
+                at += STRIDE;
+                continue;
+            }
+            let start = at - bytes[..at].iter().rev().take(STRIDE).take_while(|b| is_base64(**b)).count();
+            let end = run_end(bytes, at);
+            at = end + STRIDE;
+            // A border may come sooner than the stride.
+            at -= at % STRIDE;
+            if end - start >= MIN_RUN
+                && let Some(found) = decode(bytes, start, end)
+            {
+                return Some(found);
+            }
+        }
+        None
+    })
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+/// The end of the run that goes through `at`, over line breaks where full lines of equal length follow each other.
+fn run_end(bytes: &[u8], at: usize) -> usize {
+    let line_end = |from: usize| from + bytes[from..].iter().take_while(|b| is_base64(**b)).count();
+    let mut line = at;
+    let mut end = line_end(at);
+    loop {
+        let next = end + line_break(&bytes[end..]);
+        let is_full = line != at || end - line >= MIN_LINE - STRIDE;
+        if next == end || !is_full || line_end(next) < next + 4 {
+            return end;
+        }
+        let (before, length) = (end - line, line_end(next) - next);
+        if line != at && length > before {
+            return end;
+        }
+        (line, end) = (next, next + length);
+        if length < MIN_LINE {
+            return end;
+        }
+    }
+}
+
+/// The length of a line break and the blanks behind it; of an escaped one too.
+fn line_break(rest: &[u8]) -> usize {
+    let breaks: [&[u8]; 4] = [b"\r\n", b"\n", b"\\r\\n", b"\\n"];
+    let Some(len) = breaks.iter().find(|b| rest.starts_with(b)).map(|b| b.len()) else { return 0 };
+    len + rest[len..].iter().take(64).take_while(|b| matches!(b, b' ' | b'\t')).count()
+}
+
+fn decode(bytes: &[u8], start: usize, end: usize) -> Option<Encoded> {
+    let run = &bytes[start..end];
+    let probe = |offset: &usize| {
+        let mut head = [0; PROBE];
+        let wanted = run.get(*offset..*offset + PROBE);
+        wanted.is_some_and(|chars| {
+            let is_decoded = engine_of(chars).decode_slice(chars, &mut head).is_ok();
+            is_decoded && is_text(&head[..PROBE / 4 * 3])
+        })
+    };
+    let offset = (0..4).find(probe)?;
+    let mut chars: Vec<u8> = run[offset..].iter().copied().filter(|b| is_base64(*b)).collect();
+    if let Some(broken) = run.windows(2).position(|pair| pair == b"\\n" || pair == b"\\r") {
+        // The letters of escaped line breaks are not part of it.
+        let rest = String::from_utf8_lossy(&run[offset.min(broken)..]).replace("\\r", "").replace("\\n", "");
+        chars = rest.bytes().filter(|b| is_base64(*b)).collect();
+    }
+    chars.truncate(chars.len() - usize::from(chars.len() % 4 == 1));
+    let decoded = decode_as_far_as_possible(&chars)?;
+    let valid = match std::str::from_utf8(&decoded) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&decoded[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    let padding = bytes[end..].iter().take(2).take_while(|b| **b == b'=').count();
+    let text = valid.to_owned();
+    (text.len() >= PROBE).then_some(Encoded { start: start + offset, end: end + padding, text })
+}
+
+/// The alphabet in which `chars` are, by the signs that differ.
+fn engine_of(chars: &[u8]) -> &'static GeneralPurpose {
+    if chars.iter().any(|b| matches!(b, b'-' | b'_')) { &URL } else { &PLAIN }
+}
+
+/// A run may mix both alphabets where two of them were glued together; then only its beginning is read.
+fn decode_as_far_as_possible(chars: &[u8]) -> Option<Vec<u8>> {
+    let engine = engine_of(chars);
+    engine.decode(chars).ok().or_else(|| {
+        let other: &[u8] = if std::ptr::eq(engine, &URL) { b"+/" } else { b"-_" };
+        let len = chars.iter().position(|b| other.contains(b))?;
+        engine_of(&chars[..len]).decode(&chars[..len - len % 4]).ok()
+    })
+}
+
+/// Whether `head` begins a text: characters that can be seen, or white space; the last one may be cut.
+fn is_text(head: &[u8]) -> bool {
+    let whole = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    whole.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Vec<String> {
+        runs(text).map(|found| found.text).collect()
+    }
+
+    #[test]
+    fn runs_are_found_wherever_they_begin() {
+        let secret = "the password is Hunter2Hunter";
+        for shift in 0..60 {
+            let text = format!("{} {} end", ".".repeat(shift), PLAIN.encode(secret));
+            assert_eq!(texts(&text), [secret], "{shift}");
+        }
+    }
+
+    #[test]
+    fn lines_and_glued_words_do_not_hide_it() {
+        let secret =
+            "a long text with a secret in the middle of it: password=Hunter2Hunter and more text behind it";
+        let whole = PLAIN.encode(secret);
+        for line_break in ["\n", "\r\n", "\n  ", "\\n"] {
+            let lines: Vec<&str> =
+                whole.as_bytes().chunks(64).map(|l| std::str::from_utf8(l).expect("ASCII")).collect();
+            let text = format!("data: {}\n", lines.join(line_break));
+            assert_eq!(texts(&text), [secret], "{line_break:?}");
+        }
+        assert_eq!(texts(&format!("/a/{whole}")), [secret]);
+        assert_eq!(texts(&URL.encode(secret)), [secret]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_decoded() {
+        let binary: Vec<u8> =
+            (0..600_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80).collect();
+        let text =
+            format!("{} /usr/lib/python3/dist-packages/requests {}", PLAIN.encode(&binary), "ab".repeat(30));
+        assert_eq!(texts(&text), Vec::<String>::new());
+    }
+}
