@@ -30,7 +30,7 @@ def main():
     started = time.time()
     if parts in ([], ["speed"]):
         measured, hyperscan = speed.run(program)
-        text.append("## Speed\n\nMB/s of one core, CPU time. Planted corpora have a secret or personal data in every 20th line.\n")
+        text.append("## Speed\n\nMB/s of one core, CPU time. Planted: a secret or personal data in every 20th line.\n")
         text.append(speed.table(measured, hyperscan) + "\n")
     if parts in ([], ["quality"]):
         text.append("## Precision and recall\n\n" + quality.run(program, os.environ.get("AWOOOP_PRESIDIO_DATA")) + "\n")

@@ -28,7 +28,8 @@ except ImportError:
     hyperscan = None
 
 ENTITIES = {
-    "EMAIL_ADDRESS": "EMAIL", "PHONE_NUMBER": "PHONE", "CREDIT_CARD": "CARD", "IBAN_CODE": "IBAN", "IP_ADDRESS": "IP_ADDRESS",
+    "EMAIL_ADDRESS": "EMAIL", "PHONE_NUMBER": "PHONE", "CREDIT_CARD": "CARD", "IBAN_CODE": "IBAN",
+    "IP_ADDRESS": "IP_ADDRESS",
 }
 PIECE = 2000  # characters of a text that Presidio gets at once, as a document or a message would be
 
@@ -124,7 +125,11 @@ class Hyperscan:
     def scan(self, text):
         """How many places a match starts at; a match has one event for every end it may have."""
         starts = set()
-        self.database.scan(text.encode(), match_event_handler=lambda which, start, end, flags, context: starts.add((which, start)))
+
+        def on_match(which, start, _end, _flags, _context):
+            starts.add((which, start))
+
+        self.database.scan(text.encode(), match_event_handler=on_match)
         return len(starts)
 
 

@@ -65,6 +65,10 @@ def run(program):
     return results, fast[0] if fast else None
 
 
+def shown(speed):
+    return f"{speed:.0f}" if speed >= 10 else f"{speed:.3f}"
+
+
 OURS = ["credentials", "all classes", "streamed, 16 bytes"]
 
 
@@ -75,7 +79,7 @@ def table(results, hyperscan):
     rows = ["| corpus | " + " | ".join(names) + " | all classes : Presidio | all classes : detect-secrets |",
             "| --- |" + " --- |" * (len(names) + 2)]
     for corpus, row in results.items():
-        cells = [f"{row[name][0]:.0f}" if row[name][0] >= 10 else f"{row[name][0]:.3f}" if name in row else "" for name in names]
+        cells = [shown(row[name][0]) if name in row else "" for name in names]
         ratios = [f"{row['all classes'][0] / row[peer][0]:,.0f}" for peer in ("Presidio", "detect-secrets")]
         rows.append(f"| {corpus.replace('-', ', ')} | " + " | ".join(cells + ratios) + " |")
     if hyperscan is not None:

@@ -1,8 +1,7 @@
 """The texts that values are planted in: prose, documents, logs, code.
 
 A context gives a template in which `PLACE` stands for the value, and the escapes that the value takes on its way
-in, innermost first. `lines` says what it does with a value of several lines: `raw` takes it as it is, `no` does not
-take it. A JSON context must be a document before and after.
+in, innermost first. A JSON context must be a document before and after.
 """
 
 import json
@@ -117,7 +116,8 @@ def syslog(rng, label):
 
 
 def access_log(rng, label):
-    return f'shop-1 - - [01/May/2026:10:00:07 +0000] "GET /orders HTTP/1.1" 200 512 "-" "{rng.choice(label.keys)}={PLACE}"', ()
+    key = rng.choice(label.keys)
+    return f'shop-1 - - [01/May/2026:10:00:07 +0000] "GET /orders HTTP/1.1" 200 512 "-" "{key}={PLACE}"', ()
 
 
 def python_code(rng, label):

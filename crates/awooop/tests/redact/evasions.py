@@ -63,7 +63,8 @@ def typographic(rng, text):
 JSON_ONLY = {json_unicode, json_unicode_some}
 PERCENT = {percent, percent_some}
 PERSONAL_ONLY = {full_width_digits}
-ALL = [json_unicode, json_unicode_some, percent, percent_some, invisible, full_width, full_width_digits, typographic]
+ALL = [json_unicode, json_unicode_some, percent, percent_some, invisible, full_width, full_width_digits,
+       typographic]
 PERSONAL = {"EMAIL", "PHONE", "NATIONAL_ID", "COMPANY_NUMBER", "CARD", "IBAN", "IP_ADDRESS"}
 
 
@@ -108,6 +109,8 @@ def flood(rng):
     return rng.choice([
         ("base64", "\n".join(base64.b64encode(rng.randbytes(90)).decode() for _ in range(1500))),
         ("one base64 run", noise * 60), ("percent", "%41%20" * 30_000), ("escapes", "\\u0041 \\u4e2d" * 10_000),
-        ("invisible", "a\u200b" * 40_000), ("full width", "ＡＢＣ１２３ " * 8_000), ("token heads", "eyJhbGciOiJIUzI1NiJ9. " * 6_000),
-        ("names", "password= token: " * 8_000), ("digits", "4111 1111 1111 1112 " * 6_000), ("at signs", "a@b.c " * 20_000),
+        ("invisible", "a\u200b" * 40_000), ("full width", "ＡＢＣ１２３ " * 8_000),
+        ("token heads", "eyJhbGciOiJIUzI1NiJ9. " * 6_000),
+        ("names", "password= token: " * 8_000), ("digits", "4111 1111 1111 1112 " * 6_000),
+        ("at signs", "a@b.c " * 20_000),
     ])

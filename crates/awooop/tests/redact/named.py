@@ -13,7 +13,8 @@ SCHEMES = [
     "smtp", "smtps", "https", "http", "mssql", "clickhouse", "nats", "ldap", "postgresql+asyncpg",
 ]
 SECRET_LABELS = Label(
-    ("password", "Password", "PASSWORD", "db_password", "DB_PASSWORD", "dbPassword", "passwd", "pwd", "client_secret", "clientSecret",
+    ("password", "Password", "PASSWORD", "db_password", "DB_PASSWORD", "dbPassword",
+     "passwd", "pwd", "client_secret", "clientSecret",
      "client-secret", "api_key", "apiKey", "X-Api-Key", "API_KEY", "access_token", "accessToken", "refresh_token",
      "auth_token", "secret", "secret_key", "SECRET_KEY", "signing_key", "encryption_key", "private_key", "passphrase",
      "SMTP_PASS", "spring.datasource.password", "redis.password", "credentials", "webhook_secret"),

@@ -11,7 +11,8 @@ from values import DIGITS, LOWER, UPPER, Label, Value, grouped, luhn_digit, pick
 
 MAIL = Label(("email", "contact", "user", "note"), ("e-mail address", "contact"), ("電子郵件", "信箱", "聯絡方式"))
 PHONE = Label(("phone", "mobile", "tel", "contact_phone"), ("phone number", "mobile"), ("電話", "手機", "聯絡電話"))
-NATIONAL = Label(("id_number", "national_id", "identity_no"), ("national ID", "ID number"), ("身分證字號", "身份證號", "統一證號"))
+NATIONAL = Label(("id_number", "national_id", "identity_no"), ("national ID", "ID number"),
+                 ("身分證字號", "身份證號", "統一證號"))
 RESIDENT = Label(("arc_number", "resident_id", "national_id"), ("ARC number", "resident ID"), ("居留證號", "統一證號"))
 COMPANY = Label(("tax_id", "company_number", "ubn", "vat_number"), ("unified business number", "tax ID"), ("統一編號", "統編"))
 CARD = Label(("card", "card_number", "pan", "note"), ("card number", "credit card"), ("卡號", "信用卡"))

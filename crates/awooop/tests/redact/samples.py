@@ -74,16 +74,15 @@ def crowd(rng, values):
         template = "".join(f'{name}=""; ' for name, _ in members)
     form = " + ".join(sorted({value.cls for value in values}))
     hidden = tuple(part for value in values for part in value.hidden)
-    return Sample("several", form, "json_crowd" if is_json else "crowd", "none", text, hidden, template, is_json=is_json)
+    context = "json_crowd" if is_json else "crowd"
+    return Sample("several", form, context, "none", text, hidden, template, is_json=is_json)
 
 
 def flooded(rng, value):
     """A value behind much that is costly to read."""
     sample = plant(rng, value, evade=True)
     name, noise = evasions.flood(rng)
-    return sample._replace(
-        text=f"{noise}\n{sample.text}", template=sample.template, evasion=f"{sample.evasion} behind {name}", is_json=False,
-    )
+    return sample._replace(text=f"{noise}\n{sample.text}", evasion=f"{sample.evasion} behind {name}", is_json=False)
 
 
 def stay(rng):
