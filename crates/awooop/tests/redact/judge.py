@@ -51,18 +51,23 @@ def readings(text):
     return "\n".join(dict.fromkeys(parts))
 
 
-def survivor(hidden, answer, template, leak, numeric):
-    """The first run of `leak` characters of `hidden` that the answer shows and its surroundings do not hold."""
-    read, around = readings(answer), readings(template)
-    if numeric:
-        hidden, read, around = (SEPARATORS.sub("", text).lower() for text in (hidden, read, around))
-    hidden = plain(hidden) if not numeric else hidden
-    leak = min(leak, len(hidden))
-    for at in range(len(hidden) - leak + 1):
-        piece = hidden[at : at + leak]
-        if piece in read and piece not in around:
-            return piece
+def survivor(sample, answer):
+    """The first run of a hidden part, `leak` characters long, that the answer shows and its surroundings do not."""
+    simple = squeezed if sample.numeric else plain
+    read, around = (readings(text) for text in (answer, sample.template))
+    if sample.numeric:
+        read, around = squeezed(read), squeezed(around)
+    for hidden in map(simple, sample.hidden):
+        leak = min(sample.leak, len(hidden))
+        for at in range(len(hidden) - leak + 1):
+            piece = hidden[at : at + leak]
+            if piece in read and piece not in around:
+                return piece
     return None
+
+
+def squeezed(text):
+    return SEPARATORS.sub("", text).lower()
 
 
 def shape(document):

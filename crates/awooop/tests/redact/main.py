@@ -46,10 +46,8 @@ def fault(sample, answer):
     """What is wrong with an answer; `None` if nothing is."""
     if not sample.cls:
         return None if answer == sample.text else "innocent text was masked"
-    for hidden in sample.hidden:
-        piece = judge.survivor(hidden, answer, sample.template, sample.leak, sample.numeric)
-        if piece is not None:
-            return "survived" if answer == sample.text else "survived in part"
+    if judge.survivor(sample, answer) is not None:
+        return "survived" if answer == sample.text else "survived in part"
     if sample.is_json:
         broken = judge.broken_document(sample.text, answer)
         return broken and f"document {broken}"

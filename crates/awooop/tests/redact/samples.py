@@ -1,7 +1,6 @@
 """Planted values in contexts, and innocent texts, from a seed: the same seed and size give the same samples."""
 
 import random
-import re
 from typing import NamedTuple
 
 import contexts
@@ -52,10 +51,10 @@ def write(rng, value, context, evasion):
     inner, escapes = str, context.escapes
     if evasions.replaces(evasion, escapes):
         inner, escapes = escapes[0], escapes[1:]
-    hidden = sorted(value.hidden, key=len, reverse=True)
-    pieces = re.split("(" + "|".join(map(re.escape, hidden)) + ")", value.text)
-    text = "".join(evasion(rng, piece) if piece in hidden else inner(piece) for piece in pieces)
-    around = "".join(" " if piece in hidden else inner(piece) for piece in pieces)
+    text, around = "", ""
+    for piece in parts(value):
+        text += evasion(rng, piece) if piece in value.hidden else inner(piece)
+        around += " " if piece in value.hidden else inner(piece)
     for escape in escapes:
         text, around = escape(text), escape(around)
     return context.template.replace(contexts.PLACE, around), context.template.replace(contexts.PLACE, text)
@@ -83,6 +82,23 @@ def flooded(rng, value):
     sample = plant(rng, value, evade=True)
     name, noise = evasions.flood(rng)
     return sample._replace(text=f"{noise}\n{sample.text}", evasion=f"{sample.evasion} behind {name}", is_json=False)
+
+
+def parts(value):
+    """The value's text, cut into what is hidden and what is not."""
+    pieces = [value.text]
+    for hidden in sorted(set(value.hidden), key=len, reverse=True):
+        cut = []
+        for piece in pieces:
+            if piece in value.hidden:
+                cut.append(piece)
+                continue
+            before, *after = piece.split(hidden)
+            cut.append(before)
+            for rest in after:
+                cut += [hidden, rest]
+        pieces = cut
+    return pieces
 
 
 def stay(rng):
