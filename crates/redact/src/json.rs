@@ -1,14 +1,17 @@
-//! Redaction of JSON values: strings and keys, never numbers, booleans or null, so the shape stays.
+//! Redaction of JSON values: strings, keys, and numbers that are personal data; the shape stays.
 //!
-//! A string is masked where it holds a credential, and whole where its key names a secret; in
-//! `{"name": "DB_PASSWORD", "value": …}` the name member is the key. Paths are JSON Pointers (RFC 6901) over the
-//! redacted keys, so a path never shows a secret. Recursion is as deep as the value: the parser bounds it at 128.
+//! A string is masked where it holds something, and whole where its key names a secret; in
+//! `{"name": "DB_PASSWORD", "value": …}` the name member is the key. The key is also the word that says what a number
+//! is: `{"phone": 23456789}` becomes `{"phone": "[PHONE]"}`. No number is taken for a credential. Paths are JSON
+//! Pointers (RFC 6901) over the redacted keys, so a path never shows a secret. Recursion is as deep as the value: the
+//! parser bounds it at 128.
 
 use serde_json::{Map, Value};
 
-use crate::{Class, Redactor, ident, judge};
+use crate::class::Family;
+use crate::{Class, Redactor, ident, judge, scan};
 
-/// One masked string or key of a JSON value.
+/// One masked string, number or key of a JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonFinding {
     /// JSON Pointer of the masked value, or of the member whose key was masked.
@@ -20,24 +23,34 @@ pub struct JsonFinding {
 /// Strings beside which `value` is the value of what they name.
 const NAMING: [&str; 3] = ["name", "key", "field"];
 
+/// Under which name a value stands.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    /// The member's key, or that of the list the value is in; empty if there is none.
+    key: &'a str,
+    /// What the value is if it is a secret, by its name.
+    secret: Option<Class>,
+}
+
 impl Redactor {
-    /// Masks every credential in `value`, in place, and says where they were.
+    /// Masks every credential in `value`, and what the rules name, in place, and says where they were.
     pub fn redact_json(&self, value: &mut Value) -> Vec<JsonFinding> {
         let mut findings = Vec::new();
-        self.redact_value(value, None, &mut String::new(), &mut findings);
+        self.redact_value(value, Named { key: "", secret: None }, &mut String::new(), &mut findings);
         findings
     }
 
     /// The path and class of a credential in `value`, if there is one.
     pub fn json_contains_credential(&self, value: &Value) -> Option<(String, Class)> {
         let mut copy = value.clone();
-        self.redact_json(&mut copy).into_iter().next().map(|finding| (finding.path, finding.class))
+        let mut found = self.redact_json(&mut copy).into_iter();
+        found.find(|found| found.class.family() == Family::Credential).map(|found| (found.path, found.class))
     }
 
     fn redact_value(
         &self,
         value: &mut Value,
-        named: Option<Class>,
+        named: Named<'_>,
         path: &mut String,
         out: &mut Vec<JsonFinding>,
     ) {
@@ -50,16 +63,30 @@ impl Redactor {
                 }
             }
             Value::Object(members) => self.redact_object(members, path, out),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Value::Number(number) => {
+                if let Some((class, mask)) = self.mask_of_number(&number.to_string(), named.key) {
+                    out.push(JsonFinding { path: path.clone(), class });
+                    *value = Value::String(mask);
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
         }
     }
 
-    fn redact_string(&self, text: &mut String, named: Option<Class>, path: &str, out: &mut Vec<JsonFinding>) {
-        let redacted = self.redact(text);
+    /// What stands in place of a number, if it is personal data.
+    fn mask_of_number(&self, number: &str, key: &str) -> Option<(Class, String)> {
+        let found = scan::findings(self, number, key);
+        let whole = found.iter().find(|finding| (finding.start, finding.end) == (0, number.len()))?;
+        Some((whole.class, self.rules.mask(whole.class, number)))
+    }
+
+    fn redact_string(&self, text: &mut String, named: Named<'_>, path: &str, out: &mut Vec<JsonFinding>) {
+        let redacted = self.redact_named(text, named.key);
         let shapes: Vec<Class> = redacted.findings.iter().map(|finding| finding.class).collect();
-        if let Some(class) = named.filter(|_| !shapes.is_empty() || judge::is_secret_member(text)) {
+        let holds_secret = || shapes.iter().any(|class| class.family() != Family::Personal);
+        if let Some(class) = named.secret.filter(|_| holds_secret() || judge::is_secret_member(text)) {
             let is_whole = redacted.findings.first().is_some_and(|f| (f.start, f.end) == (0, text.len()));
-            let class = if is_whole { shapes[0] } else { class };
+            let class = if is_whole && holds_secret() { shapes[0] } else { class };
             out.push(JsonFinding { path: path.to_owned(), class });
             *text = format!("[{class}]");
         } else if !shapes.is_empty() {
@@ -69,13 +96,15 @@ impl Redactor {
     }
 
     fn redact_object(&self, members: &mut Map<String, Value>, path: &mut String, out: &mut Vec<JsonFinding>) {
-        if members.keys().any(|key| self.contains_credential(key).is_some()) {
+        if members.keys().any(|key| !scan::first_findings(self, key, "").is_empty()) {
             self.redact_keys(members, path, out);
         }
-        let naming = NAMING.iter().find_map(|key| members.get(*key)?.as_str());
-        let value_class = naming.and_then(ident::judge).map(|found| found.1);
+        let naming = NAMING.iter().find_map(|key| members.get(*key)?.as_str()).map(str::to_owned);
+        let value_class = naming.as_deref().and_then(ident::judge).map(|found| found.1);
         for (key, value) in members.iter_mut() {
-            let named = ident::judge(key).map(|found| found.1).or(value_class.filter(|_| key == "value"));
+            let secret = ident::judge(key).map(|found| found.1).or(value_class.filter(|_| key == "value"));
+            let key_or_name = naming.as_deref().filter(|_| key == "value").unwrap_or(key);
+            let named = Named { key: key_or_name, secret };
             within(path, key, |path| self.redact_value(value, named, path, out));
         }
     }

@@ -6,7 +6,7 @@
 //! In doubt the value is masked.
 
 use crate::ident::Strength;
-use crate::mask::mask_len;
+use crate::mask::{credential_mask_len, mask_len};
 
 /// How a name and its value are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,11 +176,12 @@ const REFERENCES: &[&str] = &[
 /// the line or a delimiter follows it.
 pub(crate) fn is_secret(strength: Strength, form: Form, value: &str, is_alone: bool) -> bool {
     let head = &value[..value.floor_char_boundary(MAX_JUDGED)];
-    let rest = without_tags(head);
-    if rest.len() < head.len() {
+    let rest = without(head, mask_len);
+    if without(head, credential_mask_len).len() < head.len() {
         return !rest.trim().is_empty() || head.len() < value.len();
     }
-    let value = head;
+    // Masks of other data neither make a secret nor hide one.
+    let value = rest.as_str();
     if value.chars().count() < MIN_CHARS || is_reference(value) || is_filler(value) || is_prose(value) {
         return false;
     }
@@ -234,7 +235,7 @@ pub(crate) fn is_reference(value: &str) -> bool {
 
 /// Whether `value` is a reference or consists of redaction tags only.
 pub(crate) fn is_masked_or_reference(value: &str) -> bool {
-    is_reference(value) || without_tags(value).trim().is_empty()
+    is_reference(value) || without(value, mask_len).trim().is_empty()
 }
 
 fn is_filler(value: &str) -> bool {
@@ -297,8 +298,8 @@ fn distinct(bytes: &[u8]) -> usize {
     seen.iter().filter(|is_seen| **is_seen).count()
 }
 
-/// `value` without redaction tags.
-fn without_tags(value: &str) -> String {
+/// `value` without the masks whose length `mask_len` tells.
+fn without(value: &str, mask_len: fn(&[u8]) -> Option<usize>) -> String {
     let mut rest = String::new();
     let mut at = 0;
     while let Some(open) = value[at..].find('[').map(|n| at + n) {

@@ -9,6 +9,7 @@
 //! Deliberately absent: personal data, streams, and any switch that turns the redactor off.
 
 mod anchors;
+mod bare;
 mod class;
 mod clean;
 mod encoded;
@@ -19,6 +20,7 @@ mod judge;
 mod keyed;
 mod mask;
 mod pem;
+mod personal;
 mod redactor;
 mod rules;
 mod scan;

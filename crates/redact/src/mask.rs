@@ -72,6 +72,11 @@ pub(crate) fn mask_len(bytes: &[u8]) -> Option<usize> {
     mask_len_of(bytes, Class::CREDENTIALS.iter().chain(&Class::PERSONAL).map(Class::as_str))
 }
 
+/// The same for masks of credentials.
+pub(crate) fn credential_mask_len(bytes: &[u8]) -> Option<usize> {
+    mask_len_of(bytes, Class::CREDENTIALS.iter().map(Class::as_str))
+}
+
 /// The same for masks of these names.
 pub(crate) fn mask_len_of<'a>(bytes: &[u8], mut names: impl Iterator<Item = &'a str>) -> Option<usize> {
     let rest = bytes.strip_prefix(b"[")?;

@@ -67,7 +67,12 @@ impl Redactor {
 
     /// Masks every credential in `text`, and what the rules name.
     pub fn redact<'a>(&self, text: &'a str) -> Redacted<'a> {
-        let findings = scan::findings(self, text);
+        self.redact_named(text, "")
+    }
+
+    /// The same of a text that is the value of `name`.
+    pub(crate) fn redact_named<'a>(&self, text: &'a str, name: &str) -> Redacted<'a> {
+        let findings = scan::findings(self, text, name);
         let blocked =
             findings.iter().map(|f| f.class).find(|class| self.rules.action(*class) == Action::Block);
         Redacted { text: scan::mask(&self.rules, text, &findings), findings, blocked }
@@ -75,12 +80,12 @@ impl Redactor {
 
     /// Masks a line on its way to a log, for a caller that needs only the text.
     pub fn redact_line<'a>(&self, line: &'a str) -> Cow<'a, str> {
-        scan::mask(&self.rules, line, &scan::findings(self, line))
+        scan::mask(&self.rules, line, &scan::findings(self, line, ""))
     }
 
     /// The class of the first credential in `text`, if there is one.
     pub fn contains_credential(&self, text: &str) -> Option<Class> {
-        let found = scan::first_findings(self, text);
+        let found = scan::first_findings(self, text, "");
         found.iter().map(|finding| finding.class).find(|class| class.family() == Family::Credential)
     }
 }

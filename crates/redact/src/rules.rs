@@ -145,9 +145,9 @@ impl Rules {
         }
     }
 
-    /// Is any personal data looked for?
-    pub(crate) fn looks_for_personal(&self) -> bool {
-        self.personal.iter().any(|action| *action != Action::Allow)
+    /// Whether anything is done with finds of `class`.
+    pub(crate) fn looks_for(&self, class: Class) -> bool {
+        self.action(class) != Action::Allow
     }
 
     /// The patterns that were added and do something.

@@ -2,12 +2,14 @@
 //!
 //! Two kinds of finds: those certain by their shape, and values of names that say "secret", which are judged after
 //! all shapes are known, since a value that holds a credential is masked whole.
-//! Overlaps are resolved the same way every time: earliest start, then longest, then the more precise class; what
-//! sticks out is added to the mask, so an overlap never leaves a tail.
+//! Overlaps are resolved the same way every time: a credential names the mask before anything else does, then earliest
+//! start, then longest, then the more precise class; what sticks out is added to the mask, so an overlap never leaves
+//! a tail.
 
 use std::borrow::Cow;
 
 use crate::anchors::Rule;
+use crate::bare::Bare;
 use crate::class::Family;
 use crate::mask::MAX_MASK;
 use crate::rules::{Action, Rules};
@@ -45,11 +47,15 @@ pub(crate) struct Scanner<'a> {
     pub(crate) last_value: (usize, usize),
     /// End of the last PuTTY key found.
     pub(crate) putty_end: usize,
+    /// Where the user information of each URL ends: those signs are no e-mail address's.
+    pub(crate) userinfo_ends: Vec<usize>,
+    /// The name the text is the value of, such as the key of a JSON member; empty if it has none.
+    pub(crate) name: &'a str,
     hits: Vec<Finding>,
 }
 
 impl<'a> Scanner<'a> {
-    fn new(redactor: &'a Redactor, text: &'a str) -> Self {
+    fn new(redactor: &'a Redactor, text: &'a str, name: &'a str) -> Self {
         Scanner {
             text: Text::new(text),
             rules: &redactor.rules,
@@ -59,6 +65,8 @@ impl<'a> Scanner<'a> {
             last_name_end: 0,
             last_value: (0, 0),
             putty_end: 0,
+            userinfo_ends: Vec::new(),
+            name,
             hits: Vec::new(),
         }
     }
@@ -72,14 +80,18 @@ impl<'a> Scanner<'a> {
         self.custom();
     }
 
-    /// All that was found.
+    /// All that was found. What else is personal data says nothing about whether a value is a secret, so it comes
+    /// after the verdicts.
     fn finish(mut self) -> Vec<Finding> {
-        let mut shapes = merged(std::mem::take(&mut self.hits));
-        if !self.candidates.is_empty() {
-            shapes.extend(self.judged(&shapes));
-            shapes = merged(shapes);
+        let shapes = merged(std::mem::take(&mut self.hits));
+        let mut found = self.judged(&shapes);
+        self.personal();
+        found.append(&mut self.hits);
+        if found.is_empty() {
+            return shapes;
         }
-        shapes
+        found.extend(shapes);
+        merged(found)
     }
 
     /// Records a find at `start..end`, unless the rules let it stay.
@@ -106,7 +118,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Whether `start..end` lies within a mask, which then says all there is to say.
-    fn is_in_mask(&self, start: usize, end: usize) -> bool {
+    pub(crate) fn is_in_mask(&self, start: usize, end: usize) -> bool {
         let bytes = self.text.bytes;
         let open = bytes[..=start.min(bytes.len() - 1)].iter().rev().take(MAX_MASK).position(|b| *b == b'[');
         open.is_some_and(|back| {
@@ -168,14 +180,14 @@ const MAX_ROUNDS: usize = 8;
 
 /// All finds in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
 /// change what its surroundings mean, so the masked text is scanned until nothing new is found.
-pub(crate) fn findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
-    let mut found = first_findings(redactor, text);
+pub(crate) fn findings(redactor: &Redactor, text: &str, name: &str) -> Vec<Finding> {
+    let mut found = first_findings(redactor, text, name);
     for _ in 0..MAX_ROUNDS {
         if found.is_empty() {
             break;
         }
         let (masked, masks) = mask_with_places(&redactor.rules, text, &found);
-        let more = first_findings(redactor, &masked);
+        let more = first_findings(redactor, &masked, name);
         if more.is_empty() {
             break;
         }
@@ -204,11 +216,15 @@ struct Mask {
 fn mask_with_places(rules: &Rules, text: &str, findings: &[Finding]) -> (String, Vec<Mask>) {
     let mut masked = String::with_capacity(text.len());
     let mut masks = Vec::with_capacity(findings.len());
+    let mut bare = Bare::new(text);
     let mut copied = 0;
     for finding in findings {
         masked.push_str(&text[copied..finding.start]);
         let start = masked.len();
+        let quote = bare.quote(finding.start, finding.end);
+        masked.push_str(&quote);
         masked.push_str(&rules.mask(finding.class, &text[finding.start..finding.end]));
+        masked.push_str(&quote);
         masks.push(Mask { start, end: masked.len(), finding: *finding });
         copied = finding.end;
     }
@@ -236,11 +252,11 @@ fn in_input(masks: &[Mask], more: &[Finding]) -> Vec<Finding> {
 
 /// What one scan of `text` finds, by position, without overlaps: in the text as it stands, in what it says to a
 /// reader who decodes it, and in base64.
-pub(crate) fn first_findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
-    let mut scanner = Scanner::new(redactor, text);
+pub(crate) fn first_findings(redactor: &Redactor, text: &str, name: &str) -> Vec<Finding> {
+    let mut scanner = Scanner::new(redactor, text, name);
     scanner.read(redactor);
     for view in view::windows(text) {
-        let mut inner = Scanner::new(redactor, &view.text);
+        let mut inner = Scanner::new(redactor, &view.text, name);
         inner.read(redactor);
         // A block that begins in a window may end anywhere.
         for mark in std::mem::take(&mut inner.pem_marks) {
@@ -253,7 +269,7 @@ pub(crate) fn first_findings(redactor: &Redactor, text: &str) -> Vec<Finding> {
         }
     }
     for run in encoded::runs(text) {
-        let mut inner = Scanner::new(redactor, &run.text);
+        let mut inner = Scanner::new(redactor, &run.text, name);
         inner.read(redactor);
         inner.pem_blocks();
         if let Some(found) = inner.finish().first() {
@@ -269,7 +285,12 @@ fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {
     let mut result: Vec<Finding> = Vec::with_capacity(hits.len());
     for hit in hits {
         match result.last_mut() {
-            Some(last) if hit.start < last.end => last.end = last.end.max(hit.end),
+            Some(last) if hit.start < last.end => {
+                last.end = last.end.max(hit.end);
+                if hit.class.family() == Family::Credential && last.class.family() != Family::Credential {
+                    last.class = hit.class;
+                }
+            }
             _ => result.push(hit),
         }
     }

@@ -17,6 +17,7 @@ impl Scanner<'_> {
     /// The user information of a URL whose authority begins at `start`.
     pub(crate) fn url(&mut self, start: usize) {
         let Some(at) = self.end_of_userinfo(start) else { return };
+        self.userinfo_ends.push(at);
         let userinfo = &self.text.bytes[start..at];
         let (secret, min) = match userinfo.iter().position(|b| *b == b':') {
             Some(colon) => (start + colon + 1, 1),

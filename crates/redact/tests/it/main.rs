@@ -6,6 +6,7 @@
 mod classes;
 mod evasion;
 mod json;
+mod personal;
 mod properties;
 mod rules;
 mod stays;
