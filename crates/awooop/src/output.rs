@@ -58,10 +58,11 @@ pub(crate) fn finish(result: Result<Reply, Failure>, is_json: bool) -> ExitCode 
     }
 }
 
-/// Writes one line to stderr.
+/// Writes one line to stderr. What it repeats of settings, files and answers may hold a credential: it is masked.
 pub(crate) fn note(line: &str) {
+    let line = crate::server::logging::without_secrets(line);
     // A closed stderr leaves nobody to tell.
-    let _ = writeln!(std::io::stderr().lock(), "{}", printable(line));
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(&line));
 }
 
 /// Writes one JSON document to stdout.

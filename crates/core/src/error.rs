@@ -61,6 +61,7 @@ codes! {
     Run011 = "E-RUN-011", 504, false, "The run timed out";
     Run012 = "E-RUN-012", 500, false, "The run reached its step limit";
     Run013 = "E-RUN-013", 502, false, "The model provider failed";
+    Redact001 = "E-REDACT-001", 422, false, "Personal data may not go there";
     Schema001 = "E-SCHEMA-001", 422, false, "The output does not fit the agent's schema";
     Budget001 = "E-BUDGET-001", 402, false, "The budget is spent";
     Budget002 = "E-BUDGET-002", 429, true, "The rest of the budget is held by other calls";

@@ -33,9 +33,11 @@ pub(crate) struct Inner {
 impl Gateway {
     /// A gateway that may reach what `operator` lists.
     pub fn new(store: Store, operator: Operator) -> Self {
-        let redactor = store.redactor().clone();
+        let observer = store.clone();
         let config = UpstreamConfig {
-            redact: Arc::new(move |line| redactor.redact_line(line).into_owned()),
+            redact: Arc::new(move |project, line| {
+                observer.known_redactors(project).observed.redact_line(line).into_owned()
+            }),
             ..UpstreamConfig::default()
         };
         let inner = Inner { store, operator, upstreams: Upstreams::new(config), models: Mutex::default() };

@@ -17,6 +17,6 @@ mod tools;
 pub mod upstream;
 
 pub use gateway::Gateway;
-pub use models::CompleteError;
+pub use models::{CompleteError, PassError, PassedRequest};
 pub use operator::{HostRules, Operator};
 pub use tools::{CallError, ClientResult, Invocation, ListedTool, ToolStatus};

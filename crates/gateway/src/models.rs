@@ -1,23 +1,48 @@
-//! Models: a provider is asked only with a budget hold in hand. There is no other way to a client.
+//! Models: a provider is asked only with a budget hold in hand, and only what passed the project's rules of what may
+//! go to a model. There is no other way to a client.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use awooop_core::contract::{LlmSpec, ProviderSpec};
 use awooop_core::{ErrorCode, ProjectId, ProviderId};
+use awooop_redact::{Clean, CleanJson};
 use awooop_store::StoreError;
 use awooop_store::budget::Hold;
 use awooop_store::claim::ClaimedRun;
+use awooop_store::redaction::{Blocked, Direction};
 
 use crate::credential::resolve;
 use crate::gateway::Gateway;
 use crate::http_client::http_client_pinned;
 use crate::model::offline::OfflineModel;
 use crate::model::openai::OpenAiClient;
-use crate::model::{ModelError, ModelReply, ModelRequest};
+use crate::model::{Message, ModelError, ModelReply, ModelRequest, ToolCall};
 use crate::upstream::address::pin;
 
 const CLIENT_KEPT: Duration = Duration::from_secs(60);
+
+/// A request as it may go to the project's models. Only [`Gateway::pass`] makes one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PassedRequest(ModelRequest);
+
+impl PassedRequest {
+    /// What is asked.
+    pub fn request(&self) -> &ModelRequest {
+        &self.0
+    }
+}
+
+/// Why a request does not go to a model.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// A message holds what may not go there.
+    #[error("a message to the model is stopped: {0}")]
+    Blocked(#[from] Blocked),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// Why a model gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +88,25 @@ impl CompleteError {
 }
 
 impl Gateway {
+    /// The request as the project's contracts let it go to a model, as they are now: credentials are masked, personal
+    /// data and matches of the project's patterns are what `to_model` says.
+    pub async fn pass(&self, run: &ClaimedRun, request: ModelRequest) -> Result<PassedRequest, PassError> {
+        let redactors = self.inner.store.redactors(run.scope()).await?;
+        let way = &redactors.to_model;
+        let messages = request.messages.into_iter().map(|message| passed(way, message));
+        // definitions passed when they were listed
+        Ok(PassedRequest(ModelRequest { messages: messages.collect::<Result<_, _>>()?, ..request }))
+    }
+
     /// Asks the run's model. The hold proves that the budget has room for the answer; the caller settles it.
     pub async fn complete(
         &self,
         run: &ClaimedRun,
         hold: &Hold,
-        request: &ModelRequest,
+        request: &PassedRequest,
     ) -> Result<ModelReply, CompleteError> {
         debug_assert!(hold.amount() > 0);
+        let request = request.request();
         let agent = run.agent.as_ref().map_err(|problem| CompleteError::NotAvailable(problem.to_string()))?;
         let Some((provider, model)) = agent.provider_and_model() else {
             return Err(CompleteError::NotAvailable("the agent names no provider".into()));
@@ -121,6 +157,28 @@ impl Gateway {
         self.inner.models.lock().await.insert(key, (Instant::now(), client.clone()));
         Ok(client)
     }
+}
+
+/// A message with everything in it that is text for the model as it may go there.
+fn passed(way: &Direction, message: Message) -> Result<Message, Blocked> {
+    let text = |text: String| way.text(&text).map(Clean::into_inner);
+    let call =
+        |call: ToolCall| Ok(ToolCall { name: text(call.name)?, arguments: text(call.arguments)?, ..call });
+    Ok(match message {
+        Message::System(content) => Message::System(text(content)?),
+        Message::User(content) => Message::User(text(content)?),
+        Message::Assistant { content, tool_calls } => Message::Assistant {
+            content: content.map(text).transpose()?,
+            tool_calls: tool_calls.into_iter().map(call).collect::<Result<_, _>>()?,
+        },
+        Message::Tool { call_id, name, text: result, structured, is_error } => Message::Tool {
+            name: text(name)?,
+            text: text(result)?,
+            structured: structured.map(|v| way.json(v).map(CleanJson::into_inner)).transpose()?,
+            call_id,
+            is_error,
+        },
+    })
 }
 
 fn no_model(provider: &ProviderId, model: &str) -> CompleteError {

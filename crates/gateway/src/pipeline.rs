@@ -7,8 +7,8 @@ use std::sync::Arc;
 use awooop_core::gate::{self, Reach, Refusal};
 use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ErrorCode, Mode};
-use awooop_redact::Redactor;
 use awooop_store::claim::ClaimedRun;
+use awooop_store::redaction::{Blocked, ProjectRedactors};
 use awooop_store::tool::{CallFacts, IdentityFacts, ToolFacts};
 use awooop_store::{ProjectScope, StoreError};
 use serde_json::{Map, Value};
@@ -48,11 +48,11 @@ pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, 
     let name = ToolName::parse(request.name);
     let store = &gateway.inner.store;
     let facts = store.call_facts(request.scope, request.agent, request.run, name.as_ref()).await;
-    let CallFacts { identity, tool } = facts.map_err(Stopped::Store)?;
+    let CallFacts { identity, tool, redactors } = facts.map_err(Stopped::Store)?;
     let identified = Identified::prove(identity)?;
     let registered = Registered::prove(identified, gateway, request, tool).await?;
     let authorized = Authorized::prove(registered, request)?;
-    let validated = Validated::prove(authorized, request, store.redactor())?;
+    let validated = Validated::prove(authorized, request, &redactors)?;
     Cleared::prove(validated, gateway, request)
 }
 
@@ -95,7 +95,8 @@ impl Registered {
     ) -> Result<Self, Stopped> {
         let Some(tool) = tool else {
             // the refusal repeats a part of the name, and half a credential has no pattern any more
-            let name = gateway.inner.store.redactor().clean(request.name.to_owned());
+            let redactors = gateway.inner.store.known_redactors(request.scope.project());
+            let name = redactors.observed.clean(request.name.to_owned());
             let refusal = gate::registry(name.as_str(), None, None).expect_err("an unknown tool is refused");
             return Err(Stopped::Refused(refusal));
         };
@@ -147,11 +148,12 @@ pub struct Validated {
 }
 
 impl Validated {
-    /// Bounded, valid against the tool and the grant, without a credential; the budget is not spent.
+    /// Bounded, valid against the tool and the grant, without a credential, and as the project lets personal data
+    /// go to tools; the budget is not spent.
     pub fn prove(
         authorized: Authorized,
         request: &Request<'_>,
-        redactor: &Redactor,
+        redactors: &ProjectRedactors,
     ) -> Result<Self, Stopped> {
         let refuse = |code, why: String| Err(Stopped::Refused(Refusal::new(4, code, why)));
         let arguments = match &request.arguments {
@@ -161,14 +163,35 @@ impl Validated {
         let Registered { identified, tool, definition, .. } = &authorized.registered;
         gate::arguments(&arguments, &definition.input_schema, tool.constraints.as_ref())
             .map_err(Stopped::Refused)?;
-        if let Some((path, class)) = redactor.json_contains_credential(&Value::Object(arguments.clone())) {
-            let why = format!("the arguments hold a credential ({}) at {path}", class.as_str());
-            return refuse(ErrorCode::Gate006, why);
-        }
+        let arguments = to_tool(redactors, arguments)?;
+        // what the tool gets is what must fit: a mask in it may not
+        gate::arguments(&arguments, &definition.input_schema, tool.constraints.as_ref())
+            .map_err(Stopped::Refused)?;
         if identified.is_budget_spent {
             return refuse(ErrorCode::Gate007, "the project's budget is spent".into());
         }
         Ok(Self { authorized, arguments })
+    }
+}
+
+/// The arguments as the project lets them go to a tool: without personal data that is masked or tagged on its way
+/// there. A credential, or what is blocked, is refused.
+fn to_tool(
+    redactors: &ProjectRedactors,
+    arguments: Map<String, Value>,
+) -> Result<Map<String, Value>, Stopped> {
+    let refuse = |why: String| Stopped::Refused(Refusal::new(4, ErrorCode::Gate006, why));
+    let arguments = Value::Object(arguments);
+    if let Some((path, class)) = redactors.credential_in(&arguments) {
+        return Err(refuse(format!("the arguments hold a credential ({class}) at {path}")));
+    }
+    let passed = redactors.to_tool.json(arguments);
+    let passed = passed.map_err(|Blocked(class)| {
+        refuse(format!("the arguments hold {class}, which the project's contracts block on its way to tools"))
+    })?;
+    match passed.into_inner() {
+        Value::Object(arguments) => Ok(arguments),
+        _ => unreachable!("redaction keeps an object one"),
     }
 }
 

@@ -6,8 +6,10 @@ use awooop_core::contract::{Risk, TransportSpec};
 use awooop_core::gate::{self, Reach, Refusal, Verdict};
 use awooop_core::schema::Schema;
 use awooop_core::{AgentId, ErrorCode, Mode, ProjectId};
+use awooop_redact::Redactor;
 use awooop_store::claim::ClaimedRun;
 use awooop_store::journal::{CallRecord, StepStatus};
+use awooop_store::redaction::{Blocked, Direction, ProjectRedactors};
 use awooop_store::tool::{Server, ToolFacts};
 use awooop_store::{ProjectScope, StoreError};
 use http::{HeaderName, HeaderValue};
@@ -107,6 +109,7 @@ impl Gateway {
         agent: &AgentId,
     ) -> Result<Vec<ListedTool>, StoreError> {
         let facts = self.inner.store.call_facts(scope, agent, None, None).await?;
+        let to_model = facts.redactors.to_model.redactor();
         if pipeline::Identified::prove(facts.identity).is_err() {
             return Ok(Vec::new());
         }
@@ -116,6 +119,8 @@ impl Gateway {
         for (tool, definition) in offered {
             let Ok(Some(definition)) = definition else { continue };
             if self.is_pinned(scope, &tool, &definition).await? {
+                // judged as its server wrote it, shown as the project lets it go to models
+                let definition = definition.redacted(to_model);
                 listed.push(ListedTool { name: tool.name.to_string(), definition });
             }
         }
@@ -145,7 +150,9 @@ impl Gateway {
         let mut tools = self.inner.store.list_tools(scope, agent).await?;
         tools.retain(|tool| agent.is_none() || tool.is_granted);
         let offered = self.definitions(scope, tools).await;
-        Ok(offered.into_iter().map(|(tool, definition)| status(&tool, definition)).collect())
+        let redactors = self.inner.store.redactors(scope).await?;
+        let to_people = redactors.to_people.redactor();
+        Ok(offered.into_iter().map(|(tool, definition)| status(&tool, definition, to_people)).collect())
     }
 
     /// Each tool with what its server says of it now; servers are asked side by side.
@@ -194,7 +201,7 @@ impl Gateway {
             traceparent: Some(format!("00-{}-{span_id}-01", run.trace_id)),
             idempotency_key: run.idempotency_key(n),
         };
-        self.invoke(&request, trace).await
+        self.invoke(&request, trace, |redactors| &redactors.to_journal).await
     }
 
     /// A call of an MCP client, through all five gates, in shadow: it belongs to no run. Recorded before
@@ -209,8 +216,8 @@ impl Gateway {
     ) -> Result<ClientResult, CallError> {
         let request = Request { scope, agent, run: None, mode: Mode::Shadow, name, arguments: Ok(arguments) };
         let idempotency_key = self.inner.store.clock().new_id().to_string();
-        let invocation =
-            self.invoke(&request, Trace { trace_id, traceparent: None, idempotency_key }).await?;
+        let trace = Trace { trace_id, traceparent: None, idempotency_key };
+        let invocation = self.invoke(&request, trace, |redactors| &redactors.to_model).await?;
         self.inner.store.record_call(scope, &invocation.record).await?;
         match invocation.refusal {
             // the model can mend its arguments: it gets words, not a protocol error
@@ -224,15 +231,24 @@ impl Gateway {
         }
     }
 
-    async fn invoke(&self, request: &Request<'_>, trace: Trace) -> Result<Invocation, StoreError> {
+    /// `way` is where the result goes: a run's to the journal, from which its model gets it, a client's to a model.
+    async fn invoke(
+        &self,
+        request: &Request<'_>,
+        trace: Trace,
+        way: fn(&ProjectRedactors) -> &Direction,
+    ) -> Result<Invocation, StoreError> {
         let (started_at, clock) = (self.inner.store.clock().now(), Instant::now());
         let arguments_sha256 = match &request.arguments {
             Ok(arguments) => awooop_core::json::sha256_hex(&Value::Object(arguments.clone())),
             Err(_) => String::new(),
         };
         let trace_id = trace.trace_id.clone();
-        let done = match pipeline::clear(self, request).await {
-            Ok(cleared) => self.send(cleared, trace).await,
+        let cleared = pipeline::clear(self, request).await;
+        // those that the gates have just read
+        let redactors = self.inner.store.known_redactors(request.scope.project());
+        let done = match cleared {
+            Ok(cleared) => self.send(cleared, trace, way(&redactors), &redactors).await,
             Err(Stopped::Refused(refusal)) => Done::refused(refusal),
             Err(Stopped::Upstream(error)) => Done::upstream(&error, false),
             Err(Stopped::Store(error)) => return Err(error),
@@ -241,9 +257,8 @@ impl Gateway {
             self.audit_refusal(request, refusal).await?;
         }
         let duration_ms = i64::try_from(clock.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let redactor = self.inner.store.redactor();
         // masked before it is cut: half a credential has no pattern any more
-        let tool = redactor.clean(request.name.to_owned()).into_inner().chars().take(200).collect();
+        let tool = redactors.observed.clean(request.name).into_inner().chars().take(200).collect();
         let record = CallRecord {
             agent_id: request.agent.to_string(),
             tool,
@@ -273,7 +288,13 @@ impl Gateway {
     }
 
     /// The one request upstream, or the stub in its place.
-    async fn send(&self, cleared: Cleared, trace: Trace) -> Done {
+    async fn send(
+        &self,
+        cleared: Cleared,
+        trace: Trace,
+        way: &Direction,
+        redactors: &ProjectRedactors,
+    ) -> Done {
         let reach = cleared.reach();
         let (spec, tool, definition, arguments) = cleared.into_call();
         if reach == Reach::Stub {
@@ -288,7 +309,10 @@ impl Gateway {
         };
         match self.inner.upstreams.call_tool(&spec, call).await {
             Ok(result) if !fits_output(&definition, &result) => Done::upstream(&unfit_output(), true),
-            Ok(result) => Done::answered(shape(self.inner.store.redactor(), result)),
+            Ok(result) => match shape(way, &redactors.observed, result) {
+                Ok(shaped) => Done::answered(shaped),
+                Err(blocked) => Done::withheld(blocked),
+            },
             Err(error) => Done::upstream(&error, true),
         }
     }
@@ -296,7 +320,8 @@ impl Gateway {
     async fn audit_refusal(&self, request: &Request<'_>, refusal: &Refusal) -> Result<(), StoreError> {
         tracing::info!(code = refusal.code.as_str(), gate = refusal.gate, "a tool call was refused");
         // masked here, because it is cut to its column there
-        let subject = format!("tool/{}", self.inner.store.redactor().clean(request.name.to_owned()).as_str());
+        let redactors = self.inner.store.known_redactors(request.scope.project());
+        let subject = format!("tool/{}", redactors.observed.clean(request.name));
         let body = json!({"agent_id": request.agent.as_str(), "gate": refusal.gate, "code": refusal.code,
             "reason": refusal.message});
         let run_id = request.run.map(|run| run.run_id);
@@ -372,6 +397,16 @@ impl Done {
         Self { status: StepStatus::Error, code: Some(error.code()), result, refusal: None, has_passed }
     }
 
+    /// The tool answered what may not go where its answer was going.
+    fn withheld(blocked: Blocked) -> Self {
+        let code = ErrorCode::Redact001;
+        let result = Shaped::of_text(
+            format!("{code}\nthe tool was called and its result is withheld: {blocked}"),
+            true,
+        );
+        Self { status: StepStatus::Error, code: Some(code), result, refusal: None, has_passed: true }
+    }
+
     fn stub(tool: &ToolFacts, arguments: &Map<String, Value>) -> Self {
         let text = format!(
             "Shadow mode: `{}` was not called. It would have been called with {}.",
@@ -414,7 +449,8 @@ fn is_open(tool: &ToolFacts) -> bool {
     tool.is_granted && tool.denied_by.is_none()
 }
 
-fn status(tool: &ToolFacts, definition: Definition) -> ToolStatus {
+fn status(tool: &ToolFacts, definition: Definition, to_people: &Redactor) -> ToolStatus {
+    let shown = |text: &Option<String>| text.as_deref().map(|text| to_people.clean(text).into_inner());
     let name = tool.name.to_string();
     let (status, reason, definition) = match definition {
         Err(error) => ("unreachable", Some(error.to_string()), None),
@@ -432,11 +468,11 @@ fn status(tool: &ToolFacts, definition: Definition) -> ToolStatus {
     ToolStatus {
         name,
         provider: tool.name.provider().to_string(),
-        title: definition.as_ref().and_then(|d| d.title.clone()),
-        description: definition.as_ref().and_then(|d| d.description.clone()),
+        title: definition.as_ref().and_then(|d| shown(&d.title)),
+        description: definition.as_ref().and_then(|d| shown(&d.description)),
         risk: tool.risk,
         status,
-        reason,
+        reason: shown(&reason),
         granted_to: tool.granted_to.clone(),
         definition_sha256: definition.as_ref().map(ToolDefinition::sha256_hex),
     }

@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, header};
 
 use crate::problem::Problem;
 use crate::state::AppState;
+use crate::telemetry::Trace;
 
 /// The header by which a platform admin acts in a project.
 pub(crate) const PROJECT_HEADER: &str = "x-awooop-project";
@@ -39,6 +40,10 @@ impl FromRequestParts<AppState> for Access {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let access = identify(&parts.headers, state).await?;
+        if let Some(trace) = parts.extensions.get::<Trace>() {
+            // set once: a request acts in one project
+            let _ = trace.project.set(access.scope().project().clone());
+        }
         let operation = operation(parts).unwrap_or_default();
         if !role::is_allowed(access.caller.role(), operation) {
             return Err(not_allowed(&access.caller));

@@ -47,6 +47,7 @@ fn page(code: ErrorCode) -> &'static str {
         C::Run011 => page!("E-RUN-011"),
         C::Run012 => page!("E-RUN-012"),
         C::Run013 => page!("E-RUN-013"),
+        C::Redact001 => page!("E-REDACT-001"),
         C::Schema001 => page!("E-SCHEMA-001"),
         C::Budget001 => page!("E-BUDGET-001"),
         C::Budget002 => page!("E-BUDGET-002"),

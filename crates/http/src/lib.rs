@@ -25,5 +25,4 @@ mod v1;
 
 pub use openapi::openapi;
 pub use router::router;
-pub use run_view::run_document;
 pub use state::AppState;

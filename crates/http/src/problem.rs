@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use awooop_core::ErrorCode;
 use awooop_core::error::Violation;
+use awooop_redact::Redactor;
 use awooop_store::StoreError;
 use awooop_store::auth::CreateKeyError;
 use awooop_store::contract::ContractError;
@@ -76,20 +77,29 @@ impl Problem {
         &self.detail
     }
 
-    /// The response with its document, for the request at `instance` in trace `trace_id`.
-    pub(crate) fn render(&self, instance: &str, trace_id: &str) -> Response {
+    /// The response with its document, for the request at `instance` in trace `trace_id`. A refusal may repeat a part
+    /// of the request: it goes through `redactor`.
+    pub(crate) fn render(&self, instance: &str, trace_id: &str, redactor: &Redactor) -> Response {
+        let shown = |text: &str| redactor.clean(text).into_inner();
+        let item = |found: &Violation| ProblemItem {
+            path: shown(&found.path),
+            keyword: found.keyword.clone(),
+            message: shown(&found.message),
+        };
         let document = ProblemDocument {
             r#type: format!("/errors/{}", self.code),
             title: self.code.title().to_owned(),
             status: self.status.as_u16(),
-            detail: self.detail.clone(),
-            instance: instance.to_owned(),
+            detail: shown(&self.detail),
+            instance: shown(instance),
             code: self.code.as_str().to_owned(),
             trace_id: trace_id.to_owned(),
             retryable: self.code.is_retryable(),
-            errors: self.errors.iter().map(ProblemItem::from).collect(),
+            errors: self.errors.iter().map(item).collect(),
         };
-        let mut response = (self.status, axum::Json(document)).into_response();
+        let mut response =
+            (self.status, axum::Json(document))
+                .into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         self.mark(headers);
@@ -208,10 +218,4 @@ pub(crate) struct ProblemItem {
     keyword: String,
     /// What was expected.
     message: String,
-}
-
-impl From<&Violation> for ProblemItem {
-    fn from(found: &Violation) -> Self {
-        Self { path: found.path.clone(), keyword: found.keyword.clone(), message: found.message.clone() }
-    }
 }

@@ -1,8 +1,15 @@
 //! Runs as callers see them. The `run` object is the contract `runtime_run_state` and nothing more; what
 //! the contract has no place for stands beside it.
+//!
+//! Architecture Invariant: nothing here is made but by [`Shown`], which lets personal data go to people only as the
+//! project's contracts say.
 
+use std::sync::Arc;
+
+use awooop_redact::{Clean, CleanJson};
 use awooop_store::StoreError;
 use awooop_store::journal::Step;
+use awooop_store::redaction::ProjectRedactors;
 use awooop_store::run::Run;
 use serde::Serialize;
 use serde_json::Value;
@@ -126,11 +133,76 @@ pub(crate) struct StepItem {
     gates: Vec<Value>,
 }
 
-impl From<&Run> for RunContract {
-    fn from(run: &Run) -> Self {
+/// A project's runs as its contracts let people see them.
+pub(crate) struct Shown(Arc<ProjectRedactors>);
+
+impl Shown {
+    /// Under these redactors.
+    pub(crate) fn under(redactors: Arc<ProjectRedactors>) -> Self {
+        Self(redactors)
+    }
+
+    /// A run just queued.
+    pub(crate) fn queued(&self, run: &Run) -> RunQueued {
+        RunQueued { run: self.contract(run) }
+    }
+
+    /// A run in a list.
+    pub(crate) fn item(&self, run: &Run) -> RunItem {
+        RunItem { run: self.contract(run), mode: run.mode.as_str(), attempt: run.attempt }
+    }
+
+    /// A run with what came of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the stored output is not JSON.
+    pub(crate) fn document(&self, run: &Run) -> Result<RunDocument, StoreError> {
+        let output = run.output.as_deref().map(serde_json::from_str).transpose();
+        let error = run.error_code.clone().map(|code| {
+            let message = self.text(run.error_message.as_deref().unwrap_or_default());
+            RunError { code, message }
+        });
+        Ok(RunDocument {
+            run: self.contract(run),
+            mode: run.mode.as_str(),
+            attempt: run.attempt,
+            output: output.map_err(|e| StoreError::Corrupt(e.to_string()))?.map(|value| self.json(value)),
+            error,
+        })
+    }
+
+    /// A finished step.
+    pub(crate) fn step(&self, step: Step) -> StepItem {
+        let mut body = step.body;
+        let mut take = |member: &str| body.get_mut(member).map(Value::take).unwrap_or_default();
+        let (input, output, usage) = (take("input"), take("output"), take("usage"));
+        let gates = match take("gates") {
+            Value::Array(gates) => gates,
+            _ => Vec::new(),
+        };
+        let name = self.text(&step.name);
+        let (tool, model) = if step.kind == "tool" { (Some(name), None) } else { (None, Some(name)) };
+        StepItem {
+            n: step.n,
+            epoch: step.epoch,
+            kind: step.kind,
+            tool,
+            model,
+            status: step.status,
+            code: step.code,
+            started_at: step.started_at.to_string(),
+            duration_ms: step.duration_ms,
+            input: self.json(input),
+            output: self.json(output),
+            usage,
+            gates,
+        }
+    }
+
+    fn contract(&self, run: &Run) -> RunContract {
         let trigger =
-            Trigger { trigger_type: run.trigger_type.clone(), triggered_by: run.triggered_by.clone() };
-        Self {
+            Trigger { trigger_type: run.trigger_type.clone(), triggered_by: self.text(&run.triggered_by) };
+        RunContract {
             run_id: run.run_id,
             project_id: run.project_id.clone(),
             agent_id: run.agent_id.clone(),
@@ -148,72 +220,15 @@ impl From<&Run> for RunContract {
             step_count: run.step_count,
         }
     }
-}
 
-impl From<&Run> for RunQueued {
-    fn from(run: &Run) -> Self {
-        Self { run: run.into() }
+    /// The text, or why it is withheld.
+    fn text(&self, text: &str) -> String {
+        self.0.to_people.text(text).map_or_else(|blocked| format!("withheld: {blocked}"), Clean::into_inner)
     }
-}
 
-impl From<&Run> for RunItem {
-    fn from(run: &Run) -> Self {
-        Self { run: run.into(), mode: run.mode.as_str(), attempt: run.attempt }
-    }
-}
-
-impl TryFrom<&Run> for RunDocument {
-    type Error = StoreError;
-
-    fn try_from(run: &Run) -> Result<Self, StoreError> {
-        let output = run.output.as_deref().map(serde_json::from_str).transpose();
-        let error = run.error_code.clone().map(|code| {
-            let message = run.error_message.clone().unwrap_or_default();
-            RunError { code, message }
-        });
-        Ok(Self {
-            run: run.into(),
-            mode: run.mode.as_str(),
-            attempt: run.attempt,
-            output: output.map_err(|e| StoreError::Corrupt(e.to_string()))?,
-            error,
-        })
-    }
-}
-
-/// The document `GET /v1/platform/runs/{run_id}` answers with, for others who print runs.
-///
-/// # Errors
-/// [`StoreError::Corrupt`] when the stored output is not JSON.
-pub fn run_document(run: &Run) -> Result<Value, StoreError> {
-    RunDocument::try_from(run).map(|document| awooop_core::json::to_value(&document))
-}
-
-impl From<Step> for StepItem {
-    fn from(step: Step) -> Self {
-        let mut body = step.body;
-        let mut take = |member: &str| body.get_mut(member).map(Value::take).unwrap_or_default();
-        let (input, output, usage) = (take("input"), take("output"), take("usage"));
-        let gates = match take("gates") {
-            Value::Array(gates) => gates,
-            _ => Vec::new(),
-        };
-        let (tool, model) =
-            if step.kind == "tool" { (Some(step.name), None) } else { (None, Some(step.name)) };
-        Self {
-            n: step.n,
-            epoch: step.epoch,
-            kind: step.kind,
-            tool,
-            model,
-            status: step.status,
-            code: step.code,
-            started_at: step.started_at.to_string(),
-            duration_ms: step.duration_ms,
-            input,
-            output,
-            usage,
-            gates,
-        }
+    /// The value, or a text that says why it is withheld.
+    fn json(&self, value: Value) -> Value {
+        let passed = self.0.to_people.json(value).map(CleanJson::into_inner);
+        passed.unwrap_or_else(|blocked| Value::String(format!("withheld: {blocked}")))
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::problem::Problem;
-use crate::run_view::{RunDocument, RunItem, StepItem};
+use crate::run_view::Shown;
 
 /// Longest time between two reads of the run.
 const POLL: Duration = Duration::from_millis(500);
@@ -121,16 +121,18 @@ impl Watch {
             self.is_over = true;
             return Ok(true);
         };
+        // a stream may be open for long: what people may see is asked with each read
+        let shown = Shown::under(self.store.redactors(&self.scope).await?);
         if self.shown.is_none() {
             let has_older = self.has_unsent_before(run.epoch).await?;
-            self.show_state(&run, has_older);
+            self.show_state(&shown, &run, has_older);
         }
-        let is_complete = self.read_steps(&run).await?;
+        let is_complete = self.read_steps(&shown, &run).await?;
         if is_complete && self.shown != Some((run.state.as_str(), run.attempt)) {
-            self.show_state(&run, false);
+            self.show_state(&shown, &run, false);
         }
         if is_complete && run.state.is_terminal() {
-            self.ready.push_back(event("end", &RunDocument::try_from(&run)?));
+            self.ready.push_back(event("end", &shown.document(&run)?));
             self.is_over = true;
         }
         Ok(!self.ready.is_empty())
@@ -146,7 +148,7 @@ impl Watch {
 
     /// Queues one batch of new steps; true when there are no more up to the run's epoch. A step of a newer
     /// claim than the run that was read waits until that claim's state was shown.
-    async fn read_steps(&mut self, run: &Run) -> Result<bool, StoreError> {
+    async fn read_steps(&mut self, shown: &Shown, run: &Run) -> Result<bool, StoreError> {
         let mut after = self.place.n;
         loop {
             let steps = self.store.list_steps(&self.scope, self.run_id, after, BATCH).await?;
@@ -159,7 +161,7 @@ impl Watch {
                 if !self.place.has(&step) {
                     self.place = EventId { epoch: step.epoch, n: step.n };
                     let id = self.place.to_string();
-                    self.ready.push_back(event("step", &StepItem::from(step)).id(id));
+                    self.ready.push_back(event("step", &shown.step(step)).id(id));
                 }
             }
             if is_last || !self.ready.is_empty() {
@@ -168,15 +170,15 @@ impl Watch {
         }
     }
 
-    fn show_state(&mut self, run: &Run, has_older: bool) {
+    fn show_state(&mut self, shown: &Shown, run: &Run, has_older: bool) {
         self.shown = Some((run.state.as_str(), run.attempt));
         let here = EventId { epoch: run.epoch, n: 0 };
-        let mut shown = event("state", &RunItem::from(run));
+        let mut state = event("state", &shown.item(run));
         if !has_older && here >= self.place {
             self.place = here;
-            shown = shown.id(here.to_string());
+            state = state.id(here.to_string());
         }
-        self.ready.push_back(shown);
+        self.ready.push_back(state);
     }
 
     /// Waits for a change of this run, at most [`POLL`]; `None` when the server drains.

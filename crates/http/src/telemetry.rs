@@ -1,6 +1,10 @@
 //! The outermost layer: one span and one log line a request, the trace id, and the problem documents. It
 //! logs method, path template, status, project and trace; never a body, a query or a key.
 
+use std::sync::{Arc, OnceLock};
+
+use awooop_core::ProjectId;
+use awooop_redact::Redactor;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -17,6 +21,8 @@ pub(crate) struct Trace {
     pub(crate) id: String,
     /// Did the caller name it?
     pub(crate) is_given: bool,
+    /// The project the caller acts in, once that is known.
+    pub(crate) project: Arc<OnceLock<ProjectId>>,
 }
 
 impl Trace {
@@ -29,8 +35,11 @@ impl Trace {
 /// Runs one request in its span and writes what a refusal says.
 pub(crate) async fn trace(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let trace = match traceparent(request.headers()) {
-        Some(id) => Trace { id, is_given: true },
-        None => Trace { id: state.store.clock().new_id().simple().to_string(), is_given: false },
+        Some(id) => Trace { id, is_given: true, project: Arc::default() },
+        None => {
+            let id = state.store.clock().new_id().simple().to_string();
+            Trace { id, is_given: false, project: Arc::default() }
+        }
     };
     let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
     let path = request.uri().path().to_owned();
@@ -47,7 +56,7 @@ pub(crate) async fn trace(State(state): State<AppState>, mut request: Request, n
         let mut response = next.run(request).await;
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             problem.log();
-            let mut rendered = problem.render(&path, &trace.id);
+            let mut rendered = problem.render(&path, &trace.id, &refusals(&state, &trace));
             if let Some(allow) = response.headers_mut().remove(http::header::ALLOW) {
                 rendered.headers_mut().insert(http::header::ALLOW, allow);
             }
@@ -58,6 +67,15 @@ pub(crate) async fn trace(State(state): State<AppState>, mut request: Request, n
         response
     };
     run.instrument(span).await
+}
+
+/// What a refusal goes through on its way to the caller: what people of its project may see, or who nobody is known to
+/// be is told no credential.
+fn refusals(state: &AppState, trace: &Trace) -> Redactor {
+    match trace.project.get() {
+        Some(project) => state.store.known_redactors(project).to_people.redactor().clone(),
+        None => state.store.redactor().clone(),
+    }
 }
 
 /// The trace id of a valid W3C `traceparent`; anything else is ignored, as the standard asks.

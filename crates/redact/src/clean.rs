@@ -7,7 +7,8 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::Redactor;
+use crate::rules::Action;
+use crate::{Class, Redactor};
 
 /// A text without credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,5 +82,19 @@ impl Redactor {
     pub fn clean_json(&self, mut value: Value) -> CleanJson {
         self.redact_json(&mut value);
         CleanJson(value)
+    }
+
+    /// Redacts `text` and seals the result, or names the class for which the rules refuse the text as a whole.
+    pub fn pass(&self, text: &str) -> Result<Clean, Class> {
+        let redacted = self.redact(text);
+        redacted.blocked.map_or_else(|| Ok(Clean(redacted.text.into_owned())), Err)
+    }
+
+    /// Redacts `value` and seals the result, or names the class for which the rules refuse the value as a whole.
+    pub fn pass_json(&self, mut value: Value) -> Result<CleanJson, Class> {
+        let found = self.redact_json(&mut value);
+        let blocked =
+            found.iter().map(|f| f.class).find(|class| self.rules().action(*class) == Action::Block);
+        blocked.map_or(Ok(CleanJson(value)), Err)
     }
 }

@@ -102,12 +102,23 @@ impl Rules {
     pub fn pattern(mut self, name: &str, regex: &str, action: Action) -> Result<Self, PatternError> {
         let name = CustomName::new(name).ok_or_else(|| PatternError::Name(name.to_owned()))?;
         let mut builder = RegexBuilder::new(regex);
-        let regex = builder.size_limit(MAX_PATTERN_MEMORY).build().map_err(Box::new)?;
+        let regex = builder
+            .size_limit(MAX_PATTERN_MEMORY)
+            .dfa_size_limit(MAX_PATTERN_MEMORY)
+            .build()
+            .map_err(Box::new)?;
         if regex.is_match("") {
             return Err(PatternError::Empty);
         }
         self.patterns.push(Pattern { name, regex, action });
         Ok(self)
+    }
+
+    /// Takes `action` on what any of the patterns added so far matches.
+    #[must_use]
+    pub fn every_pattern(mut self, action: Action) -> Self {
+        self.patterns.iter_mut().for_each(|pattern| pattern.action = action);
+        self
     }
 
     /// Lets a value of personal data or of a pattern stay: a value in any spelling, `@example.org` for all addresses

@@ -22,7 +22,7 @@ pub(crate) struct AuditEvent {
 impl Store {
     /// Makes an event's row: id, time, actor and the masked body.
     pub(crate) fn audit(&self, scope: &ProjectScope, body: Value) -> AuditEvent {
-        let body = self.inner.redactor.clean_json(body);
+        let body = self.known_redactors(scope.project()).observed.clean_json(body);
         AuditEvent {
             id: self.inner.clock.new_id(),
             at: self.inner.clock.now(),
@@ -40,8 +40,9 @@ impl Store {
         run_id: Option<RunId>,
         body: Value,
     ) -> Result<(), StoreError> {
+        let observed = &self.redactors(scope).await?.observed;
         let event = self.audit(scope, body);
-        let subject = self.inner.redactor.clean(storable(subject).chars().take(500).collect::<String>());
+        let subject = observed.clean(storable(subject).chars().take(500).collect::<String>());
         self.once(
             scope,
             "INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, body)

@@ -371,7 +371,8 @@ struct EndRow<'a> {
 
 impl<'a> EndRow<'a> {
     fn new(store: &Store, run: &'a ClaimedRun, outcome: &Outcome) -> Self {
-        let redactor = &store.inner.redactor;
+        let redactors = store.known_redactors(run.scope().project());
+        let redactor = redactors.to_journal.redactor();
         let (state, output, code, message) = match outcome {
             Outcome::Completed(output) => ("completed", Some(output.clone()), None, None),
             Outcome::Failed(code, message) => ("failed", None, Some(*code), Some(message.as_str())),

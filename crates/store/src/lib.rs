@@ -22,6 +22,7 @@ pub mod lease;
 pub mod migrate;
 pub mod pool;
 pub mod project;
+pub mod redaction;
 pub mod run;
 pub mod scope;
 pub mod tool;

@@ -11,6 +11,7 @@ use tokio_postgres::config::{Host, SslMode};
 
 use crate::announce::Announcer;
 use crate::error::StoreError;
+use crate::redaction::Known;
 use crate::wake::Wake;
 use crate::{Clock, keyring::Keyring};
 use awooop_redact::Redactor;
@@ -72,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) keyring: Keyring,
     pub(crate) redactor: Redactor,
+    pub(crate) known: Known,
     pub(crate) wake: Wake,
     pub(crate) announcer: Announcer,
 }
@@ -94,8 +96,8 @@ impl Store {
         refuse_unsafe("AWOOOP_DATABASE_URL", &app).await?;
         refuse_unsafe("AWOOOP_DISPATCH_DATABASE_URL", &dispatch).await?;
         check_schema(&app).await?;
-        let (redactor, wake) = (Redactor::new(), Wake::default());
-        let inner = Inner { app, dispatch, clock, keyring, redactor, wake, announcer };
+        let (redactor, known, wake) = (Redactor::new(), Known::default(), Wake::default());
+        let inner = Inner { app, dispatch, clock, keyring, redactor, known, wake, announcer };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -114,7 +116,7 @@ impl Store {
         &self.inner.wake
     }
 
-    /// The redactor that everything stored goes through.
+    /// The redactor of credentials, for what belongs to no project.
     pub fn redactor(&self) -> &Redactor {
         &self.inner.redactor
     }

@@ -1,6 +1,8 @@
 //! Runs as callers see them: create, find, list, cancel. `run_state` is the cold truth of a run;
 //! claiming, journaling and ending lie in `claim`, `journal` and `lease`.
 
+use std::sync::Arc;
+
 use awooop_core::run::StateName;
 use awooop_core::{AgentId, Mode, RunId};
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +13,9 @@ use uuid::Uuid;
 use crate::contract::version::{self, COLUMN_COUNT, COLUMNS};
 use crate::error::StoreError;
 use crate::pool::Store;
+use crate::redaction::{MARK, ProjectRedactors};
 use crate::scope::ProjectScope;
+use crate::tx::Params;
 
 /// How long an idempotency key is kept.
 pub const IDEMPOTENCY_KEPT: SignedDuration = SignedDuration::from_hours(24);
@@ -86,6 +90,8 @@ pub struct AgentFacts {
     pub spec: awooop_core::contract::AgentSpec,
     /// Is the project's budget used up?
     pub is_budget_spent: bool,
+    /// What the run's data goes through.
+    pub redactors: Arc<ProjectRedactors>,
 }
 
 /// A run to be made. Input and trigger are masked when the row is written.
@@ -177,7 +183,11 @@ impl Store {
                ON v.project_id = $1 AND v.kind = c.kind AND v.id = c.id AND v.version = c.active_version
              WHERE c.project_id = $1 AND c.kind = 'agent' AND c.id = $2"
         );
-        let rows = self.once(scope, &sql, &[&scope.project().as_str(), &agent.as_str()]).await?;
+        let project = scope.project().as_str();
+        let (of_agent, of_project): (Params<'_>, Params<'_>) = (&[&project, &agent.as_str()], &[&project]);
+        let mut rows = self.flight(scope, &[(&sql, of_agent), (MARK, of_project)]).await?;
+        let redactors = self.redactors_at(scope, &rows.pop().unwrap_or_default()).await?;
+        let rows = rows.pop().unwrap_or_default();
         let Some(row) = rows.first() else { return Ok(None) };
         let active = version::active_contract(&self.inner.keyring, scope.project(), row)?;
         if let Some(problem) = active.problem {
@@ -187,16 +197,20 @@ impl Store {
             version_id: active.version.version_id,
             spec: version::agent(&active.version, row.get(COLUMN_COUNT + 4))?,
             is_budget_spent: row.get(COLUMN_COUNT + 5),
+            redactors,
         }))
     }
 
-    /// Creates a run and queues it, in one statement headed by the idempotency key.
+    /// Creates a run and queues it, in one statement headed by the idempotency key. What it keeps went through the
+    /// redactors that [`Store::find_agent`] last found.
     pub async fn create_run(&self, scope: &ProjectScope, new: &NewRun) -> Result<Created, StoreError> {
         let run_id = self.inner.clock.new_id();
         let trace_id = new.trace_id.clone().unwrap_or_else(|| run_id.simple().to_string());
         let input_sha256 = awooop_core::json::sha256_hex(&new.input);
-        let input = self.inner.redactor.clean_json(new.input.clone()).to_string();
-        let triggered_by = self.inner.redactor.clean(new.triggered_by.clone()).into_inner();
+        let redactors = self.known_redactors(scope.project());
+        let to_journal = redactors.to_journal.redactor();
+        let input = to_journal.clean_json(new.input.clone()).to_string();
+        let triggered_by = to_journal.clean(new.triggered_by.clone()).into_inner();
         let body = json!({"agent_id": new.agent.as_str(), "mode": new.mode, "input_sha256": input_sha256});
         let event = self.audit(scope, body);
         let timeout_at = event.at.saturating_add(new.timeout).unwrap_or(Timestamp::MAX);
@@ -285,7 +299,7 @@ impl Store {
         );
         let before = filter.before.unwrap_or(Uuid::max());
         let state = filter.state.map(StateName::as_str);
-        let params: crate::tx::Params<'_> =
+        let params: Params<'_> =
             &[&scope.project().as_str(), &before, &state, &filter.agent_id, &filter.limit];
         self.once(scope, &sql, params).await?.iter().map(run).collect()
     }
@@ -304,7 +318,7 @@ impl Store {
                 StateName::Pending => CANCEL_PENDING,
                 StateName::Running | StateName::WaitingApproval | StateName::WaitingTool => CANCEL_RUNNING,
             };
-            let params: crate::tx::Params<'_> =
+            let params: Params<'_> =
                 &[&scope.project().as_str(), &run_id, &event.at, &event.id, &event.actor, &event.body];
             if !self.once(scope, sql, params).await?.is_empty() {
                 self.inner.wake.run_cancelled(run_id);

@@ -1,6 +1,8 @@
 //! Tools as the project's contracts materialised them, what the gates need to know of one call, pins, and
 //! the record of every call.
 
+use std::sync::Arc;
+
 use awooop_core::contract::{McpSpec, PolicySpec, ProviderSpec, Risk};
 use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ProviderId};
@@ -11,6 +13,7 @@ use crate::claim::ClaimedRun;
 use crate::error::StoreError;
 use crate::journal::CallRecord;
 use crate::pool::Store;
+use crate::redaction::{MARK, ProjectRedactors};
 use crate::scope::ProjectScope;
 use crate::tx::{Params, storable};
 
@@ -62,6 +65,8 @@ pub struct IdentityFacts {
 /// Everything the gates need from the database, read in one flight.
 #[derive(Debug, Clone)]
 pub struct CallFacts {
+    /// What the call's data goes through.
+    pub redactors: Arc<ProjectRedactors>,
     /// Gate 1.
     pub identity: IdentityFacts,
     /// Gates 2 to 4; `None` when the registry has no such tool.
@@ -97,13 +102,19 @@ impl Store {
         let sql = format!("SELECT {TOOL_COLUMNS} AND t.provider_id = $3 AND t.tool = $4");
         let of_tool: Params<'_> = &[&project, &agent.as_str(), &provider, &tool];
         let of_project: Params<'_> = &[&project];
-        let mut rows =
-            self.flight(scope, &[(IDENTITY, identity), (&sql, of_tool), (POLICIES, of_project)]).await?;
+        let mut rows = self
+            .flight(
+                scope,
+                &[(IDENTITY, identity), (&sql, of_tool), (POLICIES, of_project), (MARK, of_project)],
+            )
+            .await?;
+        let redactors = self.redactors_at(scope, &rows.pop().unwrap_or_default()).await?;
         let policies = policies(&rows.pop().unwrap_or_default())?;
         let tools = rows.pop().unwrap_or_default();
         let identity = rows.pop().unwrap_or_default();
         let row = identity.first().ok_or_else(|| StoreError::Corrupt("no identity facts".into()))?;
         Ok(CallFacts {
+            redactors,
             identity: IdentityFacts {
                 is_project_active: row.get(0),
                 is_agent_active: row.get(1),

@@ -55,6 +55,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     migrate::migrate(&database.owner).await?;
     let clock = Clock::system();
     let keyring = Keyring::load_or_create(&data.keys(), clock.now())?;
+    logging::tag_with(keyring.log_tag_key());
     let store = Store::open_with(&database.urls, clock, keyring, announcer()?).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let admin = admin_key(&store, data.path()).await?;

@@ -1,61 +1,65 @@
-//! Logs go to stderr, one line an event, each through the redactor. `AWOOOP_LOG` sets the filter
-//! (`info` by default), `AWOOOP_LOG_FORMAT=json` the form. Libraries that would log payloads or statement
-//! parameters are kept quiet whatever the filter says.
+//! Logs go to stderr, one line an event, in text or JSON (`AWOOOP_LOG_FORMAT=json`); `AWOOOP_LOG` sets the filter
+//! (`info` by default). Libraries that would log payloads or statement parameters are kept quiet whatever it says.
+//!
+//! Everything that is logged, spans' fields and panics too, goes through [`layer::Masked`]: credentials are masked,
+//! personal data is tagged. There is no other writer of the log and no way around the layer.
+//! How it fails: a closed stderr leaves nobody to tell.
 
-use std::io::{self, Write};
+mod fields;
+mod layer;
 
-use awooop_redact::Redactor;
+use std::sync::OnceLock;
+
+use awooop_redact::{Action, Redactor, Rules, TagKey};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use self::layer::{Form, Masked};
 
 /// Libraries that log payloads or statement parameters when they are asked for detail.
 const QUIET: &str = "rmcp=error,tokio_postgres=info,hyper=info";
+
+/// The redactor once the keyring is read.
+static TAGGING: OnceLock<Redactor> = OnceLock::new();
 
 /// Starts logging for the process; a second call does nothing.
 pub(super) fn start(default: &str) {
     let wanted = std::env::var("AWOOOP_LOG").unwrap_or_else(|_| default.to_owned());
     let filter = EnvFilter::try_new(format!("{wanted},{QUIET}"))
         .unwrap_or_else(|_| EnvFilter::new(format!("{default},{QUIET}")));
-    let writer = Masked { redactor: Redactor::new() };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
     let is_json = std::env::var("AWOOOP_LOG_FORMAT").is_ok_and(|form| form == "json");
-    // an error means that a subscriber is set already
-    let _ = if is_json { builder.json().try_init() } else { builder.with_target(false).try_init() };
-}
-
-/// Makes writers that mask each event's text before it reaches stderr.
-struct Masked {
-    redactor: Redactor,
-}
-
-/// One event's text.
-struct Line {
-    redactor: Redactor,
-    text: Vec<u8>,
-}
-
-impl<'a> MakeWriter<'a> for Masked {
-    type Writer = Line;
-    fn make_writer(&'a self) -> Line {
-        Line { redactor: self.redactor.clone(), text: Vec::new() }
+    let masked = Masked::new(if is_json { Form::Json } else { Form::Text });
+    if tracing_subscriber::registry().with(filter).with(masked).try_init().is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
     }
 }
 
-impl Write for Line {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// From now on equal values of personal data have equal tags in the log; before, they are only masked.
+pub(super) fn tag_with(key: TagKey) {
+    // the key of a process does not change: tags of one log join
+    let _ = TAGGING.set(Redactor::with(Rules::everything(Action::Tag).tag_key(key)));
 }
 
-impl Drop for Line {
-    fn drop(&mut self) {
-        let text = String::from_utf8_lossy(&self.text);
-        let masked = self.redactor.redact_line(&text);
-        // a closed stderr leaves nobody to tell
-        let _ = io::stderr().lock().write_all(masked.as_bytes());
-    }
+/// What the log goes through.
+fn redactor() -> Redactor {
+    TAGGING.get().cloned().unwrap_or_else(|| Redactor::with(Rules::everything(Action::Mask)))
+}
+
+/// A panic may repeat a value in its message, so it goes the way of every event.
+fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    let backtrace = std::backtrace::Backtrace::capture();
+    let backtrace = match backtrace.status() {
+        std::backtrace::BacktraceStatus::Captured => backtrace.to_string(),
+        _ => String::new(),
+    };
+    let message = info.payload_as_str().unwrap_or_default();
+    tracing::error!(panic = message, location, thread, backtrace, "a thread panicked");
+}
+
+/// A line for a person's terminal that ends a command: errors of the database and of files may repeat values.
+pub(crate) fn without_secrets(line: &str) -> String {
+    Redactor::new().redact_line(&fields::without_details(line)).into_owned()
 }

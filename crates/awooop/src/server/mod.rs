@@ -6,7 +6,7 @@ pub(crate) mod config;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod keys;
-mod logging;
+pub(crate) mod logging;
 pub(crate) mod migrate;
 mod node;
 mod operator;

@@ -31,6 +31,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .keys
         .context("--keys names the directory of the keyring; `awooop migrate --keys DIR` makes it")?;
     let keyring = Keyring::load(&keys)?;
+    logging::tag_with(keyring.log_tag_key());
     let operator = match &args.operator {
         Some(path) => operator::read(path)?,
         None => Operator::default(),

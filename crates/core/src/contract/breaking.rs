@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::narrowing::narrowings;
 use super::{
-    ActivationSpec, AgentSpec, AnomalyRule, ApprovalRule, ChannelSpec, Grant, LlmSpec, McpSpec, PolicySpec,
-    ProjectSpec, ProviderSpec, RatePer, RateRule, Risk, Spec, ToolPattern, TransportSpec,
+    ActivationSpec, AgentSpec, AnomalyRule, ApprovalRule, ChannelSpec, DataClass, DirectionSpec, Grant,
+    LlmSpec, McpSpec, PersonalDataSpec, PolicySpec, ProjectSpec, ProviderSpec, RatePer, RateRule,
+    RedactionPattern, Risk, Spec, ToolPattern, TransportSpec,
 };
 
 /// One breaking change.
@@ -26,7 +27,7 @@ pub struct Breaking {
 }
 
 /// Every rule, with what it says.
-pub const RULES: [(&str, &str); 14] = [
+pub const RULES: [(&str, &str); 15] = [
     ("retired", "the contract is retired"),
     ("output_schema_narrowed", "answers that were valid may no longer be"),
     ("input_schema_narrowed", "input that was accepted may be refused"),
@@ -39,6 +40,7 @@ pub const RULES: [(&str, &str); 14] = [
     ("mode_raised", "an agent's runs may have effects they could not have"),
     ("endpoint_changed", "another address, command, header or credential is used"),
     ("activation_weakened", "fewer or other people can put contracts into force"),
+    ("personal_data_loosened", "personal data goes where it did not, or less of it is hidden there"),
     (
         "policy_weakened",
         "something that was forbidden, asked for, masked, watched or limited is so no longer",
@@ -82,6 +84,29 @@ impl Found {
             }
         }
         self.activation(&from.activation, &to.activation);
+        self.personal_data(from.personal_data.as_ref(), to.personal_data.as_ref());
+    }
+
+    /// Each class in each direction is hidden as well as before, and no more values are let through.
+    fn personal_data(&mut self, from: Option<&PersonalDataSpec>, to: Option<&PersonalDataSpec>) {
+        let (none, unnamed) = (PersonalDataSpec::default(), DirectionSpec::default());
+        let (from, to) = (from.unwrap_or(&none), to.unwrap_or(&none));
+        for ((name, before), (_, after)) in from.directions().into_iter().zip(to.directions()) {
+            let (before, after) = (before.unwrap_or(&unnamed), after.unwrap_or(&unnamed));
+            for class in DataClass::EACH {
+                let (was, is) = (before.action(class), after.action(class));
+                if is < was {
+                    let path = format!("/spec/personal_data/{name}/{}", class.as_str());
+                    let message = format!("`{}` where it was `{}`", is.as_str(), was.as_str());
+                    self.add("personal_data_loosened", path, message);
+                }
+            }
+        }
+        let listed = from.allow.as_deref().unwrap_or_default();
+        for (i, value) in to.allow.iter().flatten().enumerate().filter(|(_, value)| !listed.contains(value)) {
+            let path = format!("/spec/personal_data/allow/{i}");
+            self.add("personal_data_loosened", path, format!("`{value}` is let through"));
+        }
     }
 
     fn activation(&mut self, from: &ActivationSpec, to: &ActivationSpec) {
@@ -252,8 +277,11 @@ impl Found {
         self.kept("rates", &from.rates, &to.rates, limits_as_much);
         let after: Vec<_> = to.redaction.iter().flat_map(|r| &r.patterns).collect();
         for (i, pattern) in from.redaction.iter().flat_map(|r| &r.patterns).enumerate() {
-            if !after.iter().any(|p| p.name == pattern.name && p.pattern == pattern.pattern) {
-                let message = format!("the pattern `{}` is gone or another", pattern.name);
+            let is_kept = |p: &&RedactionPattern| {
+                p.name == pattern.name && p.pattern == pattern.pattern && p.action >= pattern.action
+            };
+            if !after.iter().any(is_kept) {
+                let message = format!("the pattern `{}` is gone, another or hides less", pattern.name);
                 self.add("policy_weakened", format!("/spec/redaction/patterns/{i}"), message);
             }
         }

@@ -11,6 +11,7 @@ mod channel;
 mod credential;
 mod diff;
 mod narrowing;
+mod personal_data;
 mod policy;
 mod project;
 mod provider;
@@ -28,6 +29,7 @@ pub use breaking::{Breaking, RULES as BREAKING_RULES, breaking};
 pub use channel::{ChannelSpec, Language, TelegramSpec, WebhookSpec};
 pub use credential::CredentialRef;
 pub use diff::{ChangeLine, ChangeOp, changes, patch};
+pub use personal_data::{BUILT_IN_CLASSES, DataAction, DataClass, DirectionSpec, PersonalDataSpec};
 pub use policy::{
     AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PolicySpec, RatePer, RateRule, RedactionPattern,
     RedactionSpec,
@@ -178,7 +180,6 @@ impl Spec {
 fn sentence_of_absence(section: &str) -> String {
     let meanwhile = match section {
         "approvals" => "until it is, every tool of risk write is refused in live mode",
-        "redaction" => "until it is, only what the platform finds by itself is masked",
         "anomalies" => "until it is, nothing is counted and no agent's mode is lowered",
         "rates" => "until it is, calls are not limited by rate",
         _ => "until it is, no message is received or sent",

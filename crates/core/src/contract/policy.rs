@@ -1,10 +1,11 @@
 //! The policy contract: what a project's agents may never do, and which watch is kept over what they may.
 //!
-//! Only `deny` is in force in this version. The other sections are checked and kept, so that they can be
-//! written and reviewed now; [`PolicySpec::not_in_force`] says which of them a contract holds.
+//! `deny` and `redaction` are in force in this version. The other sections are checked and kept, so that they can
+//! be written and reviewed now; [`PolicySpec::not_in_force`] says which of them a contract holds.
 
 use serde::{Deserialize, Serialize};
 
+use super::personal_data::DataAction;
 use super::provider::Risk;
 use super::tool_pattern::ToolPattern;
 
@@ -42,7 +43,6 @@ impl PolicySpec {
     pub fn not_in_force(&self) -> Vec<&'static str> {
         [
             ("approvals", self.approvals.is_some()),
-            ("redaction", self.redaction.is_some()),
             ("anomalies", self.anomalies.is_some()),
             ("rates", self.rates.is_some()),
         ]
@@ -90,7 +90,7 @@ pub struct RedactionSpec {
     pub patterns: Vec<RedactionPattern>,
 }
 
-/// A pattern whose matches are masked.
+/// A pattern whose matches are masked, tagged or blocked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedactionPattern {
@@ -98,11 +98,18 @@ pub struct RedactionPattern {
     pub name: String,
     /// A regular expression without look-around and back-references.
     pub pattern: String,
+    /// What is done with what it finds; nothing is let through.
+    #[serde(default = "mask")]
+    pub action: DataAction,
     /// Texts in which it finds something.
     pub matches: Vec<String>,
     /// Texts in which it finds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misses: Option<Vec<String>>,
+}
+
+fn mask() -> DataAction {
+    DataAction::Mask
 }
 
 /// So many events within a window, and what is done then.
@@ -178,11 +185,12 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_denied_tool_is_told_with_its_pattern_and_only_deny_is_in_force() {
+    fn a_denied_tool_is_told_with_its_pattern_and_what_is_not_in_force_is_named() {
         let policy: PolicySpec = serde_json::from_value(json!({
             "deny": ["files__read", "*__delete_*"],
             "rates": [{"per": "agent", "calls": 10, "window_s": 60}],
             "approvals": [{"risk": "write"}],
+            "redaction": {"patterns": [{"name": "ORDER_NO", "pattern": "EW-[0-9]", "matches": ["EW-1"]}]},
         }))
         .unwrap();
         assert_eq!(policy.denied_by("shop__delete_order").map(ToolPattern::as_str), Some("*__delete_*"));

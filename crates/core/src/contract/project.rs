@@ -1,7 +1,9 @@
-//! The project contract: a tenant's name, whose signatures put its contracts into force, what it may spend
-//! and which model its agents use when they name none.
+//! The project contract: a tenant's name, whose signatures put its contracts into force, what it may spend,
+//! which model its agents use when they name none, and where its personal data may go.
 
 use serde::{Deserialize, Serialize};
+
+use super::personal_data::PersonalDataSpec;
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,9 @@ pub struct ProjectSpec {
     /// `<provider>/<model>` for agents that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_model: Option<String>,
+    /// Without it personal data is let through to models, tools, the journal and people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal_data: Option<PersonalDataSpec>,
 }
 
 /// Whose signatures an activation needs. By default one, the publisher's own.

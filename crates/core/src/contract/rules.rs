@@ -4,9 +4,11 @@
 //! Every rule here is listed in `docs/contracts.md`; what needs other manifests is in `references`.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::personal_data::{BUILT_IN_CLASSES, PersonalDataSpec};
 use super::policy::RedactionPattern;
 use super::{AgentSpec, ApprovalRule, Manifest, PolicySpec, ProjectSpec, ProviderSpec, Spec};
 use crate::error::Violation;
@@ -83,6 +85,35 @@ fn check_project(manifest: &Manifest, project: &ProjectSpec, found: &mut Found) 
             format!("{needed} people are needed, publisher and retirements counted, and fewer may sign");
         found.refuse("/spec/activation/signers", "signers", message);
     }
+    if let Some(personal_data) = &project.personal_data {
+        check_allow_list(personal_data, found);
+    }
+}
+
+/// What looks like a domain or a network is one: taken for a plain value it would let nothing through.
+fn check_allow_list(personal_data: &PersonalDataSpec, found: &mut Found) {
+    for (i, value) in personal_data.allow.iter().flatten().enumerate() {
+        let wrong = match (value.strip_prefix('@'), value.split_once('/')) {
+            (Some(domain), _) if !is_domain(domain) => "`@` is followed by a domain, such as @example.com",
+            (None, Some((address, bits)))
+                if address.parse::<IpAddr>().is_ok() && !is_network(address, bits) =>
+            {
+                "a network ends in its length, such as 203.0.113.0/24"
+            }
+            _ => continue,
+        };
+        found.refuse(format!("/spec/personal_data/allow/{i}"), "allow", wrong);
+    }
+}
+
+fn is_domain(text: &str) -> bool {
+    let is_label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
+    text.contains('.') && text.split('.').all(is_label)
+}
+
+fn is_network(address: &str, bits: &str) -> bool {
+    let most = if address.contains(':') { 128 } else { 32 };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }
 
 fn check_provider(provider: &ProviderSpec, found: &mut Found) {
@@ -127,6 +158,9 @@ fn check_policy(policy: &PolicySpec, found: &mut Found) {
     let names = redaction.patterns.iter().map(|p| p.name.as_str());
     found.unique(names, path, "this pattern's name is used twice");
     for (i, pattern) in redaction.patterns.iter().enumerate() {
+        if BUILT_IN_CLASSES.contains(&pattern.name.as_str()) {
+            found.refuse(path(i), "class", "the platform finds a class of this name by itself");
+        }
         check_pattern(&format!("/spec/redaction/patterns/{i}"), pattern, found);
     }
 }

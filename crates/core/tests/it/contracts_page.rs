@@ -25,6 +25,7 @@ const RULES: [(Kind, &[&str]); 5] = [
             "`id` is the same as `project`.",
             "`activation.signers` lists at least `activation.signatures` people.",
             "An active agent that names no model needs `default_model`, so it cannot be dropped before.",
+            "In `personal_data.allow`, what begins with `@` is a domain, and what is an address with a `/` is a network.",
         ],
     ),
     (
@@ -48,7 +49,7 @@ const RULES: [(Kind, &[&str]); 5] = [
         Kind::Policy,
         &[
             "`escalate_after_s` is less than `expires_in_s`.",
-            "No two redaction patterns have one name.",
+            "No two redaction patterns have one name, and none that of a class the platform finds by itself.",
             "A redaction pattern is a regular expression that compiles to at most 1 MiB and cannot match the empty text; it finds something in each of `matches` and nothing in any of `misses`.",
         ],
     ),

@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
-use super::config::UpstreamConfig;
+use super::config::{Redact, UpstreamConfig};
 use super::error::UpstreamError;
 use super::lines::{Line, Lines};
 use super::reach::closed_ancestor;
@@ -158,13 +158,13 @@ impl Drop for ServerProcess {
 struct StderrLog {
     project: ProjectId,
     provider: ProviderId,
-    redact: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    redact: Redact,
     minute: Instant,
     lines: u32,
 }
 
 impl StderrLog {
-    fn new(spec: &UpstreamSpec, redact: Arc<dyn Fn(&str) -> String + Send + Sync>) -> Self {
+    fn new(spec: &UpstreamSpec, redact: Redact) -> Self {
         let (project, provider) = (spec.project.clone(), spec.provider.clone());
         Self { project, provider, redact, minute: Instant::now(), lines: 0 }
     }
@@ -195,7 +195,7 @@ impl StderrLog {
             Line::Whole(bytes) => (bytes, false),
             Line::TooLong { head, .. } => (head, true),
         };
-        let text = (self.redact)(&String::from_utf8_lossy(&bytes));
+        let text = (self.redact)(&self.project, &String::from_utf8_lossy(&bytes));
         tracing::debug!(project = %self.project, provider = %self.provider, is_cut, stderr = text);
     }
 }

@@ -5,6 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use awooop_core::ProjectId;
+
+/// A project's line as it may be logged.
+pub(super) type Redact = Arc<dyn Fn(&ProjectId, &str) -> String + Send + Sync>;
+
 /// Limits and hooks of [`Upstreams`](super::Upstreams).
 #[derive(Clone)]
 pub struct UpstreamConfig {
@@ -22,8 +27,8 @@ pub struct UpstreamConfig {
     pub max_result_bytes: usize,
     /// Address space of a stdio child, in bytes; `None` sets no limit.
     pub child_address_space_bytes: Option<u64>,
-    /// Applied to every line of a child's stderr before it is logged.
-    pub redact: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    /// Applied to every line of a child's stderr, with its project, before it is logged.
+    pub redact: Redact,
 }
 
 impl Default for UpstreamConfig {
@@ -36,7 +41,7 @@ impl Default for UpstreamConfig {
             idle_timeout: Duration::from_secs(300),
             max_result_bytes: 4 * 1024 * 1024,
             child_address_space_bytes: Some(2 * 1024 * 1024 * 1024),
-            redact: Arc::new(str::to_owned),
+            redact: Arc::new(|_, line| line.to_owned()),
         }
     }
 }

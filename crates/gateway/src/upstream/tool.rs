@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use awooop_redact::Redactor;
 use serde_json::{Map, Value};
 
 use super::error::UpstreamError;
@@ -44,6 +45,21 @@ impl ToolDefinition {
             output_schema: raw.get("outputSchema").cloned(),
             annotations: raw.get("annotations").cloned(),
             raw,
+        })
+    }
+
+    /// The definition as it may be shown. What is masked in it changes its hash: pin it before.
+    pub fn redacted(self, redactor: &Redactor) -> Self {
+        let raw = redactor.clean_json(self.raw).into_inner();
+        // masking keeps an object an object and a name a name; a server whose tool has no name left loses it
+        Self::from_raw(raw.clone()).unwrap_or_else(|| Self {
+            description: None,
+            title: None,
+            input_schema: serde_json::json!({"type": "object"}),
+            output_schema: None,
+            annotations: None,
+            raw,
+            ..self
         })
     }
 

@@ -179,7 +179,8 @@ async fn no_body_makes_the_server_fail() {
         let document = if sent % 4 == 0 {
             arbitrary().new_tree(&mut runner).unwrap().current()
         } else {
-            let mut document = fixtures[sent % fixtures.len()].clone();
+            // three of four, so counted by themselves: no fixture is passed over for good
+            let mut document = fixtures[(sent - sent.div_ceil(4)) % fixtures.len()].clone();
             for (n, with) in mutations().new_tree(&mut runner).unwrap().current() {
                 exchange(&mut document, n, with);
             }

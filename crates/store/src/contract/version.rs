@@ -203,7 +203,7 @@ pub(crate) fn agent(version: &Version, default_model: Option<&str>) -> Result<Ag
 }
 
 /// The project's active contracts, in the order of kind and id, each with why it does not load.
-pub(super) async fn active(
+pub(crate) async fn active(
     tx: &mut ProjectTx,
     keyring: &Keyring,
     project: &ProjectId,
@@ -246,17 +246,17 @@ pub(crate) fn active_contract(
 }
 
 /// A contract that was in force and is no more.
-pub(super) struct Ended {
-    pub(super) key: ContractKey,
+pub(crate) struct Ended {
+    pub(crate) key: ContractKey,
     /// Since when.
-    pub(super) at: Option<Timestamp>,
+    pub(crate) at: Option<Timestamp>,
     /// Why that is not believed.
-    pub(super) problem: Option<SignatureProblem>,
+    pub(crate) problem: Option<SignatureProblem>,
 }
 
 /// The project's contracts that ended. One whose versions say it was in force, and that has no signature over
 /// its end, was ended behind the server's back.
-pub(super) async fn ended(
+pub(crate) async fn ended(
     tx: &mut ProjectTx,
     keyring: &Keyring,
     project: &ProjectId,

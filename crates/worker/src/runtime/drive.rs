@@ -5,7 +5,7 @@ use std::time::Duration;
 use awooop_core::ErrorCode;
 use awooop_core::contract::AgentSpec;
 use awooop_gateway::model::{ModelReply, ModelRequest, ToolCall, ToolSpec, input_upper_bound};
-use awooop_gateway::{CompleteError, ListedTool, names};
+use awooop_gateway::{CompleteError, ListedTool, PassError, names};
 use awooop_redact::Clean;
 use awooop_store::budget::{Hold, ReserveError, Settlement};
 use awooop_store::claim::ClaimedRun;
@@ -105,26 +105,37 @@ impl Drive<'_> {
         let request = self.request(talk, n);
         let clock = self.runtime.store.clock();
         let (started_at, started) = (clock.now(), std::time::Instant::now());
-        let asked = input_upper_bound(&request).saturating_add(u64::from(request.max_output_tokens));
+        let about = shown(&request);
+        let passed = match self.runtime.gateway.pass(self.run, request).await {
+            Ok(passed) => passed,
+            Err(PassError::Store(error)) => return Err(error.into()),
+            Err(PassError::Blocked(blocked)) => {
+                let message = PassError::Blocked(blocked).to_string();
+                let step = self.failed(n, started_at, 0, about, ErrorCode::Redact001, &message);
+                return Ok(Made { step, settlement: None });
+            }
+        };
+        // masks may be longer than what they stand for: what is sent is what is counted
+        let request = passed.request();
+        let asked = input_upper_bound(request).saturating_add(u64::from(request.max_output_tokens));
         let hold = match self.reserve(n, i64::try_from(asked).unwrap_or(i64::MAX)).await {
             Ok(hold) => hold,
             Err(ReserveError::Fenced) => return Err(RecordError::Fenced),
             Err(ReserveError::Store(error)) => return Err(error.into()),
             Err(error) => {
-                let step = self.failed(n, started_at, 0, &request, error.code(), &error.to_string());
+                let step = self.failed(n, started_at, 0, about, error.code(), &error.to_string());
                 return Ok(Made { step, settlement: None });
             }
         };
         *self.in_flight.lock().await = Some(hold.in_full());
-        let answer = self.runtime.gateway.complete(self.run, &hold, &request).await;
+        let answer = self.runtime.gateway.complete(self.run, &hold, &passed).await;
         let duration_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
         match answer {
-            Ok(reply) => Ok(self.answered(n, started_at, duration_ms, &request, reply, hold)),
+            Ok(reply) => Ok(self.answered(n, started_at, duration_ms, about, reply, hold)),
             Err(CompleteError::Store(error)) => Err(error.into()),
             Err(error) => {
                 let settlement = if error.is_unbilled() { hold.settle(0, false) } else { hold.in_full() };
-                let step =
-                    self.failed(n, started_at, duration_ms, &request, error.code(), &error.to_string());
+                let step = self.failed(n, started_at, duration_ms, about, error.code(), &error.to_string());
                 Ok(Made { step, settlement: Some(settlement) })
             }
         }
@@ -163,7 +174,7 @@ impl Drive<'_> {
         n: i32,
         started_at: Timestamp,
         duration_ms: i64,
-        request: &ModelRequest,
+        about: Value,
         reply: ModelReply,
         hold: Hold,
     ) -> Made {
@@ -172,7 +183,7 @@ impl Drive<'_> {
         let usage =
             json!({"input_tokens": reply.usage.input_tokens, "output_tokens": reply.usage.output_tokens});
         let body = json!({
-            "input": shown(request),
+            "input": about,
             "output": {"content": reply.content, "tool_calls": reply.tool_calls},
             "usage": usage,
             "gates": [],
@@ -195,11 +206,11 @@ impl Drive<'_> {
         n: i32,
         started_at: Timestamp,
         duration_ms: i64,
-        request: &ModelRequest,
+        about: Value,
         code: ErrorCode,
         message: &str,
     ) -> StepResult {
-        let body = json!({"input": shown(request), "output": {"error": message}, "usage": null, "gates": []});
+        let body = json!({"input": about, "output": {"error": message}, "usage": null, "gates": []});
         StepResult {
             n,
             kind: StepKind::Llm,
@@ -246,7 +257,8 @@ impl Drive<'_> {
     }
 
     fn clean(&self, body: Value) -> Clean {
-        self.runtime.store.redactor().clean_json(body).into()
+        let redactors = self.runtime.store.known_redactors(self.run.scope().project());
+        redactors.to_journal.redactor().clean_json(body).into()
     }
 }
 

@@ -191,6 +191,32 @@ fn a_policy_may_not_weaken_unnoticed() {
     changed(mask("aa"), json!({}), &weaker("/spec/redaction/patterns/0"));
     changed(mask("aa"), mask("aab"), &weaker("/spec/redaction/patterns/0"));
     changed(json!({}), mask("aa"), &[]);
+    let does = |action: &str| json!({"redaction": {"patterns": [{"name": "A1", "pattern": "aa", "action": action, "matches": ["aab"]}]}});
+    changed(does("mask"), mask("aa"), &[]);
+    changed(does("mask"), does("block"), &[]);
+    changed(does("block"), does("mask"), &weaker("/spec/redaction/patterns/0"));
+    changed(does("mask"), does("tag"), &weaker("/spec/redaction/patterns/0"));
+}
+
+#[test]
+fn personal_data_may_not_go_further_unnoticed() {
+    let base = json!({"display_name": "EwoooC"});
+    let changed = |before: Value, after: Value, expected: &[&str]| {
+        let paths: Vec<String> = expected.iter().map(|p| format!("/spec/personal_data/{p}")).collect();
+        let expected: Vec<(&str, &str)> =
+            paths.iter().map(|p| ("personal_data_loosened", p.as_str())).collect();
+        let of = |v: Value| json!({"personal_data": v});
+        check("project", &base, of(before), of(after), &expected);
+    };
+    let model = |direction: Value| json!({"to_model": direction});
+    changed(model(json!({"all": "mask", "email": "tag"})), model(json!({"all": "block"})), &[]);
+    changed(model(json!({"email": "mask"})), model(json!({"email": "tag"})), &["to_model/email"]);
+    changed(model(json!({"email": "tag"})), json!({}), &["to_model/email"]);
+    changed(model(json!({"all": "tag"})), model(json!({"all": "tag", "card": "allow"})), &["to_model/card"]);
+    changed(json!({}), model(json!({"all": "block"})), &[]);
+    let listed = |values: &[&str]| json!({"allow": values});
+    changed(listed(&["aa"]), listed(&["@a.tw", "aa"]), &["allow/0"]);
+    changed(listed(&["aa", "bb"]), listed(&["bb"]), &[]);
 }
 
 #[test]

@@ -117,6 +117,21 @@ fn a_redaction_pattern_is_bounded_and_never_matches_nothing() {
         {"name": "A1", "pattern": "a", "matches": ["a"]}, {"name": "A1", "pattern": "b", "matches": ["b"]}
     ]}});
     check("policy", twice, &[("/spec/redaction/patterns/1/name", "unique")]);
+    let taken = json!({"redaction": {"patterns": [{"name": "EMAIL", "pattern": "a", "matches": ["a"]}]}});
+    check("policy", taken, &[("/spec/redaction/patterns/0/name", "class")]);
+}
+
+#[test]
+fn an_allow_list_names_values_domains_and_networks_that_are_such() {
+    let list = |values: &[&str]| json!({"display_name": "EwoooC", "personal_data": {"allow": values}});
+    check(
+        "project",
+        list(&["0800-000-123", "a@b.tw", "@b.tw", "@門市.tw", "10.0.0.0/8", "::/0", "a/b"]),
+        &[],
+    );
+    for bad in ["@b", "@a..tw", "@a b.tw", "10.0.0.0/33", "10.0.0.0/", "::1/129", "10.0.0.1/x"] {
+        check("project", list(&["aa", bad]), &[("/spec/personal_data/allow/1", "allow")]);
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(crate) async fn cancel_run(
     RunPath(run_id): RunPath,
 ) -> Result<Json<RunDocument>, Problem> {
     match state.store.cancel_run(access.scope(), run_id).await? {
-        Cancelled::Done(run) => Ok(Json(RunDocument::try_from(&run)?)),
+        Cancelled::Done(run) => Ok(Json(super::shown(&state, &access).await?.document(&run)?)),
         Cancelled::Ended(run) => {
             let detail = format!("the run is {} and stays so", run.state.as_str());
             Err(Problem::new(ErrorCode::Run001, detail))

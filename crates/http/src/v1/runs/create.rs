@@ -1,4 +1,4 @@
-//! Starting a run. Checks, in this order: who may name whom, the agent, the mode, the input, the budget.
+//! Starting a run. Checks, in this order: who may name whom, the agent, the mode, the input, what it holds, the budget.
 //! Nothing is written before all of them hold; then one statement creates the run and queues it.
 
 use std::time::Duration;
@@ -114,6 +114,7 @@ async fn check(
     let facts = facts.ok_or_else(no_agent)?;
     let mode = mode(body.mode.as_deref(), &facts, parent.map(|run| run.mode))?;
     check_input(&facts.spec, &body.input)?;
+    check_content(&facts, &body.input)?;
     if facts.is_budget_spent {
         return Err(Problem::new(ErrorCode::Budget001, "the project's token budget is used up"));
     }
@@ -181,6 +182,15 @@ fn check_input(agent: &AgentSpec, input: &Value) -> Result<(), Problem> {
     })
 }
 
+/// What the project blocks everywhere makes no run: the journal could only keep it masked, and the agent would be
+/// asked something else.
+fn check_content(facts: &AgentFacts, input: &Value) -> Result<(), Problem> {
+    let passed = facts.redactors.to_journal.json(input.clone());
+    passed
+        .map(drop)
+        .map_err(|blocked| Problem::new(ErrorCode::Redact001, format!("the input is refused: {blocked}")))
+}
+
 /// The caller's key, with the hash of the canonical body it stands for.
 fn idempotency(
     headers: &HeaderMap,
@@ -218,6 +228,7 @@ async fn answer(
         None => state.store.find_run(access.scope(), run_id).await?,
     };
     let run = run.ok_or_else(|| Problem::absent("run"))?;
+    let shown = super::shown(state, access).await?;
     let mut headers = vec![(header::LOCATION, format!("/v1/platform/runs/{run_id}"))];
     if is_replayed {
         headers.push((HeaderName::from_static("idempotency-replayed"), "true".to_owned()));
@@ -226,9 +237,9 @@ async fn answer(
         headers.push((HeaderName::from_static("preference-applied"), format!("wait={seconds}")));
     }
     let response = if wait_s.is_some() && run.state.is_terminal() {
-        (StatusCode::OK, axum::Json(RunDocument::try_from(&run)?)).into_response()
+        (StatusCode::OK, axum::Json(shown.document(&run)?)).into_response()
     } else {
-        (StatusCode::ACCEPTED, axum::Json(RunQueued::from(&run))).into_response()
+        (StatusCode::ACCEPTED, axum::Json(shown.queued(&run))).into_response()
     };
     Ok((axum::response::AppendHeaders(headers), response).into_response())
 }

@@ -50,5 +50,6 @@ pub(crate) async fn list_runs(
         limit: limit as i64 + 1,
     };
     let runs = state.store.list_runs(access.scope(), &filter).await?;
-    Ok(Json(list.page(runs, limit, |run: &Run| run.run_id.to_string(), |run| RunItem::from(&run))))
+    let shown = super::shown(&state, &access).await?;
+    Ok(Json(list.page(runs, limit, |run: &Run| run.run_id.to_string(), |run| shown.item(&run))))
 }

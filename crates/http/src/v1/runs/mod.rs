@@ -14,7 +14,13 @@ use awooop_store::run::Run;
 
 use crate::caller::Access;
 use crate::problem::Problem;
+use crate::run_view::Shown;
 use crate::state::AppState;
+
+/// What the caller is shown of the project's runs, as its contracts say now.
+async fn shown(state: &AppState, access: &Access) -> Result<Shown, Problem> {
+    Ok(Shown::under(state.store.redactors(access.scope()).await?))
+}
 
 /// The run, or 404 when the caller may not know of it.
 async fn visible_run(state: &AppState, access: &Access, run_id: RunId) -> Result<Run, Problem> {

@@ -27,5 +27,6 @@ pub(crate) async fn list_steps(
     let after = list.read(query.cursor.as_deref(), |key| key.parse().ok())?.unwrap_or(0);
     let run = super::visible_run(&state, &access, run_id).await?;
     let steps = state.store.list_steps(access.scope(), run.run_id, after, limit as i64 + 1).await?;
-    Ok(Json(list.page(steps, limit, |step: &Step| step.n.to_string(), StepItem::from)))
+    let shown = super::shown(&state, &access).await?;
+    Ok(Json(list.page(steps, limit, |step: &Step| step.n.to_string(), |step| shown.step(step))))
 }
