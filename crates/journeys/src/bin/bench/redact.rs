@@ -27,12 +27,7 @@ pub(crate) fn measure(file: &str, seconds: &str) -> anyhow::Result<()> {
     measure_mode("all classes", &text, seconds, |text| all.redact(text).findings.len())
 }
 
-fn measure_mode(
-    name: &str,
-    text: &str,
-    seconds: f64,
-    redact: impl Fn(&str) -> usize,
-) -> anyhow::Result<()> {
+fn measure_mode(name: &str, text: &str, seconds: f64, redact: impl Fn(&str) -> usize) -> anyhow::Result<()> {
     let process = std::process::id();
     let findings = redact(text);
     let (mut rounds, started) = (0_u32, cpu::of_process(process)?);
