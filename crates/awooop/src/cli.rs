@@ -5,6 +5,7 @@
 //! Invariants: a value that can be a secret is a `SecretString` and never prints; identifiers that become
 //! part of an address are checked or encoded before they are sent. Wrong usage ends with exit code 2.
 
+mod audit;
 mod contract;
 mod redact;
 
@@ -16,6 +17,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use uuid::Uuid;
 
+pub(crate) use audit::{
+    AuditCommand, AuditExportArgs, AuditHeadArgs, AuditProveArgs, AuditSearchArgs, AuditVerifyArgs,
+};
 pub(crate) use contract::{
     ApplyArgs, ContractCommand, ContractName, DiffArgs, DraftArgs, FilesArgs, GetArgs, KeyringArgs,
     KeysCommand, KeysRetireArgs, KeysRotateArgs, NamedArgs, PinArgs, ProjectArgs, PublishArgs, ResignArgs,
@@ -80,6 +84,9 @@ pub(crate) enum Command {
     /// Look at the server's own keys on this machine, rotate and retire them
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look things up in the audit, and show that nobody changed it
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Settings for MCP clients
     #[command(subcommand)]
     Mcp(McpCommand),

@@ -197,6 +197,44 @@ impl Client {
         if response.status().is_success() { Ok(response) } else { Err(self.problem(response).await) }
     }
 
+    /// Reads an answer of one JSON document a line, each line as it comes, without its end. `take` says whether
+    /// to go on.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and when nothing came for a minute.
+    pub(crate) async fn lines(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), Failure> {
+        let sent = tokio::time::timeout(ANSWER_TIMEOUT, self.request(Method::GET, path, query).send()).await;
+        let mut response =
+            sent.map_err(|_| self.away("no answer in 60 s"))?.map_err(|e| self.transport_failure(&e))?;
+        if !response.status().is_success() {
+            return Err(self.problem(response).await);
+        }
+        let mut rest: Vec<u8> = Vec::new();
+        loop {
+            let chunk = tokio::time::timeout(ANSWER_TIMEOUT, response.chunk()).await;
+            let chunk = chunk.map_err(|_| self.away("nothing came for 60 s"))?;
+            let Some(chunk) = chunk.map_err(|e| self.transport_failure(&e))? else { break };
+            rest.extend_from_slice(&chunk);
+            let mut begin = 0;
+            while let Some(length) = rest[begin..].iter().position(|b| *b == b'\n') {
+                if !take(&rest[begin..begin + length]) {
+                    return Ok(());
+                }
+                begin += length + 1;
+            }
+            rest.drain(..begin);
+        }
+        match rest.is_empty() {
+            true => Ok(()),
+            false => Err(self.away("the answer was cut off within a line")),
+        }
+    }
+
     /// The failure of a connection that ended or fell silent too early.
     pub(crate) fn away(&self, reason: &str) -> Failure {
         Failure::Unreachable { url: self.url(), reason: reason.to_owned(), is_refused: false }

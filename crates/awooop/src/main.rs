@@ -60,6 +60,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Runs(command) => Ok(commands::client(commands::runs::run, command).await),
         Command::Tools(command) => Ok(commands::client(commands::tools::run, command).await),
         Command::Key(command) => Ok(commands::client(commands::key::run, command).await),
+        Command::Audit(command) => Ok(commands::client(commands::audit::run, command).await),
         Command::Mcp(command) => Ok(commands::client(commands::mcp::run, command).await),
     };
     ended.unwrap_or_else(|error| {

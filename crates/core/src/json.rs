@@ -23,7 +23,27 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Bytes of lower-case hexadecimal; `None` for any other text.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
 }
 
 /// `value` as a JSON value; for our own types, whose serialisation cannot fail.
@@ -59,6 +79,16 @@ mod tests {
         assert_eq!(canonical(&a), r#"{"a":[true,null],"b":1}"#);
         assert_eq!(sha256_hex(&a), sha256_hex(&json!({"a": [true, null], "b": 1})));
         assert_eq!(sha256_hex(&a).len(), 64);
+    }
+
+    #[test]
+    fn hexadecimal_reads_back_and_nothing_else_is_read() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(unhex(&hex(&all)), Some(all));
+        assert_eq!(unhex(""), Some(vec![]));
+        for bad in ["0", "0g", "AB", "é", " 0"] {
+            assert_eq!(unhex(bad), None, "{bad}");
+        }
     }
 
     #[test]

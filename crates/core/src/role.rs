@@ -72,6 +72,11 @@ pub const OPERATIONS: &[(&str, &[Role])] = &[
     ("list_keys", &[]),
     ("revoke_key", &[]),
     ("get_budget", READERS),
+    ("search_audit", READERS),
+    ("export_audit", READERS),
+    ("get_audit_head", READERS),
+    ("verify_audit", READERS),
+    ("prove_audit_event", READERS),
     ("use_mcp", &[Role::Agent]),
 ];
 

@@ -12,6 +12,8 @@ mod caller;
 mod errors_page;
 mod health;
 mod mcp;
+mod metrics;
+mod ndjson;
 mod openapi;
 mod page;
 mod problem;

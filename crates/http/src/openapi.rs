@@ -172,14 +172,15 @@ fn add_project_header(operation: &mut Operation) {
 fn add_parts(path: &str, operation: &mut Operation) {
     let name = "^[a-z0-9][a-z0-9_-]{1,63}$";
     let text = || ObjectBuilder::new().schema_type(Type::String);
-    let uuid = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+    let uuid = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
     let kind = text().enum_values(Some(Kind::ALL.map(Kind::as_str)));
     let version = ObjectBuilder::new()
         .schema_type(Type::Integer)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
         .minimum(Some(1));
     let parts = [
-        ("run_id", uuid, "A run"),
+        ("run_id", uuid(), "A run"),
+        ("event_id", uuid(), "An event of the audit"),
         ("kind", kind, "What the contract configures"),
         ("id", text().pattern(Some(name)), "The contract's id within its kind"),
         ("version", version, "The version, from 1"),

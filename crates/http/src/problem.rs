@@ -8,6 +8,7 @@ use awooop_core::ErrorCode;
 use awooop_core::error::Violation;
 use awooop_redact::Redactor;
 use awooop_store::StoreError;
+use awooop_store::audit::ProveError;
 use awooop_store::auth::CreateKeyError;
 use awooop_store::contract::ContractError;
 use axum::response::{IntoResponse, Response};
@@ -97,9 +98,7 @@ impl Problem {
             retryable: self.code.is_retryable(),
             errors: self.errors.iter().map(item).collect(),
         };
-        let mut response =
-            (self.status, axum::Json(document))
-                .into_response();
+        let mut response = (self.status, axum::Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         self.mark(headers);
@@ -165,6 +164,17 @@ impl From<ContractError> for Problem {
             ContractError::Precondition { .. } => Self::new(ErrorCode::Req005, detail),
             ContractError::Absent(what) => Self::absent(&what),
             ContractError::Store(inner) => inner.into(),
+        }
+    }
+}
+
+impl From<ProveError> for Problem {
+    fn from(error: ProveError) -> Self {
+        match error {
+            ProveError::Absent => Self::absent("event"),
+            ProveError::Unsealed => Self::new(ErrorCode::Audit001, error.to_string()),
+            ProveError::NoWay { .. } => Self::invalid_at("/to", "range", error.to_string()),
+            ProveError::Store(inner) => inner.into(),
         }
     }
 }

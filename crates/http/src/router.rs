@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 
 use crate::problem::Problem;
 use crate::state::AppState;
-use crate::{errors_page, health, mcp, openapi, telemetry, v1};
+use crate::{errors_page, health, mcp, metrics, openapi, telemetry, v1};
 
 /// Largest request body, but for manifests: 1 MiB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -35,9 +35,15 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(v1::keys::create::create_key, v1::keys::list::list_keys))
         .routes(routes!(v1::keys::revoke::revoke_key))
         .routes(routes!(v1::budgets::get::get_budget))
+        .routes(routes!(v1::audit::search::search_audit))
+        .routes(routes!(v1::audit::export::export_audit))
+        .routes(routes!(v1::audit::head::get_audit_head))
+        .routes(routes!(v1::audit::verify::verify_audit))
+        .routes(routes!(v1::audit::prove::prove_audit_event))
         .routes(routes!(mcp::use_mcp))
         .routes(routes!(health::get_health))
         .routes(routes!(health::get_readiness))
+        .routes(routes!(metrics::get_metrics))
         .routes(routes!(errors_page::get_error_page))
         .routes(routes!(openapi::get_openapi))
 }

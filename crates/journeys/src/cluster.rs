@@ -30,6 +30,8 @@ pub struct ClusterUrls {
     pub app: String,
     /// `awooop_dispatch`.
     pub dispatch: String,
+    /// `awooop_retention`.
+    pub retention: String,
 }
 
 impl ClusterUrls {
@@ -45,11 +47,12 @@ impl ClusterUrls {
             owner: one(&self.owner),
             app: one(&self.app),
             dispatch: one(&self.dispatch),
+            retention: one(&self.retention),
         }
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        for text in [&self.admin, &self.owner, &self.app, &self.dispatch] {
+        for text in [&self.admin, &self.owner, &self.app, &self.dispatch, &self.retention] {
             text.parse::<tokio_postgres::Config>().context("a connection string does not parse")?;
         }
         Ok(())
@@ -124,6 +127,7 @@ impl Cluster {
             owner: url(Role::Owner),
             app: url(Role::App),
             dispatch: url(Role::Dispatch),
+            retention: url(Role::Retention),
         };
         make_roles(&pg.0, &urls).await?;
         Ok(Cluster { urls, own: Some(Own { pg, _directory: directory }) })
@@ -142,7 +146,7 @@ impl Cluster {
 
 /// The roles belong to the whole cluster; each database of the tests gets its own schema later.
 async fn make_roles(pg: &EmbeddedPg, urls: &ClusterUrls) -> anyhow::Result<()> {
-    let passwords: Vec<_> = [Role::Owner, Role::App, Role::Dispatch]
+    let passwords: Vec<_> = [Role::Owner, Role::App, Role::Dispatch, Role::Retention]
         .into_iter()
         .map(|role| (role.name(), pg.passwords().get(role).clone()))
         .collect();
@@ -195,6 +199,7 @@ mod tests {
             owner: conninfo(&config),
             app: conninfo(&config),
             dispatch: conninfo(&config),
+            retention: conninfo(&config),
         };
         let other: tokio_postgres::Config = urls.in_database("other").app.parse().unwrap();
         assert_eq!((other.get_dbname(), other.get_user()), (Some("other"), Some("u'x")));

@@ -104,6 +104,7 @@ impl PgProxy {
             owner: through(&urls.owner),
             app: through(&urls.app),
             dispatch: through(&urls.dispatch),
+            retention: through(&urls.retention),
         }
     }
 

@@ -38,6 +38,17 @@ pub(crate) enum Rule {
     Keyword,
 }
 
+impl Rule {
+    /// Whether the anchor is part of what is masked, and not only beside it. The first line of a private key is
+    /// found by its dashes.
+    fn masks_its_anchor(self) -> bool {
+        matches!(
+            self,
+            Rule::Prefixed(_) | Rule::Jwt | Rule::Aws | Rule::AzureSecret | Rule::Telegram | Rule::Putty
+        )
+    }
+}
+
 const ANCHORS: &[(&str, Rule)] = &[
     ("private key", Rule::PrivateKey),
     ("private-lines:", Rule::Putty),
@@ -83,17 +94,25 @@ pub(crate) struct Anchors {
     begins: Box<[u64; 1024]>,
     /// The anchors by the low byte of their hash, in the order of the table.
     by_hash: Vec<Vec<(&'static [u8], Rule)>>,
+    masked: Vec<(&'static str, Rule)>,
 }
 
 impl Anchors {
     /// Compiles the table above and the token prefixes.
     pub(crate) fn built_in() -> Self {
         let prefixes = PREFIXES.iter().map(|prefix| (prefix.literal, Rule::Prefixed(prefix)));
-        let mut anchors = Anchors { begins: Box::new([0; 1024]), by_hash: vec![Vec::new(); 256] };
-        for (literal, rule) in prefixes.chain(ANCHORS.iter().copied()) {
+        let table: Vec<(&'static str, Rule)> = prefixes.chain(ANCHORS.iter().copied()).collect();
+        let masked = table.iter().filter(|(_, rule)| rule.masks_its_anchor()).copied().collect();
+        let mut anchors = Anchors { begins: Box::new([0; 1024]), by_hash: vec![Vec::new(); 256], masked };
+        for (literal, rule) in table {
             anchors.add(literal.as_bytes(), rule);
         }
         anchors
+    }
+
+    /// The anchors that are part of what is masked.
+    pub(crate) fn masked(&self) -> &[(&'static str, Rule)] {
+        &self.masked
     }
 
     fn add(&mut self, literal: &'static [u8], rule: Rule) {

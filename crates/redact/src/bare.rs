@@ -5,6 +5,8 @@
 //! its strings. One pass over the quotes decides that, made only as far as such numbers stand.
 //! A text that is nothing but a number gets no quotes: it is taken for a text.
 
+use crate::document::Document;
+
 /// The longest key that is read back, in bytes.
 const MAX_KEY: usize = 128;
 /// The most white space that is skipped, in bytes.
@@ -19,9 +21,11 @@ pub(crate) struct Bare<'a> {
 }
 
 impl<'a> Bare<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
-        let first = text.bytes().find(|b| !b.is_ascii_whitespace());
-        Bare { text: text.as_bytes(), is_document: matches!(first, Some(b'{' | b'[')), lexed: (0, false) }
+    /// The places of a text that follows `before`.
+    pub(crate) fn behind(text: &'a str, before: Document) -> Self {
+        let first = before.first().or_else(|| text.bytes().find(|b| !b.is_ascii_whitespace()));
+        let lexed = before.quotes();
+        Bare { text: text.as_bytes(), is_document: matches!(first, Some(b'{' | b'[')), lexed }
     }
 
     /// The quote, with its backslashes, that the mask of `start..end` needs on both sides; empty if none.
@@ -79,15 +83,21 @@ impl<'a> Bare<'a> {
 
     /// Whether `at` stands in a string of the document.
     fn is_in_string(&mut self, at: usize) -> bool {
-        let (mut from, mut is_open) = self.lexed;
-        while let Some(next) = memchr::memchr2(b'"', b'\\', &self.text[from..at.max(from)]) {
-            let is_quote = self.text[from + next] == b'"';
-            is_open ^= is_quote;
-            from += next + if is_quote { 1 } else { 2 };
-        }
-        self.lexed = (from.max(at), is_open);
-        is_open
+        self.lexed = quotes(self.text, self.lexed, at);
+        self.lexed.1
     }
+}
+
+/// Follows the quotes of `text` up to `at`, or behind it where an escape reaches over it: up to where, and whether a
+/// string is open there. `known`: the same for an earlier place.
+pub(crate) fn quotes(text: &[u8], known: (usize, bool), at: usize) -> (usize, bool) {
+    let (mut from, mut is_open) = known;
+    while let Some(next) = memchr::memchr2(b'"', b'\\', &text[from.min(at)..at]) {
+        let is_quote = text[from + next] == b'"';
+        is_open ^= is_quote;
+        from += next + if is_quote { 1 } else { 2 };
+    }
+    (from.max(at), is_open)
 }
 
 fn backslashes_before(text: &[u8], at: usize) -> usize {
@@ -119,7 +129,7 @@ mod tests {
             ("7", ""),
         ] {
             let at = text.find('7').unwrap();
-            assert_eq!(Bare::new(text).quote(at, at + 1), quote, "{text}");
+            assert_eq!(Bare::behind(text, Document::new()).quote(at, at + 1), quote, "{text}");
         }
     }
 }

@@ -11,6 +11,14 @@ use crate::rules::Action;
 use crate::{Class, Redactor};
 
 /// A text without credentials.
+///
+/// A text that nobody looked at is none:
+/// ```compile_fail
+/// let clean: awooop_redact::Clean = String::from("looked at by nobody").into();
+/// ```
+/// ```compile_fail
+/// let clean = awooop_redact::Clean(String::from("looked at by nobody"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clean(String);
 
@@ -39,6 +47,10 @@ impl fmt::Display for Clean {
 }
 
 /// A JSON value without credentials in its strings and keys.
+///
+/// ```compile_fail
+/// let clean: awooop_redact::CleanJson = serde_json::from_str("{}").unwrap();
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct CleanJson(Value);
 

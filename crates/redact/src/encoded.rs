@@ -16,6 +16,8 @@ const STRIDE: usize = 20;
 const MIN_LINE: usize = 60;
 /// Characters decoded to see whether a run begins as text.
 const PROBE: usize = 12;
+/// At how many places the beginning is tried.
+pub(crate) const MAX_OFFSET: usize = 4;
 
 const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -49,7 +51,7 @@ pub(crate) fn runs(text: &str) -> impl Iterator<Item = Encoded> {
                 continue;
             }
             let start = at - bytes[..at].iter().rev().take(STRIDE).take_while(|b| is_base64(**b)).count();
-            let end = run_end(bytes, at);
+            let end = run_end(bytes, start);
             at = end + STRIDE;
             // A border may come sooner than the stride.
             at -= at % STRIDE;
@@ -61,6 +63,44 @@ pub(crate) fn runs(text: &str) -> impl Iterator<Item = Encoded> {
         }
         None
     })
+}
+
+/// Where the run begins that may go on behind the end of `text` and may say something; none if the last is decided.
+pub(crate) fn open_run(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut start = bytes.len() - tail_len(bytes);
+    // Full lines before it belong to it.
+    while let Some(before) = line_before(bytes, start) {
+        start = before;
+    }
+    let run = &bytes[start..];
+    (!run.is_empty() && (run.len() < PROBE + 3 || (0..MAX_OFFSET).any(|offset| begins_text(run, offset))))
+        .then_some(start)
+}
+
+/// The length of what may be the last line of a run, with padding or a line break behind it.
+fn tail_len(bytes: &[u8]) -> usize {
+    let count = |end: usize, test: fn(u8) -> bool, max: usize| {
+        bytes[..end].iter().rev().take(max).take_while(|b| test(**b)).count()
+    };
+    let space = count(bytes.len(), |b| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b'\\'), 68);
+    let has_break = bytes[bytes.len() - space..].iter().any(|b| matches!(b, b'\n' | b'\r' | b'\\'));
+    let behind = if has_break { space } else { 0 };
+    let padding = count(bytes.len() - behind, |b| b == b'=', 2);
+    let line = count(bytes.len() - behind - padding, is_base64, usize::MAX);
+    // A shorter line is the last of a run, whatever follows.
+    if line == 0 || (behind > 0 && line < MIN_LINE) { 0 } else { line + padding + behind }
+}
+
+/// Where the line begins that goes on in the one at `start`.
+fn line_before(bytes: &[u8], start: usize) -> Option<usize> {
+    let blank = |b: &&u8| matches!(**b, b' ' | b'\t');
+    let indented = start - bytes[..start].iter().rev().take(64).take_while(blank).count();
+    let end = ["\r\n", "\n", "\\r\\n", "\\n"]
+        .iter()
+        .find_map(|b| bytes[..indented].ends_with(b.as_bytes()).then(|| indented - b.len()))?;
+    let line = bytes[..end].iter().rev().take_while(|b| is_base64(**b)).count();
+    (line >= MIN_LINE).then_some(end - line)
 }
 
 /// Whether a byte is of one of the alphabets: a table, since it is asked for a fifth of all bytes of a text.
@@ -75,18 +115,18 @@ static IS_BASE64: [bool; 256] = {
     table
 };
 
-fn is_base64(byte: u8) -> bool {
+pub(crate) fn is_base64(byte: u8) -> bool {
     IS_BASE64[usize::from(byte)]
 }
 
-/// The end of the run that goes through `at`, over line breaks where full lines of equal length follow each other.
+/// The end of the run that begins at `at`, over line breaks where full lines of equal length follow each other.
 fn run_end(bytes: &[u8], at: usize) -> usize {
     let line_end = |from: usize| from + bytes[from..].iter().take_while(|b| is_base64(**b)).count();
     let mut line = at;
     let mut end = line_end(at);
     loop {
         let next = end + line_break(&bytes[end..]);
-        let is_full = line != at || end - line >= MIN_LINE - STRIDE;
+        let is_full = line != at || end - line >= MIN_LINE;
         if next == end || !is_full || line_end(next) < next + 4 {
             return end;
         }
@@ -110,15 +150,7 @@ fn line_break(rest: &[u8]) -> usize {
 
 fn decode(bytes: &[u8], start: usize, end: usize) -> Option<Encoded> {
     let run = &bytes[start..end];
-    let probe = |offset: &usize| {
-        let mut head = [0; PROBE];
-        let wanted = run.get(*offset..*offset + PROBE);
-        wanted.is_some_and(|chars| {
-            let is_decoded = engine_of(chars).decode_slice(chars, &mut head).is_ok();
-            is_decoded && is_text(&head[..PROBE / 4 * 3])
-        })
-    };
-    let offset = (0..4).find(probe)?;
+    let offset = (0..MAX_OFFSET).find(|offset| begins_text(run, *offset))?;
     let mut chars: Vec<u8> = run[offset..].iter().copied().filter(|b| is_base64(*b)).collect();
     if let Some(broken) = run.windows(2).position(|pair| pair == b"\\n" || pair == b"\\r") {
         // The letters of escaped line breaks are not part of it.
@@ -134,6 +166,15 @@ fn decode(bytes: &[u8], start: usize, end: usize) -> Option<Encoded> {
     let padding = bytes[end..].iter().take(2).take_while(|b| **b == b'=').count();
     let text = valid.to_owned();
     (text.len() >= PROBE).then_some(Encoded { start: start + offset, end: end + padding, text })
+}
+
+/// Whether the characters from `offset` on decode to text.
+fn begins_text(run: &[u8], offset: usize) -> bool {
+    let mut head = [0; PROBE];
+    run.get(offset..offset + PROBE).is_some_and(|chars| {
+        let is_decoded = engine_of(chars).decode_slice(chars, &mut head).is_ok();
+        is_decoded && is_text(&head[..PROBE / 4 * 3])
+    })
 }
 
 /// The alphabet in which `chars` are, by the signs that differ.

@@ -8,6 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::Class;
 use crate::judge;
+use crate::open::{Open, Until};
 use crate::scan::Scanner;
 use crate::text::Set;
 
@@ -27,11 +28,13 @@ impl Scanner<'_> {
             return;
         }
         let is_basic = self.text.at(end - 1) == b' ';
-        let gap = |b: &&u8| matches!(**b, b' ' | b'\t' | b':' | b'=');
-        let gap = self.text.bytes[end..].iter().take(8).take_while(gap).count();
+        let gap = self.text.span(end, 8, |b| matches!(b, b' ' | b'\t' | b':' | b'='));
         let escaped = if self.text.has(end + gap, "%20") { 3 } else { 0 };
         let token = end + gap + escaped;
         let mut token_end = self.text.run_end(Set::Opaque, token);
+        if self.text.take_touched() {
+            self.open(Open { from: token, class: Class::Authorization, until: Until::Value });
+        }
         while token_end > token && self.text.at(token_end - 1) == b'.' {
             token_end -= 1;
         }

@@ -7,7 +7,7 @@
 use crate::Class;
 use crate::ident::{self, Strength};
 use crate::judge::{self, Form};
-use crate::mask::mask_len;
+use crate::open::{Open, Until};
 use crate::scan::{Candidate, Scanner};
 
 /// The longest rest of a name behind an anchor, in bytes.
@@ -19,6 +19,8 @@ struct Value {
     end: usize,
     form: Form,
     is_quoted: bool,
+    /// Where it ends if it goes beyond the text.
+    until: Until,
 }
 
 fn is_name_byte(byte: u8) -> bool {
@@ -29,7 +31,7 @@ impl Scanner<'_> {
     /// A word at `start..end` that may be, or end, the name of a secret.
     pub(crate) fn keyword(&mut self, start: usize, end: usize) {
         let bytes = self.text.bytes;
-        let rest = bytes[end..].iter().take(MAX_NAME_REST).take_while(|b| is_name_byte(**b)).count();
+        let rest = self.text.span(end, MAX_NAME_REST, is_name_byte);
         let name_end = end + rest;
         if rest == MAX_NAME_REST || name_end == self.last_name_end {
             return;
@@ -39,14 +41,21 @@ impl Scanner<'_> {
         let name_start = start - bytes[..start].iter().rev().take(ident::MAX_NAME).take_while(before).count();
         let name = &self.text.str[name_start..name_end];
         let Some((strength, class)) = ident::judge(name) else { return };
-        if let Some(value) = self.value_of(name_start, name_end) {
-            self.suspect(strength, class, &value);
+        match self.value_of(name_start, name_end) {
+            Some(value) => self.suspect(strength, class, &value),
+            None if self.text.take_touched() => {
+                self.open(Open { from: name_end, class, until: Until::Value });
+            }
+            None => {}
         }
     }
 
     /// Judges a value and remembers it with the verdict.
     fn suspect(&mut self, strength: Strength, class: Class, value: &Value) {
-        let is_alone = value.is_quoted || self.is_alone(value.end);
+        let is_alone = value.is_quoted || (value.form == Form::Colon && self.is_alone(value.end));
+        if self.text.take_touched() {
+            self.open(Open { from: value.start, class, until: value.until });
+        }
         let text = &self.text.str[value.start..value.end];
         self.candidates.push(Candidate {
             start: value.start,
@@ -79,9 +88,9 @@ impl Scanner<'_> {
             }
             "aws4-hmac-sha256" | "hawk" | "oauth" | "signature" => {
                 value.start = self.text.skip_blanks(scheme_end);
-                let rest = &self.text.bytes[value.start..];
-                let len = rest.iter().take_while(|b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\')).count();
-                value.end = value.start + len;
+                let in_line = |b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\');
+                value.end = value.start + self.text.span(value.start, usize::MAX, in_line);
+                value.until = Until::Line;
             }
             _ => {}
         }
@@ -102,8 +111,8 @@ impl Scanner<'_> {
             return self.value_at(self.text.skip_blanks(at), form, None);
         }
         let bracket = usize::from(self.text.at(quote_at + 1) == b']');
-        let (at, form) = self.separator(self.skip_space(quote_at + 1 + bracket))?;
-        self.value_at(self.skip_space(at), form, Some(quote_at))
+        let (at, form) = self.separator(self.text.skip_space(quote_at + 1 + bracket))?;
+        self.value_at(self.text.skip_space(at), form, Some(quote_at))
     }
 
     /// `<name>` or `--name `: where the value begins.
@@ -124,10 +133,11 @@ impl Scanner<'_> {
     /// What connects a name that ends at `end` with its value: the position behind it.
     fn separator(&self, end: usize) -> Option<(usize, Form)> {
         let at = self.text.skip_blanks(end);
-        let rest = &self.text.str[at..];
-        let first =
-            |signs: &[&str]| signs.iter().find(|sign| rest.starts_with(**sign)).map(|sign| at + sign.len());
-        if rest.starts_with("::") || rest.starts_with("://") {
+        let first = |signs: &[&str]| {
+            let sign = signs.iter().find(|sign| self.text.has(at, sign))?;
+            Some(at + sign.len())
+        };
+        if self.text.has(at, "::") || self.text.has(at, "://") {
             return None;
         }
         if let Some(at) = first(&["===", "==", "=>", ":=", "=", "＝", "%3D", "%3d"]) {
@@ -154,32 +164,53 @@ impl Scanner<'_> {
             // The quote closes the string in which the quoted name stands.
             return None;
         }
-        if is_quote(quote)
-            && let Some(end) = self.closing(at + level + 1, quote, level)
-        {
+        if is_quote(quote) {
             let start = at + level + 1;
-            let end = self.end_in_document(start, end, quote);
-
-            let form = if is_key_quoted { Form::Member } else { Form::Literal };
-            // A quote directly behind `name:` may close a string instead of opening one: what follows tells.
-            let head = self.text.str[start..end].trim_start().bytes().next()?;
             let is_same_quote = key_quote.is_some_and(|at| self.text.at(at) == quote);
-            let is_outside = !is_same_quote && matches!(head, b',' | b':' | b'}' | b']');
-            return (!is_outside).then_some(Value { start, end, form, is_quoted: true });
+            return self.string_at(start, quote, level, is_key_quoted, is_same_quote);
         }
-        let opens_list = self.text.at(at) == b'[' && mask_len(&self.text.bytes[at..]).is_none();
+        let opens_list = self.text.at(at) == b'[' && self.text.mask_len(at).is_none();
         let end = self.unquoted_end(at);
         if opens_list || end <= at || (is_key_quoted && is_json_scalar(&self.text.bytes[at..end])) {
             return None;
         }
-        Some(Value { start: at, end, form, is_quoted: false })
+        Some(Value { start: at, end, form, is_quoted: false, until: Until::Value })
+    }
+
+    /// The value in a string that begins at `start`, behind `level` backslashes and `quote`. Of a string that is not
+    /// closed the first word is the value.
+    fn string_at(
+        &mut self,
+        start: usize,
+        quote: u8,
+        level: usize,
+        is_member: bool,
+        is_same_quote: bool,
+    ) -> Option<Value> {
+        // A quote directly behind `name:` may close a string instead of opening one: what follows tells.
+        let head = self.text.at(self.text.skip_space(start));
+        if !is_same_quote && matches!(head, b',' | b':' | b'}' | b']') {
+            return None;
+        }
+        let form = if is_member { Form::Member } else { Form::Literal };
+        let closing = self.closing(start, quote, level);
+        let (end, is_quoted) = match self.end_in_document(start, closing, quote).or(closing) {
+            Some(end) => (end, true),
+            None => (self.unquoted_end(start), false),
+        };
+        if self.text.str[start..end].trim_start().is_empty() {
+            return None;
+        }
+        let until = Until::Quote { quote, level };
+        Some(Value { start, end, form, is_quoted, until })
     }
 
     /// Where the string that began at `start` with `level` backslashes and `quote` ends.
-    fn closing(&self, start: usize, quote: u8, level: usize) -> Option<usize> {
+    pub(crate) fn closing(&self, start: usize, quote: u8, level: usize) -> Option<usize> {
         let mut at = start;
         loop {
-            at += self.text.bytes[at..].iter().position(|b| *b == quote)?;
+            at += self.text.span(at, usize::MAX, |b| b != quote);
+            self.text.peek(at)?;
             let slashes = self.text.backslashes_before(at).min(at - start);
             // A quote nested n strings deep has 2^n - 1 backslashes, behind pairs that belong to the value:
             // the trailing ones of the count. A quote of an outer string ends the inner one too.
@@ -192,25 +223,30 @@ impl Scanner<'_> {
     }
 
     /// In a JSON document a string between other quotes ends at the latest with the JSON string around it.
-    fn end_in_document(&self, start: usize, end: usize, quote: u8) -> usize {
+    pub(crate) fn end_in_document(&self, start: usize, end: Option<usize>, quote: u8) -> Option<usize> {
+        let string = &self.text.bytes[start..end.unwrap_or(self.text.bytes.len())];
         let is_border =
             |at: &usize| self.text.at(*at) == b'"' && self.text.backslashes_before(*at).is_multiple_of(2);
-        match (start..end).find(|at| quote != b'"' && is_border(at)) {
-            Some(border) if self.text.is_document() => border,
-            _ => end,
+        if quote == b'"' || !string.contains(&b'"') || !self.text.is_in_document(start) {
+            return None;
         }
+        (start..start + string.len()).find(is_border)
     }
 
     /// Where an unquoted value that begins at `start` ends: at white space, a quote, an escape, or a delimiter
     /// behind which something else begins.
     pub(crate) fn unquoted_end(&mut self, start: usize) -> usize {
         if self.last_value.0 <= start && start < self.last_value.1 {
+            if self.last_value.2 {
+                self.text.touch();
+            }
             return self.last_value.1;
         }
+        let was_touched = self.text.take_touched();
         let bytes = self.text.bytes;
         let mut at = start;
         while at < bytes.len() {
-            if let Some(len) = mask_len(&bytes[at..]) {
+            if let Some(len) = self.text.mask_len(at) {
                 at += len;
                 continue;
             }
@@ -220,7 +256,7 @@ impl Scanner<'_> {
                 b'\\' => {
                     let slashes = self.backslashes_at(at);
                     let ends = matches!(
-                        bytes.get(at + slashes),
+                        self.text.peek(at + slashes),
                         Some(b'n' | b'r' | b't' | b'u' | b'"' | b'\'' | b'`') | None
                     );
                     at += if ends { 0 } else { slashes - 1 };
@@ -235,16 +271,22 @@ impl Scanner<'_> {
             }
             at += 1;
         }
+        if at >= bytes.len() {
+            self.text.touch();
+        }
         let at = at.min(bytes.len());
-        self.last_value = (start, at);
+        let is_touched = self.text.take_touched();
+        self.last_value = (start, at, is_touched);
+        if is_touched || was_touched {
+            self.text.touch();
+        }
         at
     }
 
     /// Whether behind a delimiter nothing of the value follows: an end, another delimiter, or `name=`.
     fn is_border(&self, at: usize) -> bool {
-        let rest = &self.text.bytes[at..];
-        let name = rest.iter().take(40).take_while(|b| is_name_byte(**b)).count();
-        match rest.get(name) {
+        let name = self.text.span(at, 40, is_name_byte);
+        match self.text.peek(at + name) {
             None => name == 0,
             Some(b'=' | b':') => name > 0,
             Some(next) => {
@@ -265,13 +307,7 @@ impl Scanner<'_> {
     }
 
     fn backslashes_at(&self, at: usize) -> usize {
-        self.text.bytes[at.min(self.text.bytes.len())..].iter().take(64).take_while(|b| **b == b'\\').count()
-    }
-
-    fn skip_space(&self, from: usize) -> usize {
-        let rest = &self.text.bytes[from.min(self.text.bytes.len())..];
-        from.min(self.text.bytes.len())
-            + rest.iter().take(256).take_while(|b| b.is_ascii_whitespace()).count()
+        self.text.span(at, 64, |b| b == b'\\')
     }
 }
 

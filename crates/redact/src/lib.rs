@@ -6,12 +6,13 @@
 //! Invariants: time is linear in the text; offsets lie on character borders; a JSON document stays one;
 //! redacting twice gives what redacting once gave; overlapping finds become one mask, never a gap.
 //! How it fails: it cannot. Where a validator has no budget left, the candidate is masked.
-//! Deliberately absent: personal data, streams, and any switch that turns the redactor off.
+//! Deliberately absent: personal data, and any switch that turns the redactor off.
 
 mod anchors;
 mod bare;
 mod class;
 mod clean;
+mod document;
 mod encoded;
 mod header;
 mod ident;
@@ -19,11 +20,13 @@ mod json;
 mod judge;
 mod keyed;
 mod mask;
+mod open;
 mod pem;
 mod personal;
 mod redactor;
 mod rules;
 mod scan;
+mod stream;
 mod text;
 mod token;
 mod url;
@@ -35,3 +38,4 @@ pub use json::JsonFinding;
 pub use mask::TagKey;
 pub use redactor::{Finding, Redacted, Redactor};
 pub use rules::{Action, PatternError, Rules};
+pub use stream::{RedactWriter, Stream, StreamSet};

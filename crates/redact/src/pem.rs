@@ -2,13 +2,18 @@
 //!
 //! A block without its last line is masked to the end of the text, or to the end of the string it stands in: a
 //! quote met before a line break shows that the block lies in a string of JSON or code with escaped line breaks.
-//! A block spread over several such strings is masked piece by piece, so that the quotes between stay.
+//! A block spread over several such strings is masked piece by piece, so that the quotes between stay; it ends where
+//! something stands between the strings that does not join them.
 
 use crate::Class;
+use crate::open::{Open, Until};
 use crate::scan::{PemMark, Scanner};
 
 /// The shortest run of base64 that is masked between the strings of a block.
 const MIN_PIECE: usize = 16;
+
+/// What follows the secret part of a PuTTY key.
+pub(crate) const PUTTY_END: &str = "Private-MAC";
 
 impl Scanner<'_> {
     /// Remembers a first or last line of a block around the words at `start..end`.
@@ -22,10 +27,15 @@ impl Scanner<'_> {
         if dashes < 2 || !(opens || words.starts_with("END")) {
             return;
         }
-        let tail = |b: &&u8| matches!(**b, b'-' | b' ') || b.is_ascii_uppercase();
-        let end = end + bytes[end..].iter().take(12).take_while(tail).count();
+        let end = end + self.text.span(end, 12, |b| matches!(b, b'-' | b' ') || b.is_ascii_uppercase());
+        let is_open = self.text.take_touched();
         let trailing_space = bytes[..end].iter().rev().take_while(|b| **b == b' ').count();
-        self.pem_marks.push(PemMark { start: label_start - dashes, end: end - trailing_space, opens });
+        self.pem_marks.push(PemMark {
+            start: label_start - dashes,
+            end: end - trailing_space,
+            opens,
+            is_open,
+        });
     }
 
     /// Masks the blocks between the marks.
@@ -35,36 +45,50 @@ impl Scanner<'_> {
         marks.dedup_by_key(|mark| mark.start);
         for (i, mark) in marks.iter().enumerate().filter(|(_, mark)| mark.opens) {
             let next = marks.get(i + 1);
-            let is_closed = next.is_some_and(|next| !next.opens);
+            let is_closed = next.is_some_and(|next| next.opens || !next.is_open);
             let limit =
                 next.map_or(self.text.bytes.len(), |next| if next.opens { next.start } else { next.end });
             let body = &self.text.bytes[mark.end.min(limit)..limit];
             let border = body.iter().position(|b| matches!(b, b'\n' | b'"')).map(|n| mark.end + n);
-            match border.filter(|at| self.text.at(*at) == b'"') {
-                None => self.push(Class::PrivateKey, mark.start, limit),
+            let is_in_string = border.map(|at| self.text.at(at) == b'"');
+            let is_decided = match border.filter(|_| is_in_string == Some(true)) {
+                None => {
+                    self.push(Class::PrivateKey, mark.start, limit);
+                    is_closed
+                }
                 Some(quote) => {
                     self.push(Class::PrivateKey, mark.start, quote - self.text.backslashes_before(quote));
-                    if is_closed {
-                        self.pem_pieces(quote, limit);
-                    }
+                    self.pem_pieces(quote, limit) < limit || is_closed
                 }
+            };
+            if !is_decided {
+                // Once its string has ended, a block goes on over strings to its last line.
+                let until = Until::Block { is_in_string: border.map(|_| false) };
+                self.open(Open { from: mark.start, class: Class::PrivateKey, until });
             }
         }
     }
 
-    /// Masks the runs of base64 between `from` and `to`.
-    fn pem_pieces(&mut self, from: usize, to: usize) {
+    /// Masks the runs of base64 between `from` and `to` as long as only quotes, escapes and what joins strings stand
+    /// between them; says where that ends.
+    fn pem_pieces(&mut self, from: usize, to: usize) -> usize {
         let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+        let joins =
+            |b: u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'\\' | b',' | b'.' | b'(' | b')');
         let mut at = from;
         while at < to {
             let run = self.text.bytes[at..to].iter().take_while(|b| is_base64(b)).count();
+            if run == 0 && !joins(self.text.at(at)) {
+                break;
+            }
             let escape = usize::from(run > 0 && self.text.at(at - 1) == b'\\');
             let letters = self.text.bytes[at..at + run].iter().filter(|b| b.is_ascii_alphabetic()).count();
-            if run - escape >= MIN_PIECE && letters >= 4 {
+            if run.saturating_sub(escape) >= MIN_PIECE && letters >= 4 {
                 self.push(Class::PrivateKey, at + escape, at + run);
             }
-            at += run + 1;
+            at += run.max(1);
         }
+        at
     }
 
     /// The secret lines of a PuTTY key file, which begin behind `start..end`.
@@ -73,8 +97,13 @@ impl Scanner<'_> {
             return;
         }
         let rest = &self.text.str[end..];
-        let string = &rest[..rest.find('"').unwrap_or(rest.len())];
-        let stop = end + string.find("Private-MAC").unwrap_or(string.len());
+        let quote = rest.find('"');
+        let string = &rest[..quote.unwrap_or(rest.len())];
+        let mac = string.find(PUTTY_END);
+        let stop = end + mac.unwrap_or(string.len());
+        if quote.or(mac).is_none() {
+            self.open(Open { from: start, class: Class::PrivateKey, until: Until::Putty });
+        }
         self.putty_end = stop;
         let slashes = self.text.backslashes_before(stop).min(stop - end);
         self.push(Class::PrivateKey, start, stop - slashes);

@@ -161,6 +161,11 @@ impl Rules {
         self.action(class) != Action::Allow
     }
 
+    /// Whether any personal data is looked for.
+    pub(crate) fn looks_for_personal(&self) -> bool {
+        self.personal.iter().any(|action| *action != Action::Allow)
+    }
+
     /// The patterns that were added and do something.
     pub(crate) fn patterns(&self) -> impl Iterator<Item = &Pattern> {
         self.patterns.iter().filter(|pattern| pattern.action != Action::Allow)

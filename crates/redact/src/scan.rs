@@ -11,7 +11,9 @@ use std::borrow::Cow;
 use crate::anchors::Rule;
 use crate::bare::Bare;
 use crate::class::Family;
+use crate::document::Document;
 use crate::mask::MAX_MASK;
+use crate::open::{Open, Until};
 use crate::rules::{Action, Rules};
 use crate::text::Text;
 use crate::{Class, Finding, Redactor, encoded, view};
@@ -31,22 +33,39 @@ pub(crate) struct PemMark {
     pub(crate) start: usize,
     pub(crate) end: usize,
     pub(crate) opens: bool,
+    /// Whether it may go on.
+    pub(crate) is_open: bool,
 }
 
 /// The state of a scan.
 pub(crate) struct Scanner<'a> {
     pub(crate) text: Text<'a>,
     pub(crate) rules: &'a Rules,
+    pub(crate) redactor: &'a Redactor,
+    /// Whether finds were masked before. Masks bring nothing nearer to a key that was not beside it.
+    pub(crate) is_again: bool,
+    /// Whether more text may follow; what is open then is noted.
+    pub(crate) goes_on: bool,
     pub(crate) candidates: Vec<Candidate>,
+    /// Values of names in what is spelled in another way, whether they are masked or not.
+    pub(crate) spans: Vec<(usize, usize)>,
     pub(crate) pem_marks: Vec<PemMark>,
-    /// Bytes of JWT headers that may still be decoded; spent, the shape alone decides.
-    pub(crate) decode_budget: usize,
+    /// Where the last JWT header ended, and how many that end there were decoded.
+    pub(crate) jwt_tries: (usize, u32),
     /// End of the last name looked at, so that `secret_key` is judged once and not for each of its words.
     pub(crate) last_name_end: usize,
-    /// Remembered extent of the last unquoted value.
-    pub(crate) last_value: (usize, usize),
+    /// Remembered extent of the last unquoted value, and whether the end of the text was in sight.
+    pub(crate) last_value: (usize, usize, bool),
     /// End of the last PuTTY key found.
     pub(crate) putty_end: usize,
+    /// The earliest find that is not decided, key blocks apart.
+    pub(crate) open: Option<Open>,
+    /// The earliest key block that is not decided.
+    pub(crate) open_block: Option<Open>,
+    /// From where the end of the text could become part of a find, as far as it is spelled in another way.
+    pub(crate) tail_in_view: usize,
+    /// The same for the secret of an AWS key that may follow.
+    pub(crate) secret_in_view: usize,
     /// Where the user information of each URL ends: those signs are no e-mail address's.
     pub(crate) userinfo_ends: Vec<usize>,
     /// The name the text is the value of, such as the key of a JSON member; empty if it has none.
@@ -55,34 +74,96 @@ pub(crate) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn new(redactor: &'a Redactor, text: &'a str, name: &'a str) -> Self {
+    /// A scan of a text that is whole and is the value of `name`.
+    pub(crate) fn new(redactor: &'a Redactor, text: Text<'a>, name: &'a str) -> Self {
         Scanner {
-            text: Text::new(text),
+            text,
+            redactor,
             rules: &redactor.rules,
+            is_again: false,
+            goes_on: false,
             candidates: Vec::new(),
+            spans: Vec::new(),
             pem_marks: Vec::new(),
-            decode_budget: 64 * 1024 + 4 * text.len(),
+            jwt_tries: (0, 0),
             last_name_end: 0,
-            last_value: (0, 0),
+            last_value: (0, 0, false),
             putty_end: 0,
+            open: None,
+            open_block: None,
+            tail_in_view: usize::MAX,
+            secret_in_view: usize::MAX,
             userinfo_ends: Vec::new(),
             name,
             hits: Vec::new(),
         }
     }
 
+    /// A scan of a text in which finds were masked.
+    pub(crate) fn again(redactor: &'a Redactor, text: Text<'a>, name: &'a str) -> Self {
+        Scanner { is_again: true, ..Scanner::new(redactor, text, name) }
+    }
+
+    /// Scans, and gives what it finds, by position, without overlaps: in the text as it stands, in what it says to a
+    /// reader who decodes it, and in base64.
+    pub(crate) fn findings(&mut self) -> Vec<Finding> {
+        self.read();
+        self.views();
+        self.encoded();
+        self.pem_blocks();
+        self.finish()
+    }
+
     /// Looks around every anchor, and for what the rules name.
-    fn read(&mut self, redactor: &Redactor) {
-        let text = self.text.str;
-        for (rule, start, end) in redactor.anchors.find(text) {
+    fn read(&mut self) {
+        for (rule, start, end) in self.redactor.anchors.find(self.text.str) {
             self.apply(rule, start, end);
         }
         self.custom();
     }
 
+    /// Looks at what is spelled in another way.
+    fn views(&mut self) {
+        let text = std::mem::replace(&mut self.text, Text::new("", Document::new()));
+        for view in view::windows(text.str).filter(|view| !view.text.is_empty()) {
+            let mut inner = Scanner::new(self.redactor, Text::of_view(&view, &text), self.name);
+            inner.is_again = self.is_again;
+            inner.read();
+            // A block that begins in a window may end anywhere.
+            for mark in std::mem::take(&mut inner.pem_marks) {
+                let (start, end) = view.in_original(mark.start, mark.end);
+                self.pem_marks.push(PemMark { start, end, ..mark });
+            }
+            for found in inner.finish() {
+                let (start, end) = view.in_original(found.start, found.end);
+                self.hits.push(Finding { start, end, ..found });
+            }
+            if self.goes_on && view.end == text.bytes.len() {
+                self.open_in_view(&inner, &view);
+            }
+        }
+        self.text = text;
+    }
+
+    /// Looks into base64.
+    fn encoded(&mut self) {
+        let is_cut = encoded::is_base64(self.text.before().last());
+        // Of a run that begins before the text its beginning told that it says nothing.
+        let runs = encoded::runs(self.text.str).filter(|run| !is_cut || run.start >= encoded::MAX_OFFSET);
+        for run in runs {
+            let mut inner = Scanner::new(self.redactor, Text::new(&run.text, Document::new()), self.name);
+            inner.read();
+            inner.pem_blocks();
+            if let Some(found) = inner.finish().first() {
+                self.hits.push(Finding { class: found.class, start: run.start, end: run.end });
+            }
+        }
+        self.open_encoded();
+    }
+
     /// All that was found. What else is personal data says nothing about whether a value is a secret, so it comes
     /// after the verdicts.
-    fn finish(mut self) -> Vec<Finding> {
+    fn finish(&mut self) -> Vec<Finding> {
         let shapes = merged(std::mem::take(&mut self.hits));
         let mut found = self.judged(&shapes);
         self.personal();
@@ -117,6 +198,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Where the match of a pattern begins that goes over `at`, or `at`.
+    pub(crate) fn open_match(&self, at: usize) -> usize {
+        let matches = self.rules.patterns().flat_map(|pattern| pattern.regex.find_iter(self.text.str));
+        let over = matches.filter(|found| found.start() < at && at < found.end());
+        over.map(|found| found.start()).min().unwrap_or(at)
+    }
+
     /// Whether `start..end` lies within a mask, which then says all there is to say.
     pub(crate) fn is_in_mask(&self, start: usize, end: usize) -> bool {
         let bytes = self.text.bytes;
@@ -146,6 +234,7 @@ impl<'a> Scanner<'a> {
             Rule::Authorization => self.authorization(start, end),
             Rule::Keyword => self.keyword(start, end),
         }
+        self.open_rule(rule, start, end);
     }
 
     /// The named values that are to be masked, each with whatever was found in it.
@@ -154,7 +243,7 @@ impl<'a> Scanner<'a> {
         candidates.sort_by_key(|candidate| candidate.start);
         let mut masked = Vec::new();
         let mut next = 0;
-        for mut candidate in candidates {
+        for candidate in &mut candidates {
             while shapes.get(next).is_some_and(|shape| shape.end <= candidate.start) {
                 next += 1;
             }
@@ -166,28 +255,38 @@ impl<'a> Scanner<'a> {
                     break;
                 }
                 candidate.end = self.unquoted_end(last.end).max(last.end);
+                if self.text.take_touched() {
+                    let (from, class) = (candidate.start, candidate.class);
+                    self.open(Open { from, class, until: Until::Value });
+                }
             }
             if candidate.is_secret {
                 masked.push(Finding { class: candidate.class, start: candidate.start, end: candidate.end });
             }
         }
+        self.candidates = candidates;
         masked
     }
 }
 
 /// How often a masked text is scanned again at most. One more round than the first is the rule.
-const MAX_ROUNDS: usize = 8;
+pub(crate) const MAX_ROUNDS: usize = 8;
 
 /// All finds in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
 /// change what its surroundings mean, so the masked text is scanned until nothing new is found.
 pub(crate) fn findings(redactor: &Redactor, text: &str, name: &str) -> Vec<Finding> {
-    let mut found = first_findings(redactor, text, name);
+    findings_behind(redactor, text, name, Document::new())
+}
+
+/// The same for a text that follows `before`.
+pub(crate) fn findings_behind(redactor: &Redactor, text: &str, name: &str, before: Document) -> Vec<Finding> {
+    let mut found = Scanner::new(redactor, Text::new(text, before), name).findings();
     for _ in 0..MAX_ROUNDS {
         if found.is_empty() {
             break;
         }
-        let (masked, masks) = mask_with_places(&redactor.rules, text, &found);
-        let more = first_findings(redactor, &masked, name);
+        let (masked, masks) = mask_with_places(&redactor.rules, text, &found, before);
+        let more = Scanner::again(redactor, Text::new(&masked, before), name).findings();
         if more.is_empty() {
             break;
         }
@@ -203,20 +302,25 @@ pub(crate) fn mask<'a>(rules: &Rules, text: &'a str, findings: &[Finding]) -> Co
     if findings.is_empty() {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(mask_with_places(rules, text, findings).0)
+    Cow::Owned(mask_with_places(rules, text, findings, Document::new()).0)
 }
 
 /// A mask in a masked text, and what it stands for.
-struct Mask {
+pub(crate) struct Mask {
     start: usize,
     end: usize,
     finding: Finding,
 }
 
-fn mask_with_places(rules: &Rules, text: &str, findings: &[Finding]) -> (String, Vec<Mask>) {
+pub(crate) fn mask_with_places(
+    rules: &Rules,
+    text: &str,
+    findings: &[Finding],
+    before: Document,
+) -> (String, Vec<Mask>) {
     let mut masked = String::with_capacity(text.len());
     let mut masks = Vec::with_capacity(findings.len());
-    let mut bare = Bare::new(text);
+    let mut bare = Bare::behind(text, before);
     let mut copied = 0;
     for finding in findings {
         masked.push_str(&text[copied..finding.start]);
@@ -234,53 +338,32 @@ fn mask_with_places(rules: &Rules, text: &str, findings: &[Finding]) -> (String,
 
 /// Translates finds in the masked text to the input; where one begins or ends in a mask, it takes in all of what the
 /// mask stands for.
-fn in_input(masks: &[Mask], more: &[Finding]) -> Vec<Finding> {
-    let position = |at: usize, is_end: bool| {
-        // The last mask that begins before `at`, or at it for a start.
-        let before = masks.partition_point(|mask| mask.start < at || (mask.start == at && !is_end));
-        let Some(mask) = before.checked_sub(1).map(|n| &masks[n]) else { return at };
-        match at.checked_sub(mask.end) {
-            Some(behind) => mask.finding.end + behind,
-            None if is_end => mask.finding.end,
-            None => mask.finding.start,
-        }
-    };
+pub(crate) fn in_input(masks: &[Mask], more: &[Finding]) -> Vec<Finding> {
+    let position = |at: usize, is_end: bool| position_in_input(masks, at, is_end);
     more.iter()
         .map(|m| Finding { class: m.class, start: position(m.start, false), end: position(m.end, true) })
         .collect()
 }
 
-/// What one scan of `text` finds, by position, without overlaps: in the text as it stands, in what it says to a
-/// reader who decodes it, and in base64.
-pub(crate) fn first_findings(redactor: &Redactor, text: &str, name: &str) -> Vec<Finding> {
-    let mut scanner = Scanner::new(redactor, text, name);
-    scanner.read(redactor);
-    for view in view::windows(text) {
-        let mut inner = Scanner::new(redactor, &view.text, name);
-        inner.read(redactor);
-        // A block that begins in a window may end anywhere.
-        for mark in std::mem::take(&mut inner.pem_marks) {
-            let (start, end) = view.in_original(mark.start, mark.end);
-            scanner.pem_marks.push(PemMark { start, end, ..mark });
-        }
-        for found in inner.finish() {
-            let (start, end) = view.in_original(found.start, found.end);
-            scanner.hits.push(Finding { start, end, ..found });
-        }
+/// Where a position in the masked text lies in the input; one within a mask is where what the mask stands for begins
+/// or ends.
+pub(crate) fn position_in_input(masks: &[Mask], at: usize, is_end: bool) -> usize {
+    // The last mask that begins before `at`, or at it for a start.
+    let before = masks.partition_point(|mask| mask.start < at || (mask.start == at && !is_end));
+    let Some(mask) = before.checked_sub(1).map(|n| &masks[n]) else { return at };
+    match at.checked_sub(mask.end) {
+        Some(behind) => mask.finding.end + behind,
+        None if is_end => mask.finding.end,
+        None => mask.finding.start,
     }
-    for run in encoded::runs(text) {
-        let mut inner = Scanner::new(redactor, &run.text, name);
-        inner.read(redactor);
-        inner.pem_blocks();
-        if let Some(found) = inner.finish().first() {
-            scanner.hits.push(Finding { class: found.class, start: run.start, end: run.end });
-        }
-    }
-    scanner.pem_blocks();
-    scanner.finish()
 }
 
-fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {
+/// What one scan of `text` finds, by position, without overlaps.
+pub(crate) fn first_findings(redactor: &Redactor, text: &str, name: &str) -> Vec<Finding> {
+    Scanner::new(redactor, Text::new(text, Document::new()), name).findings()
+}
+
+pub(crate) fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {
     hits.sort_by_key(|hit| (hit.start, std::cmp::Reverse(hit.end), hit.class));
     let mut result: Vec<Finding> = Vec::with_capacity(hits.len());
     for hit in hits {

@@ -3,8 +3,17 @@
 //! Every scanner that walks forward over an unbounded run asks here, and the last run of each set is remembered:
 //! many anchors inside one long run cost one walk, which is what keeps the whole scan linear.
 //! All sets are ASCII, so a run begins and ends on character borders.
+//! Whoever looks forward asks here too: a look past the end is noted, since a longer text could have answered
+//! otherwise. That is how a stream knows what is not decided yet.
 
-use std::cell::OnceCell;
+use std::cell::Cell;
+
+use crate::document::Document;
+use crate::mask::{MAX_MASK, mask_len};
+use crate::view::View;
+
+/// The widest gap between a name, a sign and a value, in bytes.
+const MAX_GAP: usize = 256;
 
 /// A set of bytes a token may consist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +29,7 @@ pub(crate) enum Set {
 }
 
 impl Set {
-    fn holds(self, byte: u8) -> bool {
+    pub(crate) fn holds(self, byte: u8) -> bool {
         byte.is_ascii_alphanumeric()
             || match self {
                 Set::Alnum => false,
@@ -36,40 +45,117 @@ pub(crate) struct Text<'a> {
     pub(crate) str: &'a str,
     pub(crate) bytes: &'a [u8],
     runs: [(usize, usize); 4],
-    is_document: OnceCell<bool>,
+    /// The state of reading the text as a JSON document, and how far it was read.
+    document: Cell<(Document, usize)>,
+    /// What was read before the text.
+    before: Document,
+    touched: Cell<bool>,
+    /// The text that was decoded to make this one.
+    original: Option<(&'a View, &'a Text<'a>)>,
 }
 
 impl<'a> Text<'a> {
-    pub(crate) fn new(str: &'a str) -> Self {
-        Text { str, bytes: str.as_bytes(), runs: [(0, 0); 4], is_document: OnceCell::new() }
+    /// The text that follows `before`.
+    pub(crate) fn new(str: &'a str, before: Document) -> Self {
+        Text {
+            str,
+            bytes: str.as_bytes(),
+            runs: [(0, 0); 4],
+            document: Cell::new((before, 0)),
+            before,
+            touched: Cell::new(false),
+            original: None,
+        }
     }
 
-    /// Whether the whole text is one JSON document.
-    pub(crate) fn is_document(&self) -> bool {
-        *self
-            .is_document
-            .get_or_init(|| serde_json::from_str::<&serde_json::value::RawValue>(self.str).is_ok())
+    /// What `view` says, which is a part of `original`.
+    pub(crate) fn of_view(view: &'a View, original: &'a Text<'a>) -> Self {
+        Text { original: Some((view, original)), ..Text::new(&view.text, Document::new()) }
+    }
+
+    /// What was read before the text.
+    pub(crate) fn before(&self) -> Document {
+        self.before
+    }
+
+    /// Whether what stands before `at` is the beginning of a JSON document.
+    pub(crate) fn is_in_document(&self, at: usize) -> bool {
+        if let Some((view, original)) = self.original {
+            return original.is_in_document(view.in_original(at, at).0);
+        }
+        let (mut document, mut read) = self.document.get();
+        if at < read {
+            (document, read) = (self.before, 0);
+        }
+        document.read(&self.bytes[read..at]);
+        self.document.set((document, at));
+        document.is_one()
+    }
+
+    /// Notes that a rule looked past the end.
+    pub(crate) fn touch(&self) {
+        self.touched.set(true);
+    }
+
+    /// Whether a rule looked past the end since this was last asked.
+    pub(crate) fn take_touched(&self) -> bool {
+        self.touched.take()
+    }
+
+    /// The byte at `at`, if the text goes so far.
+    pub(crate) fn peek(&self, at: usize) -> Option<u8> {
+        let byte = self.bytes.get(at).copied();
+        if byte.is_none() {
+            self.touch();
+        }
+        byte
     }
 
     /// The byte at `at`, or 0 past the end.
     pub(crate) fn at(&self, at: usize) -> u8 {
-        self.bytes.get(at).copied().unwrap_or(0)
+        self.peek(at).unwrap_or(0)
     }
 
     /// Whether `literal` stands at `at`.
     pub(crate) fn has(&self, at: usize, literal: &str) -> bool {
-        self.bytes.get(at..).is_some_and(|rest| rest.starts_with(literal.as_bytes()))
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        if rest.len() < literal.len() && literal.as_bytes().starts_with(rest) {
+            self.touch();
+        }
+        rest.starts_with(literal.as_bytes())
+    }
+
+    /// How many bytes from `from` on pass the test, of at most `max`.
+    pub(crate) fn span(&self, from: usize, max: usize, test: impl Fn(u8) -> bool) -> usize {
+        let rest = self.bytes.get(from..).unwrap_or_default();
+        let len = rest.iter().take(max).take_while(|b| test(**b)).count();
+        if len == rest.len() && len < max {
+            self.touch();
+        }
+        len
+    }
+
+    /// The length of the mask at `at`, if one stands there.
+    pub(crate) fn mask_len(&self, at: usize) -> Option<usize> {
+        let rest = self.bytes.get(at..)?;
+        let len = mask_len(rest);
+        if len.is_none() && rest.first() == Some(&b'[') && rest.len() < MAX_MASK && !rest.contains(&b']') {
+            self.touch();
+        }
+        len
     }
 
     /// The end of the run of `set` that begins at or before `from`.
     pub(crate) fn run_end(&mut self, set: Set, from: usize) -> usize {
-        let (start, end) = self.runs[set as usize];
-        if start <= from && from < end {
-            return end;
+        let (start, known) = self.runs[set as usize];
+        if start > from || from >= known {
+            let rest = &self.bytes[from.min(self.bytes.len())..];
+            self.runs[set as usize] = (from, from + rest.iter().take_while(|b| set.holds(**b)).count());
         }
-        let end =
-            from + self.bytes[from.min(self.bytes.len())..].iter().take_while(|b| set.holds(**b)).count();
-        self.runs[set as usize] = (from, end);
+        let end = self.runs[set as usize].1;
+        if end >= self.bytes.len() {
+            self.touch();
+        }
         end
     }
 
@@ -91,11 +177,13 @@ impl<'a> Text<'a> {
         self.bytes[..at].iter().rev().take_while(|b| **b == b'\\').count()
     }
 
-    /// The first position at or after `from` that is no space or tab.
+    /// The first position at or after `from` that is no space or tab; of a longer gap, what is behind 256 of them.
     pub(crate) fn skip_blanks(&self, from: usize) -> usize {
-        from + self.bytes[from.min(self.bytes.len())..]
-            .iter()
-            .take_while(|b| matches!(b, b' ' | b'\t'))
-            .count()
+        from + self.span(from, MAX_GAP, |b| matches!(b, b' ' | b'\t'))
+    }
+
+    /// The same for white space of any kind.
+    pub(crate) fn skip_space(&self, from: usize) -> usize {
+        from + self.span(from, MAX_GAP, |b| b.is_ascii_whitespace())
     }
 }

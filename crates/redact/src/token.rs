@@ -17,7 +17,7 @@ use crate::text::Set;
 pub(crate) struct Prefix {
     /// The first characters, in their true case.
     pub(crate) literal: &'static str,
-    class: Class,
+    pub(crate) class: Class,
     set: Set,
     /// Characters that must follow the prefix.
     min: usize,
@@ -34,6 +34,7 @@ pub(crate) static PREFIXES: &[Prefix] = &[
     prefix("AIza", Class::GoogleKey, Set::Url, 30),
     prefix("ya29.", Class::GoogleKey, Set::Url, 20),
     prefix("GOCSPX-", Class::GoogleKey, Set::Url, 20),
+    prefix("1//0", Class::GoogleKey, Set::Url, 30),
     prefix("ghp_", Class::GithubToken, Set::Alnum, 20),
     prefix("gho_", Class::GithubToken, Set::Alnum, 20),
     prefix("ghu_", Class::GithubToken, Set::Alnum, 20),
@@ -45,10 +46,21 @@ pub(crate) static PREFIXES: &[Prefix] = &[
     prefix("glrt-", Class::GitlabToken, Set::Dotted, 16),
     prefix("glptt-", Class::GitlabToken, Set::Dotted, 16),
     prefix("glcbt-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("glft-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("glimt-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("glagent-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("gloas-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("glsoat-", Class::GitlabToken, Set::Dotted, 16),
+    prefix("glffct-", Class::GitlabToken, Set::Dotted, 16),
     prefix("npm_", Class::RegistryToken, Set::Alnum, 30),
     prefix("pypi-", Class::RegistryToken, Set::Url, 50),
     prefix("rubygems_", Class::RegistryToken, Set::Alnum, 40),
     prefix("dckr_pat_", Class::RegistryToken, Set::Url, 20),
+    prefix("dckr_oat_", Class::RegistryToken, Set::Url, 20),
+    prefix("cio", Class::RegistryToken, Set::Alnum, 32),
+    prefix("oy2", Class::RegistryToken, Set::Alnum, 43),
+    prefix("CLOJARS_", Class::RegistryToken, Set::Alnum, 50),
+    prefix("AKCp8", Class::RegistryToken, Set::Alnum, 60),
     prefix("sk-", Class::ModelKey, Set::Url, 20),
     prefix("csk-", Class::ModelKey, Set::Url, 30),
     prefix("gsk_", Class::ModelKey, Set::Alnum, 30),
@@ -59,6 +71,12 @@ pub(crate) static PREFIXES: &[Prefix] = &[
     prefix("nvapi-", Class::ModelKey, Set::Url, 30),
     prefix("tgp_v1_", Class::ModelKey, Set::Url, 30),
     prefix("lsv2_", Class::ModelKey, Set::Url, 30),
+    prefix("fw_", Class::ModelKey, Set::Alnum, 20),
+    prefix("pa-", Class::ModelKey, Set::Url, 40),
+    prefix("jina_", Class::ModelKey, Set::Url, 40),
+    prefix("tvly-", Class::ModelKey, Set::Url, 20),
+    prefix("pcsk_", Class::ModelKey, Set::Url, 40),
+    prefix("api_org_", Class::ModelKey, Set::Alnum, 30),
     prefix("xoxa-", Class::SlackToken, Set::Url, 10),
     prefix("xoxb-", Class::SlackToken, Set::Url, 10),
     prefix("xoxc-", Class::SlackToken, Set::Url, 10),
@@ -70,6 +88,7 @@ pub(crate) static PREFIXES: &[Prefix] = &[
     prefix("xoxr-", Class::SlackToken, Set::Url, 10),
     prefix("xoxs-", Class::SlackToken, Set::Url, 10),
     prefix("xapp-", Class::SlackToken, Set::Url, 10),
+    prefix("xwfp-", Class::SlackToken, Set::Url, 10),
     prefix("sk_live_", Class::ServiceToken, Set::Alnum, 16),
     prefix("rk_live_", Class::ServiceToken, Set::Alnum, 16),
     prefix("whsec_", Class::ServiceToken, Set::Opaque, 20),
@@ -77,6 +96,38 @@ pub(crate) static PREFIXES: &[Prefix] = &[
     prefix("hvs.", Class::ServiceToken, Set::Url, 20),
     prefix("dop_v1_", Class::ServiceToken, Set::Alnum, 40),
     prefix("shpat_", Class::ServiceToken, Set::Alnum, 24),
+    prefix("hvb.", Class::ServiceToken, Set::Url, 20),
+    prefix("doo_v1_", Class::ServiceToken, Set::Alnum, 40),
+    prefix("dor_v1_", Class::ServiceToken, Set::Alnum, 40),
+    prefix("shpss_", Class::ServiceToken, Set::Alnum, 24),
+    prefix("shpca_", Class::ServiceToken, Set::Alnum, 24),
+    prefix("shppa_", Class::ServiceToken, Set::Alnum, 24),
+    prefix("dapi", Class::ServiceToken, Set::Alnum, 32),
+    prefix("dp.pt.", Class::ServiceToken, Set::Dotted, 40),
+    prefix("dp.st.", Class::ServiceToken, Set::Dotted, 40),
+    prefix("dp.sa.", Class::ServiceToken, Set::Dotted, 40),
+    prefix("glsa_", Class::ServiceToken, Set::Url, 40),
+    prefix("lin_api_", Class::ServiceToken, Set::Alnum, 40),
+    prefix("ntn_", Class::ServiceToken, Set::Alnum, 40),
+    prefix("ATATT3", Class::ServiceToken, Set::Opaque, 60),
+    prefix("PMAK-", Class::ServiceToken, Set::Url, 50),
+    prefix("NRAK-", Class::ServiceToken, Set::Alnum, 27),
+    prefix("sntryu_", Class::ServiceToken, Set::Alnum, 60),
+    prefix("sntrys_", Class::ServiceToken, Set::Opaque, 60),
+    prefix("sq0csp-", Class::ServiceToken, Set::Url, 20),
+    prefix("sq0atp-", Class::ServiceToken, Set::Url, 20),
+    prefix("pul-", Class::ServiceToken, Set::Alnum, 40),
+    prefix("sbp_", Class::ServiceToken, Set::Alnum, 40),
+    prefix("pscale_", Class::ServiceToken, Set::Url, 30),
+    prefix("figd_", Class::ServiceToken, Set::Url, 30),
+    prefix("nfp_", Class::ServiceToken, Set::Alnum, 30),
+    prefix("xkeysib-", Class::ServiceToken, Set::Url, 60),
+    prefix("tskey-", Class::ServiceToken, Set::Url, 20),
+    prefix("squ_", Class::ServiceToken, Set::Alnum, 40),
+    prefix("sqp_", Class::ServiceToken, Set::Alnum, 40),
+    prefix("EAAC", Class::ServiceToken, Set::Alnum, 60),
+    prefix("sl.B", Class::ServiceToken, Set::Url, 60),
+    prefix("AGE-SECRET-KEY-1", Class::ServiceToken, Set::Alnum, 50),
 ];
 
 /// base64url with or without padding.
@@ -86,6 +137,22 @@ const JWT_BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true),
 );
+
+/// How far before a key id of AWS its secret may begin, and how far behind it, in bytes.
+pub(crate) const AWS_BEHIND: usize = 160;
+const AWS_AHEAD: usize = 320;
+/// The length of the secret.
+pub(crate) const AWS_SECRET: usize = 40;
+
+/// How much of a JWT's header shows that it is none, in bytes.
+const MAX_HEAD: usize = 64;
+/// How many headers that end in the same place are decoded.
+const MAX_TRIES: u32 = 8;
+
+/// The characters of the secret of an AWS key.
+pub(crate) fn is_aws_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
+}
 
 impl Scanner<'_> {
     /// A token that begins at `start` with `prefix`.
@@ -106,7 +173,7 @@ impl Scanner<'_> {
 
     /// A JWT whose header begins at `start`: two to five base64url segments, the first a JSON object with `alg`.
     pub(crate) fn jwt(&mut self, start: usize) {
-        if !self.text.has(start, "eyJ") && !self.text.has(start, "ewog") {
+        if !(self.text.has(start, "eyJ") || self.text.has(start, "ewog")) || !self.begins_like_json(start) {
             return;
         }
         let header_end = self.text.run_end(Set::Url, start);
@@ -130,19 +197,35 @@ impl Scanner<'_> {
         self.push(Class::Jwt, start, end);
     }
 
-    /// Whether a segment decodes to an object with `alg`. With the budget spent, the shape decides.
+    /// Whether the first characters decode to text, as far as they are there.
+    fn begins_like_json(&self, start: usize) -> bool {
+        let head = self.text.bytes[start..].iter().take(MAX_HEAD).take_while(|b| Set::Url.holds(**b)).count();
+        let json = JWT_BASE64.decode(&self.text.bytes[start..start + head / 4 * 4]).unwrap_or_default();
+        let is_text = |text: &str| text.chars().all(|c| !c.is_control() || c.is_ascii_whitespace());
+        match std::str::from_utf8(&json) {
+            Ok(text) => is_text(text),
+            Err(e) => {
+                e.error_len().is_none() && std::str::from_utf8(&json[..e.valid_up_to()]).is_ok_and(is_text)
+            }
+        }
+    }
+
+    /// Whether a segment decodes to an object with `alg`. Where too many headers would end in one place, the shape
+    /// decides.
     fn is_jose_header(&mut self, start: usize, end: usize) -> bool {
-        let Some(left) = self.decode_budget.checked_sub(end - start) else { return true };
-        self.decode_budget = left;
+        let tries = if self.jwt_tries.0 == end { self.jwt_tries.1 + 1 } else { 1 };
+        self.jwt_tries = (end, tries);
+        if tries > MAX_TRIES {
+            return true;
+        }
         let Ok(json) = JWT_BASE64.decode(&self.text.bytes[start..end]) else { return false };
         serde_json::from_slice::<serde_json::Value>(&json).is_ok_and(|header| header.get("alg").is_some())
     }
 
     /// `AKIA` or `ASIA` and 16 capitals or digits; beside it, the 40 characters of a secret access key.
     pub(crate) fn aws(&mut self, start: usize) {
-        let is_upper = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
-        let shape = self.text.bytes.get(start..start + 20).is_some_and(|key| key.iter().all(is_upper));
-        if !shape || !self.text.is_free_before(start) {
+        let is_upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+        if self.text.span(start, 20, is_upper) < 20 || !self.text.is_free_before(start) {
             return;
         }
         let end = self.text.run_end(Set::Alnum, start);
@@ -150,18 +233,23 @@ impl Scanner<'_> {
             return;
         }
         self.push(Class::AwsKey, start, end);
-        self.aws_secrets(start.saturating_sub(160), start);
-        self.aws_secrets(end, (end + 320).min(self.text.bytes.len()));
+        if self.is_again {
+            return;
+        }
+        self.aws_secrets(start.saturating_sub(AWS_BEHIND), start);
+        self.aws_secrets(end, (end + AWS_AHEAD).min(self.text.bytes.len()));
     }
 
-    /// Runs of exactly 40 base64 characters between `from` and `to`.
+    /// Runs of exactly 40 base64 characters that begin between `from` and `to`.
     fn aws_secrets(&mut self, from: usize, to: usize) {
-        let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
-        let mut at = from;
+        let run =
+            |at: usize| self.text.bytes[at..].iter().take(400).take_while(|b| is_aws_base64(**b)).count();
+        let is_within = from > 0 && is_aws_base64(self.text.bytes[from - 1]);
+        let mut at = from + if is_within { run(from) } else { 0 };
         while at < to {
-            let len = self.text.bytes[at..].iter().take(400).take_while(|b| is_base64(**b)).count();
+            let len = self.text.bytes[at..].iter().take(400).take_while(|b| is_aws_base64(**b)).count();
             let escaped = usize::from(at > 0 && self.text.at(at - 1) == b'\\');
-            if len == 40 + escaped && judge::is_mixed(&self.text.bytes[at + escaped..at + len]) {
+            if len == AWS_SECRET + escaped && judge::is_mixed(&self.text.bytes[at + escaped..at + len]) {
                 self.push(Class::AwsKey, at + escaped, at + len);
             }
             at += len + 1;

@@ -9,7 +9,7 @@ use crate::scan::Scanner;
 use crate::text::Set;
 
 /// The longest `user:password`, in bytes.
-const MAX_USERINFO: usize = 512;
+const MAX_USERINFO: usize = 480;
 /// The shortest user name without a password that is taken for a token.
 const MIN_TOKEN: usize = 20;
 
@@ -41,14 +41,23 @@ impl Scanner<'_> {
         };
         let limit = rest.len().min(MAX_USERINFO);
         let word = (0..limit).find(stops).unwrap_or(limit);
-        let authority = rest[..word].iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(word);
+        let is_cut = word == rest.len() && word < MAX_USERINFO;
+        let path = rest[..word].iter().position(|b| matches!(b, b'/' | b'?' | b'#'));
+        if is_cut && path.is_none() {
+            self.text.touch();
+        }
+        let authority = path.unwrap_or(word);
         if let Some(at) = rest[..authority].iter().rposition(|b| *b == b'@') {
             return Some(start + at);
         }
         let colon = rest[..authority].iter().position(|b| *b == b':')?;
-        let is_port = rest[colon + 1..authority].iter().all(u8::is_ascii_digit);
-        let at = rest[..word].iter().rposition(|b| *b == b'@')?;
-        (!is_port && rest[0] != b'[').then_some(start + at)
+        if rest[0] == b'[' || rest[colon + 1..authority].iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        if is_cut {
+            self.text.touch();
+        }
+        rest[..word].iter().rposition(|b| *b == b'@').map(|at| start + at)
     }
 
     /// The secret path of a webhook; `start` is behind the constant part.

@@ -15,6 +15,8 @@ const AROUND: usize = 1024;
 const TO_BORDER: usize = 256;
 /// The longest run of percent escapes that is decoded together, in characters of UTF-8 (3 bytes each in the text).
 const MAX_PERCENT_RUN: usize = 4;
+/// The longest spelling without its backslashes but one, in bytes.
+const MAX_SPELLING: usize = 3 * MAX_PERCENT_RUN;
 
 /// A part of a text, decoded.
 pub(crate) struct View {
@@ -22,6 +24,8 @@ pub(crate) struct View {
     pub(crate) text: String,
     /// Where its pieces come from, by position.
     pieces: Vec<Piece>,
+    /// Where it ends in the original.
+    pub(crate) end: usize,
 }
 
 /// A stretch that was copied as it is, or one decoded character.
@@ -56,7 +60,7 @@ impl View {
     }
 
     fn of(text: &str, spellings: &[Spelling], start: usize, end: usize) -> View {
-        let mut view = View { text: String::with_capacity(end - start), pieces: Vec::new() };
+        let mut view = View { text: String::with_capacity(end - start), pieces: Vec::new(), end };
         let mut copied = start;
         for spelling in spellings {
             view.copy(text, copied, spelling.start);
@@ -102,6 +106,34 @@ pub(crate) fn windows(text: &str) -> impl Iterator<Item = View> {
 /// `value` decoded, for comparing it with others.
 pub(crate) fn decoded(value: &str) -> String {
     View::of(value, &spellings(value), 0, value.len()).text
+}
+
+/// Where the last bytes of `text` begin a spelling that is not whole, or its end.
+pub(crate) fn partial(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let near = bytes.len().saturating_sub(MAX_SPELLING);
+    let slash = bytes[near..].iter().rposition(|b| *b == b'\\').map(|n| near + n);
+    let is_partial = |at: &usize| {
+        let digits = |from: usize, wanted: usize| {
+            let rest = &bytes[from.min(bytes.len())..];
+            rest.len() < wanted && rest.iter().all(u8::is_ascii_hexdigit)
+        };
+        match bytes.get(at + 1) {
+            None => true,
+            Some(b'u') => digits(at + 2, 4),
+            Some(b'x') => digits(at + 2, 2),
+            Some(_) => false,
+        }
+    };
+    let slash =
+        slash.filter(is_partial).map(|at| at - bytes[..at].iter().rev().take_while(|b| **b == b'\\').count());
+    // Percent escapes may be parts of one character.
+    let is_percent = |tail: &[u8]| {
+        let (first, rest) = (tail[0], &tail[1..]);
+        first == b'%' && rest.iter().all(|b| *b == b'%' || b.is_ascii_hexdigit())
+    };
+    let percent = (near..bytes.len()).find(|at| is_percent(&bytes[*at..]));
+    slash.into_iter().chain(percent).min().unwrap_or(bytes.len())
 }
 
 fn back_to_border(text: &str, at: usize) -> usize {

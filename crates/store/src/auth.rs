@@ -14,6 +14,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio_postgres::Row;
 
+use crate::audit::Note;
 use crate::error::StoreError;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
@@ -211,7 +212,7 @@ impl Store {
         };
         let hmac = self.inner.keyring.key_hmac(&pepper_id, &bound.text());
         let hmac = hmac.expect("the current pepper is there");
-        let event = self.audit(scope, body);
+        let event = self.audit(scope, Note::new("key.create", format!("key/{key_id}"), body));
         let rows = self
             .once(
                 scope,
@@ -232,8 +233,8 @@ impl Store {
                  k AS (INSERT INTO api_key (project_id, key_id, principal_id, agent_id, pepper_id, secret_hmac,
                          created_at, created_by, expires_at)
                    SELECT $1, $3, $2, $4, $7, $8, $9, $11, $12 FROM r RETURNING key_id),
-                 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body)
-                   SELECT $1, $10, $9, $11, 'key.create', 'key/' || key_id, $13 FROM k)
+                 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body, key_id, mac)
+                   SELECT $1, $10, $9, $11, 'key.create', 'key/' || key_id, $13, $15, $16 FROM k)
                  SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM n), (SELECT count(*) FROM k)",
                 &[
                     &scope.project().as_str(),
@@ -250,6 +251,8 @@ impl Store {
                     &new.expires_at,
                     &event.body,
                     &person,
+                    &event.key_id,
+                    &event.mac,
                 ],
             )
             .await?;
@@ -314,12 +317,12 @@ impl Store {
 
     /// Revokes a key; `None` when the project has none of this id. Revoking twice keeps the first time.
     pub async fn revoke_key(&self, scope: &ProjectScope, key_id: &str) -> Result<Option<ApiKey>, StoreError> {
-        let event = self.audit(scope, json!({}));
+        let event = self.audit(scope, Note::new("key.revoke", format!("key/{key_id}"), json!({})));
         let sql = format!(
             "WITH u AS (UPDATE api_key SET revoked_at = $3
                         WHERE project_id = $1 AND key_id = $2 AND revoked_at IS NULL RETURNING key_id),
-             a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body)
-                   SELECT $1, $4, $3, $5, 'key.revoke', 'key/' || key_id, $6 FROM u)
+             a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body, key_id, mac)
+                   SELECT $1, $4, $3, $5, 'key.revoke', 'key/' || key_id, $6, $7, $8 FROM u)
              SELECT {KEY_COLUMNS}, (SELECT count(*) FROM u) FROM api_key k
              JOIN role_binding b ON b.project_id = $1 AND b.principal_id = k.principal_id
              WHERE k.project_id = $1 AND k.key_id = $2"
@@ -328,7 +331,16 @@ impl Store {
             .once(
                 scope,
                 &sql,
-                &[&scope.project().as_str(), &key_id, &event.at, &event.id, &event.actor, &event.body],
+                &[
+                    &scope.project().as_str(),
+                    &key_id,
+                    &event.at,
+                    &event.id,
+                    &event.actor,
+                    &event.body,
+                    &event.key_id,
+                    &event.mac,
+                ],
             )
             .await?;
         let Some(row) = rows.first() else { return Ok(None) };

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::audit::{self, Note};
 use crate::contract::version;
 use crate::error::StoreError;
 use crate::keyring::SignatureProblem;
@@ -189,12 +190,17 @@ impl Store {
 
     /// Ends at most a claim's worth of one project's queued runs whose time is over.
     async fn time_out_some(&self, scope: &ProjectScope) -> Result<usize, StoreError> {
-        let event = self.audit(scope, serde_json::json!({"error_code": "E-RUN-011"}));
-        let limit = MAX_CLAIM as i64;
-        let ids = self.inner.clock.new_ids(MAX_CLAIM);
-        let params: crate::tx::Params<'_> =
-            &[&scope.project().as_str(), &limit, &event.at, &event.actor, &event.body, &ids];
-        let rows = self.once(scope, TIME_OUT_QUEUED, params).await?;
+        let (limit, now) = (MAX_CLAIM as i64, self.inner.clock.now());
+        let said = serde_json::json!({"error_code": "E-RUN-011"});
+        // which runs these are is known only from the statement, and an event's MAC names its run
+        let mut tx = self.begin(scope).await?;
+        let rows = tx.rows(TIME_OUT_QUEUED, &[&scope.project().as_str(), &limit, &now]).await?;
+        let event = |row: &tokio_postgres::Row| {
+            self.audit_at(scope, now, Note::of_run("run.end", row.get(0), row.get(1), said.clone()))
+        };
+        let events: Vec<_> = rows.iter().map(event).collect();
+        audit::insert(&mut tx, scope, &events).await?;
+        tx.commit().await?;
         for run in &rows {
             self.inner.wake.run_changed(run.get(0));
         }
@@ -228,7 +234,5 @@ d AS (DELETE FROM run_queue k WHERE k.project_id = $1 AND k.ctid = ANY (ARRAY(SE
   RETURNING k.run_id),
 u AS (UPDATE run_state r SET state = 'timeout', completed_at = $3, lease_epoch = r.lease_epoch + 1,
     error_code = 'E-RUN-011', error_message = 'the run waited until its time was over'
-  FROM d WHERE r.project_id = $1 AND r.run_id = d.run_id AND r.state = 'pending' RETURNING r.run_id, r.trace_id),
-a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body)
-  SELECT $1, ($6::uuid[])[row_number() OVER ()], $3, $4, 'run.end', 'run/' || run_id, run_id, trace_id, $5 FROM u)
-SELECT run_id FROM u";
+  FROM d WHERE r.project_id = $1 AND r.run_id = d.run_id AND r.state = 'pending' RETURNING r.run_id, r.trace_id)
+SELECT run_id, trace_id FROM u";

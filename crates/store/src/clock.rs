@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
+use uuid::timestamp::context::ContextV7;
 
 /// The one source of time and ids. Cheap to clone; clones share the offset.
 #[derive(Debug, Clone)]
@@ -16,14 +17,15 @@ pub struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    System { offset_us: AtomicI64 },
+    System { offset_us: AtomicI64, ids: Mutex<ContextV7> },
     Manual(Mutex<Timestamp>),
 }
 
 impl Clock {
     /// The machine's clock, corrected by the measured offset to the database.
     pub fn system() -> Self {
-        Self(Arc::new(Source::System { offset_us: AtomicI64::new(0) }))
+        let ids = Mutex::new(ContextV7::new());
+        Self(Arc::new(Source::System { offset_us: AtomicI64::new(0), ids }))
     }
 
     /// A clock that only moves by [`Clock::advance`].
@@ -35,7 +37,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            Source::System { offset_us } => {
+            Source::System { offset_us, .. } => {
                 let offset = SignedDuration::from_micros(offset_us.load(Ordering::Relaxed));
                 let now = Timestamp::now().saturating_add(offset).unwrap_or(Timestamp::MAX);
                 Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
@@ -49,22 +51,15 @@ impl Clock {
         self.now().saturating_add(by).unwrap_or(Timestamp::MAX)
     }
 
-    /// A new id, UUID v7: ids of one process sort by the order they were made in.
-    #[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
+    /// A new id, UUID v7, whose time is [`Clock::now`]: ids of one process sort by the order they were made in.
     pub fn new_id(&self) -> Uuid {
-        match &*self.0 {
-            Source::System { .. } => Uuid::now_v7(),
-            Source::Manual(_) => {
-                let now = self.now();
-                let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-                let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
-                Uuid::new_v7(uuid::Timestamp::from_unix(
-                    uuid::timestamp::context::ContextV7::new(),
-                    seconds,
-                    nanos,
-                ))
-            }
-        }
+        let now = self.now();
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+        Uuid::new_v7(match &*self.0 {
+            Source::System { ids, .. } => uuid::Timestamp::from_unix(ids, seconds, nanos),
+            Source::Manual(_) => uuid::Timestamp::from_unix(ContextV7::new(), seconds, nanos),
+        })
     }
 
     /// `count` new ids, in order.
@@ -74,7 +69,7 @@ impl Clock {
 
     /// Takes over the measured offset of the database's clock from this machine's.
     pub fn discipline(&self, offset: SignedDuration) {
-        if let Source::System { offset_us } = &*self.0 {
+        if let Source::System { offset_us, .. } = &*self.0 {
             let step = i64::try_from(offset.as_micros()).unwrap_or(0);
             offset_us.fetch_add(step, Ordering::Relaxed);
         }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 
+use crate::audit::Note;
 use crate::budget::Settlement;
 use crate::claim::ClaimedRun;
 use crate::error::StoreError;
@@ -78,7 +79,7 @@ pub struct StepResult {
     pub started_at: Timestamp,
     /// How long it took.
     pub duration_ms: i64,
-    /// JSON `{input, output, usage, gates}`; only the redactor makes one.
+    /// JSON `{input, output, usage, gates}`; only the redactor makes one, here the project's `to_journal`.
     pub body: Clean,
 }
 
@@ -383,13 +384,13 @@ impl<'a> EndRow<'a> {
         let message =
             message.map(|m| redactor.clean(storable(m).chars().take(2000).collect::<String>()).into_inner());
         let code = code.map(ErrorCode::as_str);
-        let event =
-            store.audit(run.scope(), json!({"state": state, "error_code": code, "output_sha256": sha256}));
+        let said = json!({"state": state, "error_code": code, "output_sha256": sha256});
+        let event = store.audit(run.scope(), Note::of_run("run.end", run.run_id, &run.trace_id, said));
         let output = output.map(|o| o.to_string());
         Self { project: run.scope().project().as_str(), run, state, output, sha256, code, message, event }
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+    fn params(&self) -> [&(dyn ToSql + Sync); 16] {
         [
             &self.project,
             &self.run.lease_id,
@@ -405,6 +406,8 @@ impl<'a> EndRow<'a> {
             &self.event.actor,
             &self.run.trace_id,
             &self.event.body,
+            &self.event.key_id,
+            &self.event.mac,
         ]
     }
 }
@@ -445,8 +448,8 @@ u AS (   -- the guard: the run is still this claim's
     output_sha256 = $8, error_code = $9, error_message = $10
   FROM f WHERE r.project_id = $1 AND r.run_id = $3 AND r.lease_id = f.lease_id AND r.lease_epoch = $4
     AND r.state = 'running' RETURNING r.run_id),
-a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body)
-  SELECT $1, $11, $6, $12, 'run.end', 'run/' || run_id, run_id, $13, $14 FROM u)
+a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
+  SELECT $1, $11, $6, $12, 'run.end', 'run/' || run_id, run_id, $13, $14, $15, $16 FROM u)
 SELECT run_id FROM u"
         )
     };

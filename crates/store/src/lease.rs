@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::claim::{ClaimedRun, MAX_CLAIM, Worker};
+use crate::audit::{self, Note};
+use crate::claim::{ClaimedRun, Worker};
 use crate::error::StoreError;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
@@ -72,21 +73,16 @@ impl Store {
     /// Takes back the runs of dead leases and charges what they held. Returns the runs.
     pub async fn reap(&self, dead: &DeadLeases) -> Result<Vec<RunId>, StoreError> {
         let scope = ProjectScope::new(dead.project.clone(), "platform/reaper");
-        let event = self.audit(&scope, json!({"reason": "the worker fell silent"}));
-        let rows = self
-            .once(
-                &scope,
-                REAP,
-                &[
-                    &dead.project.as_str(),
-                    &dead.lease_ids,
-                    &event.at,
-                    &event.actor,
-                    &event.body,
-                    &self.inner.clock.new_ids(dead.lease_ids.len() * MAX_CLAIM),
-                ],
-            )
-            .await?;
+        let (now, said) = (self.inner.clock.now(), json!({"reason": "the worker fell silent"}));
+        // which runs these are is known only from the statement, and an event's MAC names its run
+        let mut tx = self.begin(&scope).await?;
+        let rows = tx.rows(REAP, &[&dead.project.as_str(), &dead.lease_ids, &now]).await?;
+        let event = |row: &tokio_postgres::Row| {
+            self.audit_at(&scope, now, Note::of_run("run.reap", row.get(0), row.get(1), said.clone()))
+        };
+        let events: Vec<_> = rows.iter().map(event).collect();
+        audit::insert(&mut tx, &scope, &events).await?;
+        tx.commit().await?;
         let runs: Vec<RunId> = rows.iter().map(|row| row.get(0)).collect();
         self.charge_abandoned(&dead.project).await?;
         for run_id in &runs {
@@ -151,10 +147,8 @@ q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
 j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status,
     started_at, duration_ms, body)
   SELECT $1, run_id, -lease_epoch::int, 'reaped', lease_epoch, 'state', state, run_id || ':' || -lease_epoch, 'ok',
-    $3, 0, '{}' FROM u),
-a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body)
-  SELECT $1, ($6::uuid[])[row_number() OVER ()], $3, $4, 'run.reap', 'run/' || run_id, run_id, trace_id, $5 FROM u)
-SELECT run_id FROM u";
+    $3, 0, '{}' FROM u)
+SELECT run_id, trace_id FROM u";
 
 const RELEASE: &str = "
 WITH l AS MATERIALIZED (SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = $2 FOR SHARE),

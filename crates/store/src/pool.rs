@@ -10,6 +10,7 @@ use tokio_postgres::NoTls;
 use tokio_postgres::config::{Host, SslMode};
 
 use crate::announce::Announcer;
+use crate::audit::Dirty;
 use crate::error::StoreError;
 use crate::redaction::Known;
 use crate::wake::Wake;
@@ -76,6 +77,7 @@ pub(crate) struct Inner {
     pub(crate) known: Known,
     pub(crate) wake: Wake,
     pub(crate) announcer: Announcer,
+    pub(crate) dirty: Dirty,
 }
 
 impl Store {
@@ -97,7 +99,8 @@ impl Store {
         refuse_unsafe("AWOOOP_DISPATCH_DATABASE_URL", &dispatch).await?;
         check_schema(&app).await?;
         let (redactor, known, wake) = (Redactor::new(), Known::default(), Wake::default());
-        let inner = Inner { app, dispatch, clock, keyring, redactor, known, wake, announcer };
+        let dirty = Dirty::default();
+        let inner = Inner { app, dispatch, clock, keyring, redactor, known, wake, announcer, dirty };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -179,7 +182,7 @@ fn describe(error: &tokio_postgres::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn pool(variable: &'static str, url: &SecretString, size: usize) -> Result<Pool, OpenError> {
+pub(crate) fn pool(variable: &'static str, url: &SecretString, size: usize) -> Result<Pool, OpenError> {
     let config = parse_url(variable, url)?;
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = if wants_tls(&config) {
@@ -220,7 +223,7 @@ pub(crate) fn tls() -> tokio_postgres_rustls::MakeRustlsConnect {
 
 /// A superuser, a role that bypasses row security, and the tables' owner (who could switch it off) could
 /// all step over the wall between projects, so none of them may serve.
-async fn refuse_unsafe(variable: &'static str, pool: &Pool) -> Result<(), OpenError> {
+pub(crate) async fn refuse_unsafe(variable: &'static str, pool: &Pool) -> Result<(), OpenError> {
     let connection = pool.get().await.map_err(StoreError::from)?;
     let row = connection
         .query_one(

@@ -3,7 +3,7 @@
 DO $roles$
 DECLARE r text;
 BEGIN
-  FOREACH r IN ARRAY ARRAY['awooop_owner', 'awooop_app', 'awooop_dispatch'] LOOP
+  FOREACH r IN ARRAY ARRAY['awooop_owner', 'awooop_app', 'awooop_dispatch', 'awooop_retention'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
       EXECUTE format('CREATE ROLE %I LOGIN', r);
     END IF;

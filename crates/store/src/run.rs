@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::audit::Note;
 use crate::contract::version::{self, COLUMN_COUNT, COLUMNS};
 use crate::error::StoreError;
 use crate::pool::Store;
@@ -212,7 +213,7 @@ impl Store {
         let input = to_journal.clean_json(new.input.clone()).to_string();
         let triggered_by = to_journal.clean(new.triggered_by.clone()).into_inner();
         let body = json!({"agent_id": new.agent.as_str(), "mode": new.mode, "input_sha256": input_sha256});
-        let event = self.audit(scope, body);
+        let event = self.audit(scope, Note::of_run("run.create", run_id, &trace_id, body));
         let timeout_at = event.at.saturating_add(new.timeout).unwrap_or(Timestamp::MAX);
         let key = new.idempotency.as_ref();
         let max_attempts = i32::try_from(new.max_attempts).unwrap_or(i32::MAX);
@@ -243,6 +244,8 @@ impl Store {
                         &event.actor,
                         &event.body,
                         &if new.parent_run_id.is_some() { "sub_agent" } else { "api" },
+                        &event.key_id,
+                        &event.mac,
                     ],
                 )
                 .await?;
@@ -307,7 +310,6 @@ impl Store {
     /// Ends a run for good, whatever holds it. A running one loses its epoch and its lease turns dirty, so
     /// nothing its worker still does can be recorded and no further effect passes gate 1.
     pub async fn cancel_run(&self, scope: &ProjectScope, run_id: RunId) -> Result<Cancelled, StoreError> {
-        let event = self.audit(scope, json!({}));
         for _ in 0..10 {
             let Some(found) = self.find_run(scope, run_id).await? else { return Ok(Cancelled::Absent) };
             let sql = match found.state {
@@ -318,8 +320,17 @@ impl Store {
                 StateName::Pending => CANCEL_PENDING,
                 StateName::Running | StateName::WaitingApproval | StateName::WaitingTool => CANCEL_RUNNING,
             };
-            let params: Params<'_> =
-                &[&scope.project().as_str(), &run_id, &event.at, &event.id, &event.actor, &event.body];
+            let event = self.audit(scope, Note::of_run("run.cancel", run_id, &found.trace_id, json!({})));
+            let params: Params<'_> = &[
+                &scope.project().as_str(),
+                &run_id,
+                &event.at,
+                &event.id,
+                &event.actor,
+                &event.body,
+                &event.key_id,
+                &event.mac,
+            ];
             if !self.once(scope, sql, params).await?.is_empty() {
                 self.inner.wake.run_cancelled(run_id);
                 self.inner.wake.run_changed(run_id);
@@ -341,8 +352,8 @@ r AS (
   SELECT $1, $2, 'pending', $3, $4, $5, $6, $7, $8, $21, $9, $10, $11, $12, $13, $14 FROM g RETURNING run_id),
 q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
   SELECT $1, $6, run_id, $3, $12 FROM r),
-a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body)
-  SELECT $1, $18, $11, $19, 'run.create', 'run/' || run_id, run_id, $7, $20 FROM r)
+a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
+  SELECT $1, $18, $11, $19, 'run.create', 'run/' || run_id, run_id, $7, $20, $22, $23 FROM r)
 SELECT run_id FROM r";
 
 const CANCEL_PENDING: &str = "
@@ -351,8 +362,8 @@ WITH q AS (   -- the guard: whoever deletes the queue row owns the run
     AND priority = (SELECT priority FROM run_state WHERE project_id = $1 AND run_id = $2) RETURNING run_id),
 u AS (UPDATE run_state r SET state = 'cancelled', completed_at = $3, lease_epoch = r.lease_epoch + 1
   FROM q WHERE r.project_id = $1 AND r.run_id = q.run_id AND r.state = 'pending' RETURNING r.run_id, r.trace_id),
-a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body)
-  SELECT $1, $4, $3, $5, 'run.cancel', 'run/' || run_id, run_id, trace_id, $6 FROM u)
+a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
+  SELECT $1, $4, $3, $5, 'run.cancel', 'run/' || run_id, run_id, trace_id, $6, $7, $8 FROM u)
 SELECT run_id FROM u";
 
 const CANCEL_RUNNING: &str = "
@@ -363,6 +374,6 @@ u AS (UPDATE run_state r SET state = 'cancelled', completed_at = $3, lease_epoch
     lease_id = NULL, worker_id = NULL
   FROM l WHERE r.project_id = $1 AND r.run_id = $2 AND r.state = 'running' AND r.lease_id = l.lease_id
   RETURNING r.run_id, r.trace_id),
-a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body)
-  SELECT $1, $4, $3, $5, 'run.cancel', 'run/' || run_id, run_id, trace_id, $6 FROM u)
+a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
+  SELECT $1, $4, $3, $5, 'run.cancel', 'run/' || run_id, run_id, trace_id, $6, $7, $8 FROM u)
 SELECT run_id FROM u";

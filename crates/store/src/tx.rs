@@ -65,13 +65,22 @@ pub struct ProjectTx {
 impl Store {
     /// Opens a transaction in the scope's project, for work that reads before it writes.
     pub(crate) async fn begin(&self, scope: &ProjectScope) -> Result<ProjectTx, StoreError> {
+        self.begin_as(scope, "BEGIN").await
+    }
+
+    /// The same for reading only, all of it from one snapshot.
+    pub(crate) async fn begin_snapshot(&self, scope: &ProjectScope) -> Result<ProjectTx, StoreError> {
+        self.begin_as(scope, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    }
+
+    async fn begin_as(&self, scope: &ProjectScope, begin: &str) -> Result<ProjectTx, StoreError> {
         let mut connection = Guarded { object: Some(self.app().await?), is_open: true };
         let opened = {
             let client = connection.client();
             let set = client.prepare_cached(SET_PROJECT).await?;
             let project = scope.project().as_str();
             let params: [&(dyn ToSql + Sync); 1] = [&project];
-            let (begin, set) = futures::join!(client.batch_execute("BEGIN"), client.query(&set, &params));
+            let (begin, set) = futures::join!(client.batch_execute(begin), client.query(&set, &params));
             begin.and(set.map(drop))
         };
         match opened {
@@ -158,6 +167,11 @@ type Flying<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, tokio_postgres::E
 impl ProjectTx {
     /// Runs a statement and returns its rows.
     pub(crate) async fn rows(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        self.rows_beside(sql, params).await
+    }
+
+    /// The same for reading, while another statement of this transaction may be under way.
+    pub(crate) async fn rows_beside(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
         let client = self.connection.client();
         let statement = client.prepare_cached(sql).await?;
         Ok(client.query(&statement, params).await?)

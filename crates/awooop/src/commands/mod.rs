@@ -4,6 +4,7 @@
 //! Invariant: no command prints to stdout itself (completions apart, which is no document).
 
 pub(crate) mod apply;
+pub(crate) mod audit;
 mod change;
 pub(crate) mod completions;
 pub(crate) mod contract;
@@ -26,8 +27,8 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use crate::cli::{
-    ApplyArgs, ContractCommand, DiffArgs, GetArgs, KeyCommand, McpCommand, McpConfigArgs, NamedArgs, RunArgs,
-    RunsCommand, ToolsCommand,
+    ApplyArgs, AuditCommand, ContractCommand, DiffArgs, GetArgs, KeyCommand, McpCommand, McpConfigArgs,
+    NamedArgs, RunArgs, RunsCommand, ToolsCommand,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -140,6 +141,18 @@ impl HasJson for KeyCommand {
             KeyCommand::Create(args) => args.client.json,
             KeyCommand::List(args) => args.client.json,
             KeyCommand::Revoke(args) => args.client.json,
+        }
+    }
+}
+
+impl HasJson for AuditCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            AuditCommand::Search(args) => args.client.json,
+            AuditCommand::Export(args) => args.client.json,
+            AuditCommand::Head(args) => args.client.json,
+            AuditCommand::Verify(args) => args.client.json,
+            AuditCommand::Prove(args) => args.client.json,
         }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
 
 /// Makes the roles and writes down, for `doctor`, how to connect.
 async fn embedded(data: &DataDir, pg: EmbeddedPg) -> anyhow::Result<Database> {
-    let roles = [Role::Owner, Role::App, Role::Dispatch];
+    let roles = [Role::Owner, Role::App, Role::Dispatch, Role::Retention];
     let passwords: Vec<_> = roles.iter().map(|r| (r.name(), pg.passwords().get(*r).clone())).collect();
     migrate::create_roles(&pg.connection(Role::Admin), &passwords).await?;
     let urls = DatabaseUrls { app: pg.connection(Role::App), dispatch: pg.connection(Role::Dispatch) };

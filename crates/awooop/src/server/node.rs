@@ -9,6 +9,7 @@ use anyhow::Context;
 use awooop_gateway::{Gateway, Operator};
 use awooop_http::AppState;
 use awooop_store::Store;
+use awooop_store::audit::{Sealer, SealerConfig};
 use awooop_store::claim::Worker;
 use awooop_worker::WorkerConfig;
 use tokio::net::TcpListener;
@@ -34,6 +35,9 @@ impl Node {
         let mut signals = Signals::listen()?;
         let keyring = self.store.keyring().clone();
         let following = awooop_store::scope::spawn_service("keyring", async move { keyring.follow().await });
+        let sealing = CancellationToken::new();
+        let sealer = Sealer::new(self.store.clone(), SealerConfig::default());
+        let sealer = awooop_store::scope::spawn_service("sealer", sealer.run(sealing.clone()));
         let gateway = Gateway::new(self.store.clone(), self.operator);
         let draining = CancellationToken::new();
         let worker = self
@@ -68,6 +72,9 @@ impl Node {
                 let _ = tokio::time::timeout(CLOSE_WITHIN, server).await;
             }
             gateway.shutdown().await;
+            // last of all, so that what was written until now is sealed
+            sealing.cancel();
+            let _ = tokio::time::timeout(CLOSE_WITHIN, sealer).await;
             self.store.close();
         };
         tokio::select! {

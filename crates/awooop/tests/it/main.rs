@@ -22,6 +22,7 @@ mod openapi;
 mod ordinary;
 mod runtime;
 mod scripted;
+mod secrets;
 mod serving;
 mod support;
 mod tidy;

@@ -166,7 +166,7 @@ async fn heavy_an_empty_database_is_migrated_once_and_unsafe_settings_are_refuse
     assert!(again.2.contains("up to date") && again.2.contains("has an admin key"), "{}", again.2);
     let printed = output(site.home.command(&["migrate", "--print-roles"])).await;
     assert!(printed.0 == 0 && printed.2.is_empty(), "{printed:?}");
-    for role in ["awooop_owner", "awooop_app", "awooop_dispatch"] {
+    for role in ["awooop_owner", "awooop_app", "awooop_dispatch", "awooop_retention"] {
         assert!(printed.1.contains(role), "{}", printed.1);
     }
     assert!(printed.1.contains("CREATE ROLE") && !printed.1.contains("PASSWORD '"), "{}", printed.1);

@@ -174,7 +174,7 @@ async fn no_body_makes_the_server_fail() {
     let project = api.test.project().await;
     let (key, fixtures) = (admin(&project), fixtures(&project));
     let (mut runner, seed) = runner(api.test.store.clock().new_id().as_u128());
-    let (began, mut sent, mut statuses) = (Instant::now(), 0, BTreeSet::new());
+    let (began, mut sent, mut statuses) = (Instant::now(), 0_usize, BTreeSet::new());
     while began.elapsed() < FOR {
         let document = if sent % 4 == 0 {
             arbitrary().new_tree(&mut runner).unwrap().current()

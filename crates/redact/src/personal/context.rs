@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::LOOK_BACK;
 use crate::mask::mask_len;
@@ -260,6 +260,7 @@ struct Words {
 static COMPILED: LazyLock<Words> = LazyLock::new(|| {
     let all = || WORDS.iter().flat_map(|(topic, words)| words.iter().map(move |word| (*topic, *word)));
     let automaton = AhoCorasick::builder()
+        .kind(Some(AhoCorasickKind::DFA))
         .match_kind(MatchKind::LeftmostLongest)
         .ascii_case_insensitive(true)
         .build(all().map(|(_, word)| word))
@@ -296,8 +297,11 @@ impl Scanner<'_> {
     pub(super) fn word_before(&self, start: usize) -> Option<Word<'_>> {
         let from = self.text.str.floor_char_boundary(start.saturating_sub(LOOK_BACK));
         let window = &self.text.str[from..start];
-        let line = window.rfind('\n').map_or(0, |n| n + 1);
-        let line = window.rfind("\\n").map_or(line, |n| line.max(n + 2));
+        let bytes = window.as_bytes();
+        let is_break =
+            |n: &usize| bytes[*n] == b'\n' || (bytes[*n] == b'n' && *n > 0 && bytes[*n - 1] == b'\\');
+        let name = name_start(bytes);
+        let line = (name..bytes.len()).rev().find(is_break).map_or(name, |n| n + 1);
         let here = nearest(&window[line..]);
         if here.is_some() || from + line > 0 || self.name.is_empty() {
             return here;
@@ -320,6 +324,13 @@ impl Scanner<'_> {
     pub(super) fn is_of_thing_or_id(&self, start: usize) -> bool {
         self.word_before(start).is_some_and(|word| word.names_thing() || word.is_about(Topic::Id))
     }
+}
+
+/// Where the name begins whose `=` ends `window`; of other windows the beginning. What such a value is, its name says.
+fn name_start(window: &[u8]) -> usize {
+    let Some(name) = window.strip_suffix(b"=") else { return 0 };
+    let is_name = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | 0x80..);
+    name.len() - name.iter().rev().take_while(is_name).count()
 }
 
 /// The last word of the table in `window`.

@@ -30,11 +30,16 @@ const COUNTRIES: &[(usize, &str)] = &[
 
 impl Scanner<'_> {
     /// The account number whose check digits begin at `digits`, behind the two letters of the country.
-    pub(super) fn iban(&self, digits: usize, end: usize) -> Option<Span> {
-        let start = digits.checked_sub(2).filter(|_| end - digits >= 2)?;
+    pub(super) fn iban(&self, digits: usize) -> Option<Span> {
+        let start = digits.checked_sub(2)?;
         let country = &self.text.bytes[start..digits];
-        let is_open = self.is_open_before(start) && !matches!(self.byte_before(start), b'+' | b'-');
-        let len = if is_open { length_in(country)? } else { return None };
+        if !country[0].is_ascii_alphabetic()
+            || matches!(self.byte_before(start), b'+' | b'-')
+            || !self.is_open_before(start)
+        {
+            return None;
+        }
+        let len = length_in(country)?;
         let end = self.end_of_iban(start, len)?;
         let value = self.text.bytes[start..end].iter().copied();
         (remainder(value.filter(u8::is_ascii_alphanumeric)) == 1).then_some((start, end))

@@ -12,6 +12,7 @@ mod email;
 mod iban;
 mod ip;
 mod phone;
+pub(crate) mod tail;
 mod taiwan;
 
 use crate::Class;
@@ -82,39 +83,53 @@ impl Scanner<'_> {
             }
             let len = bytes[stop..].iter().take_while(|b| b.is_ascii_digit()).count();
             let end = stop + len;
-            at = self.number(wanted, self.behind_escape(stop), end).unwrap_or(end).max(end);
+            at = end;
+            if let Some((class, (first, last))) = self.number(wanted, self.behind_escape(stop), end) {
+                self.push_personal(class, first, last);
+                at = last;
+            }
         }
     }
 
-    /// Asks the rules about the run of digits at `start..end`; the end of what was found.
-    fn number(&mut self, wanted: Wanted, start: usize, end: usize) -> Option<usize> {
-        let (len, before, after) = (end.checked_sub(start)?, self.byte_before(start), self.text.at(end));
-        let found = |class: Class, span: Option<Span>| span.map(|span| (class, span));
-        let by_letter = before.is_ascii_alphabetic();
-        let find = None
-            .or_else(|| {
-                found(Class::Iban, if wanted.iban && by_letter { self.iban(start, end) } else { None })
-            })
-            .or_else(|| {
-                let may_be = wanted.card && may_be_card(len, after);
-                found(Class::Card, if may_be { self.card(start, end) } else { None })
-            })
-            .or_else(|| {
-                let may_be = wanted.national_id && by_letter && matches!(len, 8 | 9);
-                found(Class::NationalId, if may_be { self.national_id(start, end) } else { None })
-            })
-            .or_else(|| {
-                let may_be = wanted.ip && len <= 3 && after == b'.';
-                found(Class::IpAddress, if may_be { self.ipv4(start) } else { None })
-            })
-            .or_else(|| {
-                let may_be = wanted.company && len == 8;
-                found(Class::CompanyNumber, if may_be { self.company_number(start, end) } else { None })
-            })
-            .or_else(|| found(Class::Phone, if wanted.phone { self.phone(start, end) } else { None }));
-        let (class, (first, last)) = find?;
-        self.push_personal(class, first, last);
-        Some(last)
+    /// What the run of digits at `start..end` is part of.
+    fn number(&self, wanted: Wanted, start: usize, end: usize) -> Option<(Class, Span)> {
+        let (len, after) = (end.checked_sub(start)?, self.text.at(end));
+        let by_letter = self.byte_before(start).is_ascii_alphabetic();
+        if by_letter {
+            if wanted.iban
+                && len >= 2
+                && let Some(span) = self.iban(start)
+            {
+                return Some((Class::Iban, span));
+            }
+            if wanted.national_id
+                && matches!(len, 8 | 9)
+                && let Some(span) = self.national_id(start, end)
+            {
+                return Some((Class::NationalId, span));
+            }
+        }
+        if wanted.card
+            && may_be_card(len, after)
+            && let Some(span) = self.card(start, end)
+        {
+            return Some((Class::Card, span));
+        }
+        if wanted.ip
+            && len <= 3
+            && after == b'.'
+            && let Some(span) = self.ipv4(start)
+        {
+            return Some((Class::IpAddress, span));
+        }
+        if wanted.company
+            && len == 8
+            && let Some(span) = self.company_number(start, end)
+        {
+            return Some((Class::CompanyNumber, span));
+        }
+        let span = if wanted.phone { self.phone(start, end) } else { None };
+        span.map(|span| (Class::Phone, span))
     }
 
     /// Records a find, unless it lies in a mask: the digits of a tag are nobody's.

@@ -34,39 +34,44 @@ const TAIWAN: &[(&[u8], &[usize])] = &[
 ];
 
 /// Signs of an extension.
-const EXTENSIONS: &[&str] = &["#", "extension", "ext.", "ext", "x", "轉接", "轉", "分機", "转", "分机"];
+pub(super) const EXTENSIONS: &[&str] =
+    &["#", "extension", "ext.", "ext", "x", "轉接", "轉", "分機", "转", "分机"];
 
 /// Groups of digits with at most three signs between them.
 struct Groups {
     digits: [u8; MAX_DIGITS],
-    /// Of each group: digits up to its end, its end in the text, the first sign behind it.
-    ends: [(usize, usize, u8); MAX_GROUPS],
+    /// Digits of each group.
+    lens: [usize; MAX_GROUPS],
+    /// Where each ends in the text.
+    ends: [usize; MAX_GROUPS],
+    /// The first sign behind each.
+    gaps: [u8; MAX_GROUPS],
     count: usize,
 }
 
 impl Groups {
     fn digits(&self) -> &[u8] {
-        &self.digits[..self.ends().last().map_or(0, |end| end.0)]
+        &self.digits[..self.sum(self.count)]
     }
 
-    fn ends(&self) -> &[(usize, usize, u8)] {
-        &self.ends[..self.count]
+    /// The digits of each group.
+    fn lens(&self) -> &[usize] {
+        &self.lens[..self.count]
     }
 
-    /// How long the first `n` groups are.
-    fn lens(&self, n: usize) -> impl Iterator<Item = usize> + '_ {
-        let start = |i: usize| i.checked_sub(1).map_or(0, |before| self.ends[before].0);
-        (0..n).map(move |i| self.ends[i].0 - start(i))
+    /// How many digits the first `n` groups have.
+    fn sum(&self, n: usize) -> usize {
+        self.lens[..n].iter().sum()
     }
 
-    /// How many groups have `digits` digits together, with nothing but a space behind them.
+    /// Whether a number may end with the first `n` groups: nothing but a space is behind them.
+    fn may_end(&self, n: usize) -> bool {
+        n == self.count || self.gaps[n - 1] == b' '
+    }
+
+    /// How many groups have `digits` digits together and may end there.
     fn up_to(&self, digits: usize) -> Option<usize> {
-        let n = self.ends().iter().position(|end| end.0 == digits)? + 1;
-        (n == self.count || self.ends[n - 1].2 == b' ').then_some(n)
-    }
-
-    fn end(&self, n: usize) -> usize {
-        self.ends[n - 1].1
+        (1..=self.count).find(|n| self.sum(*n) == digits).filter(|n| self.may_end(*n))
     }
 }
 
@@ -76,7 +81,7 @@ impl Scanner<'_> {
         let (first, len, after) = (self.text.at(start), end - start, self.text.at(end));
         let before = self.byte_before(start);
         let is_marked = matches!(before, b'+' | b'(') && len <= 15;
-        let has_gap = matches!(after, b' ' | b'-' | b'.' | b')') && len <= 8;
+        let has_gap = len <= 8 && matches!(after, b' ' | b'-' | b'.' | b')') && self.goes_on(end);
         let is_long = (7..=MAX_DIGITS).contains(&len);
         if !(is_marked || is_long || has_gap) {
             return None;
@@ -86,7 +91,7 @@ impl Scanner<'_> {
         if !is_open || !self.is_no_path(from) {
             return None;
         }
-        let groups = self.groups(start)?;
+        let groups = self.groups(start).filter(|groups| groups.sum(groups.count) >= 7)?;
         let n = match before {
             b'+' => international(groups.digits(), &groups, 0),
             _ if first == b'0' && len >= 2 => self.zero(&groups, start),
@@ -94,7 +99,7 @@ impl Scanner<'_> {
         };
         let from = if n.is_some() || before == b'+' { from } else { start };
         let n = n.or_else(|| self.said(&groups, start))?;
-        let (end, has_extension) = self.extension(groups.end(n));
+        let (end, has_extension) = self.extension(groups.ends[n - 1]);
         (has_extension || self.is_open_after(end)).then_some((from, end))
     }
 
@@ -104,10 +109,22 @@ impl Scanner<'_> {
         self.byte_before(at) != b'/' || second.is_ascii_digit() || second == b' ' || second == b'/'
     }
 
+    /// Whether another group may follow the sign at `end`.
+    fn goes_on(&self, end: usize) -> bool {
+        let next = self.text.at(end + 1);
+        next.is_ascii_digit() || matches!(next, b'(' | b' ' | b'-' | b'.')
+    }
+
     /// The groups of digits from `start` on.
     fn groups(&self, start: usize) -> Option<Groups> {
         let bytes = self.text.bytes;
-        let mut groups = Groups { digits: [0; MAX_DIGITS], ends: [(0, 0, 0); MAX_GROUPS], count: 0 };
+        let mut groups = Groups {
+            digits: [0; MAX_DIGITS],
+            lens: [0; MAX_GROUPS],
+            ends: [0; MAX_GROUPS],
+            gaps: [0; MAX_GROUPS],
+            count: 0,
+        };
         let (mut at, mut sum) = (start, 0);
         while groups.count < MAX_GROUPS {
             let len = bytes[at..].iter().take(MAX_DIGITS + 1).take_while(|b| b.is_ascii_digit()).count();
@@ -115,7 +132,8 @@ impl Scanner<'_> {
             place.copy_from_slice(&bytes[at..at + len]);
             sum += len;
             at += len;
-            groups.ends[groups.count] = (sum, at, self.text.at(at));
+            (groups.lens[groups.count], groups.ends[groups.count]) = (len, at);
+            groups.gaps[groups.count] = self.text.at(at);
             groups.count += 1;
             let is_sign = |b: &&u8| matches!(b, b' ' | b'-' | b'.' | b'(' | b')');
             let signs = bytes[at..].iter().take(4).take_while(is_sign).count();
@@ -135,9 +153,8 @@ impl Scanner<'_> {
         }
         if digits.starts_with(b"09") {
             let n = groups.up_to(10)?;
-            let lens: Vec<usize> = groups.lens(n).collect();
             let is_usual = matches!(
-                lens[..],
+                groups.lens()[..n],
                 [10] | [4, 6]
                     | [4, 3, 3]
                     | [4, 2, 4]
@@ -150,27 +167,28 @@ impl Scanner<'_> {
             return (is_usual && !self.is_of_thing_or_id(start)).then_some(n);
         }
         let (area, lens) = TAIWAN.iter().find(|(area, _)| digits.starts_with(area))?;
-        if groups.ends[0].0 != area.len() {
+        if groups.lens[0] != area.len() {
             return None;
         }
         let n = lens.iter().find_map(|len| groups.up_to(area.len() + len))?;
-        let behind: Vec<usize> = groups.lens(n).skip(1).collect();
-        let is_usual =
-            matches!(behind[..], [5..=8] | [4, 4] | [3, 4] | [4, 3] | [3, 3] | [2, 4] | [2, 3] | [3, 2]);
+        let is_usual = matches!(
+            groups.lens()[1..n],
+            [5..=8] | [4, 4] | [3, 4] | [4, 3] | [3, 3] | [2, 4] | [2, 3] | [3, 2]
+        );
         let is_subscriber = area.len() == 4 || digits[area.len()] >= b'2';
         (is_usual && is_subscriber).then_some(n)
     }
 
     /// Any groups that a word before them calls a telephone number.
     fn said(&self, groups: &Groups, start: usize) -> Option<usize> {
-        let lens: Vec<usize> = groups.lens(groups.count).collect();
+        let lens = groups.lens();
         let in_one_piece = lens[0] >= 7;
         let go_on = lens.iter().skip(1).take_while(|len| **len >= 2).count();
         let most = if in_one_piece { 1 } else { 1 + go_on };
-        let fits = |n: &usize| (7..=15).contains(&groups.ends[*n - 1].0);
+        let fits = |n: &usize| (7..=15).contains(&groups.sum(*n));
         let n = (1..=most).rev().find(fits)?;
         let is_date = matches!(lens[..n], [4, 1 | 2, 1 | 2, ..] | [1 | 2, 1 | 2, 4, ..]);
-        let is_fraction = n == 2 && groups.ends[0].2 == b'.';
+        let is_fraction = n == 2 && groups.gaps[0] == b'.';
         let is_time = in_one_piece && lens[0] > 12;
         (!is_date && !is_fraction && !is_time && self.is_about(Topic::Phone, start)).then_some(n)
     }
@@ -201,10 +219,8 @@ fn international(digits: &[u8], groups: &Groups, skipped: usize) -> Option<usize
         1 => groups.up_to(skipped + 11).filter(|_| is_north_american(&digits[1..])),
         886 => [12, 13, 11].iter().find_map(|len| groups.up_to(skipped + len)),
         _ => {
-            let fits = |n: &usize| {
-                let (sum, _, gap) = groups.ends[*n - 1];
-                (8..=15).contains(&(sum - skipped.min(sum))) && (*n == groups.count || gap == b' ')
-            };
+            let fits =
+                |n: &usize| (8..=15).contains(&groups.sum(*n).saturating_sub(skipped)) && groups.may_end(*n);
             (1..=groups.count).rev().find(fits)
         }
     }
@@ -233,12 +249,11 @@ fn north_american(groups: &Groups, is_in_brackets: bool) -> Option<usize> {
     let digits = groups.digits();
     let lead = usize::from(digits.first() == Some(&b'1'));
     let n = groups.up_to(lead + 10)?;
-    let lens: Vec<usize> = groups.lens(n).collect();
-    let gap = groups.ends[lead].2;
-    let is_usual = matches!((lead, &lens[..]), (0, [3, 3, 4]) | (1, [1, 3, 3, 4]));
+    let gap = groups.gaps[lead];
+    let is_usual = matches!((lead, &groups.lens()[..n]), (0, [3, 3, 4]) | (1, [1, 3, 3, 4]));
     // Three groups with spaces may be anything; a bracket, a leading 1 or one kind of sign makes them a number.
     let is_marked = is_in_brackets || lead == 1 || matches!(gap, b'-' | b'.') || gap == b')';
-    let is_even = is_in_brackets || gap == b')' || groups.ends[lead + 1].2 == gap;
+    let is_even = is_in_brackets || gap == b')' || groups.gaps[lead + 1] == gap;
     (is_usual && is_marked && is_even && is_north_american(&digits[lead..])).then_some(n)
 }
 

@@ -30,6 +30,14 @@ fn tokens_are_known_by_their_prefix() {
         ("sk_live_", 24, "SERVICE_TOKEN"),
         ("awp_my_shop_Id0123456789_", 43, "AWOOOP_KEY"),
         ("awr_", 43, "AWOOOP_KEY"),
+        ("1//0g", 90, "GOOGLE_KEY"),
+        ("glft-", 20, "GITLAB_TOKEN"),
+        ("cio", 32, "REGISTRY_TOKEN"),
+        ("tvly-dev-", 32, "MODEL_KEY"),
+        ("ATATT3xFfGF0", 180, "SERVICE_TOKEN"),
+        ("dp.st.prd.", 43, "SERVICE_TOKEN"),
+        ("PMAK-", 59, "SERVICE_TOKEN"),
+        ("glsa_", 41, "SERVICE_TOKEN"),
     ] {
         let secret = format!("{prefix}{}", noise(len));
         for (before, after) in [

@@ -10,6 +10,7 @@ mod personal;
 mod properties;
 mod rules;
 mod stays;
+mod streams;
 
 use awooop_redact::Redactor;
 

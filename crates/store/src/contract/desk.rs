@@ -20,6 +20,7 @@ use super::sql::{ACTIVATE_VERSIONS, ENDORSE, MOVE, PUBLISH, RETIRE_FORMER, SIGNA
 use super::version::{self, COLUMNS, Ended, Published, Version, VersionState};
 use super::{ActiveContract, ContractError, ContractKey, Effect, Standing, rows};
 use crate::announce::Announcement;
+use crate::audit::{AuditEvent, Note};
 use crate::auth::Caller;
 use crate::error::StoreError;
 use crate::pool::Store;
@@ -264,7 +265,8 @@ impl<'a> Desk<'a> {
 
     /// Writes a draft, new or in place of the former.
     pub(super) async fn write_draft(&mut self, draft: &Version) -> Result<(), StoreError> {
-        let event = self.event(json!({"version": draft.version, "sha256": draft.sha256}));
+        let said = json!({"version": draft.version, "sha256": draft.sha256});
+        let event = self.event("contract.draft", draft.key.to_string(), said);
         let body = json::canonical(&draft.document);
         self.tx
             .rows(
@@ -281,6 +283,8 @@ impl<'a> Desk<'a> {
                     &event.actor,
                     &event.id,
                     &event.body,
+                    &event.key_id,
+                    &event.mac,
                 ],
             )
             .await?;
@@ -309,6 +313,7 @@ impl<'a> Desk<'a> {
             items.push(self.item(
                 &version,
                 &signature,
+                "contract.publish",
                 said,
                 json!({
                     "version_id": version.version_id, "sha256": version.sha256,
@@ -363,7 +368,8 @@ impl<'a> Desk<'a> {
                 "version": step.version.version, "sha256": step.version.sha256, "act": step.act.as_str(),
                 "base": step.base, "signer": signer.id,
             });
-            self.item(&step.version, &signature, said, json!({"act": step.act.as_str(), "base": step.base}))
+            let more = json!({"act": step.act.as_str(), "base": step.base});
+            self.item(&step.version, &signature, "contract.sign", said, more)
         });
         let items: Vec<Value> = items.collect();
         let actor = self.by.scope().actor();
@@ -449,14 +455,16 @@ impl<'a> Desk<'a> {
                 "version": version.version, "sha256": version.sha256, "before": step.base,
                 "breaking": effect.breaking,
             });
+            let action = match step.act {
+                Act::Activate => "contract.activate",
+                Act::Retire => "contract.retire",
+            };
             items.push(self.item(
                 version,
                 &signature,
+                action,
                 said,
-                json!({
-                    "act": step.act.as_str(), "base": step.base, "to": number,
-                    "action": format!("contract.{}", step.act.as_str()),
-                }),
+                json!({"act": step.act.as_str(), "base": step.base, "to": number, "action": action}),
             ));
             if step.act == Act::Activate {
                 made.extend(rows::of(&version.manifest(&project)?, version.version_id));
@@ -494,12 +502,20 @@ impl<'a> Desk<'a> {
     }
 
     /// One element of a statement's JSON parameter: name, number, HMAC and the audit event that belongs to it.
-    fn item(&self, version: &Version, signature: &Signature, said: Value, more: Value) -> Value {
-        let event = self.event(said);
+    fn item(
+        &self,
+        version: &Version,
+        signature: &Signature,
+        action: &'static str,
+        said: Value,
+        more: Value,
+    ) -> Value {
+        let event = self.event(action, version.key.to_string(), said);
         let mut item = json!({
             "kind": version.key.kind.as_str(), "id": version.key.id, "version": version.version,
             "key_id": signature.key_id, "signature": signature.hex(),
-            "event_id": event.id, "event_body": event.body,
+            "event_id": event.id, "event_body": event.body, "event_key": event.key_id,
+            "event_mac": json::hex(&event.mac),
         });
         if let (Some(item), Value::Object(more)) = (item.as_object_mut(), more) {
             item.extend(more);
@@ -507,8 +523,9 @@ impl<'a> Desk<'a> {
         item
     }
 
-    pub(super) fn event(&self, said: Value) -> crate::audit::AuditEvent {
-        self.store.audit(self.by.scope(), said)
+    /// The audit event of something that is done at this desk, at its time.
+    pub(super) fn event(&self, action: &'static str, subject: String, said: Value) -> AuditEvent {
+        self.store.audit_at(self.by.scope(), self.now, Note::new(action, subject, said))
     }
 }
 

@@ -13,6 +13,7 @@ use super::rows::{self, MaterialRow, Owners};
 use super::signing::{self, Signature};
 use super::version::{self, COLUMNS, VersionState};
 use super::{ActiveContract, ContractError, ContractKey};
+use crate::audit;
 use crate::auth::Caller;
 use crate::doctor::Finding;
 use crate::error::StoreError;
@@ -53,14 +54,9 @@ impl Store {
         let owners = Owners::default().and_of(&expected).and_of(&actual);
         rows::write(&mut desk.tx, project, &owners, &expected).await?;
         let said: Vec<&str> = found.iter().map(|d| d.what.as_str()).take(100).collect();
-        let event = desk.event(json!({"different": found.len(), "what": said}));
-        desk.tx
-            .rows(
-                "INSERT INTO audit_event (project_id, id, at, actor, action, subject, body)
-                 VALUES ($1, $2, $3, $4, 'contract.rematerialise', 'project/' || $1, $5)",
-                &[&project.as_str(), &event.id, &event.at, &event.actor, &event.body],
-            )
-            .await?;
+        let said = json!({"different": found.len(), "what": said});
+        let event = desk.event("contract.rematerialise", format!("project/{project}"), said);
+        audit::insert(&mut desk.tx, by.scope(), &[event]).await?;
         desk.finish().await?;
         Ok(found)
     }
@@ -81,14 +77,9 @@ impl Store {
             desk.abandon().await?;
             return Ok(0);
         }
-        let event = desk.event(json!({"signed": count}));
-        desk.tx
-            .rows(
-                "INSERT INTO audit_event (project_id, id, at, actor, action, subject, body)
-                 VALUES ($1, $2, $3, $4, 'contract.resign', 'project/' || $1, $5)",
-                &[&by.scope().project().as_str(), &event.id, &event.at, &event.actor, &event.body],
-            )
-            .await?;
+        let subject = format!("project/{}", by.scope().project());
+        let event = desk.event("contract.resign", subject, json!({"signed": count}));
+        audit::insert(&mut desk.tx, by.scope(), &[event]).await?;
         desk.finish().await?;
         Ok(count)
     }

@@ -27,11 +27,13 @@ pub enum Role {
     App,
     /// The server's role for discovery across projects.
     Dispatch,
+    /// Deletes audit events that have expired.
+    Retention,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 4] = [Role::Admin, Role::Owner, Role::App, Role::Dispatch];
+    pub const ALL: [Role; 5] = [Role::Admin, Role::Owner, Role::App, Role::Dispatch, Role::Retention];
 
     /// The role's name in PostgreSQL.
     pub fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Role {
             Role::Owner => "awooop_owner",
             Role::App => "awooop_app",
             Role::Dispatch => "awooop_dispatch",
+            Role::Retention => "awooop_retention",
         }
     }
 }
@@ -51,6 +54,7 @@ pub struct Passwords {
     owner: SecretString,
     app: SecretString,
     dispatch: SecretString,
+    retention: SecretString,
 }
 
 /// The file's shape.
@@ -61,6 +65,8 @@ struct Written {
     awooop_owner: String,
     awooop_app: String,
     awooop_dispatch: String,
+    /// Absent in a file of before; the role's password is set at each start.
+    awooop_retention: Option<String>,
 }
 
 impl Passwords {
@@ -71,12 +77,12 @@ impl Passwords {
             Role::Owner => &self.owner,
             Role::App => &self.app,
             Role::Dispatch => &self.dispatch,
+            Role::Retention => &self.retention,
         }
     }
 
     fn random() -> Self {
-        let one = || SecretString::from(Alphanumeric.sample_string(&mut rand::rng(), LENGTH));
-        Self { admin: one(), owner: one(), app: one(), dispatch: one() }
+        Self { admin: random(), owner: random(), app: random(), dispatch: random(), retention: random() }
     }
 
     fn to_json(&self) -> Vec<u8> {
@@ -84,6 +90,10 @@ impl Passwords {
         let object: serde_json::Map<String, serde_json::Value> = pairs.into_iter().collect();
         serde_json::to_vec_pretty(&object).expect("strings are JSON")
     }
+}
+
+fn random() -> SecretString {
+    Alphanumeric.sample_string(&mut rand::rng(), LENGTH).into()
 }
 
 /// Reads the passwords, or makes them when `cluster` does not exist yet.
@@ -112,6 +122,7 @@ fn read(text: &[u8]) -> Result<Passwords, String> {
         owner: written.awooop_owner.into(),
         app: written.awooop_app.into(),
         dispatch: written.awooop_dispatch.into(),
+        retention: written.awooop_retention.map_or_else(random, SecretString::from),
     };
     match Role::ALL.into_iter().find(|&role| passwords.get(role).expose_secret().is_empty()) {
         Some(role) => Err(format!("the password of {} is empty", role.name())),

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::seal::public_key;
 use super::{KeyName, KeyState, KeyringError, SECRET_BYTES};
 
 pub(super) const FILE: &str = "keyring.json";
@@ -28,15 +29,19 @@ pub(super) struct Entry {
     /// Base64; empty once it is retired.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) secret: String,
+    /// The public half of a key that signs for others, in hexadecimal; stays when the secret is erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) public_key: Option<String>,
 }
 
-pub(super) fn new_entry(now: Timestamp) -> Entry {
+pub(super) fn new_entry(name: KeyName, now: Timestamp) -> Entry {
     let (id, secret): (u32, [u8; SECRET_BYTES]) = (rand::random(), rand::random());
     Entry {
         id: format!("{id:08x}"),
         state: KeyState::Current,
         created_at: now,
         secret: STANDARD.encode(secret),
+        public_key: public_key(name, &secret),
     }
 }
 

@@ -3,10 +3,11 @@
 //!
 //! Each name has one current key, which signs, and any number of accepted ones, which only verify. Rotating
 //! makes a new current key and leaves the former accepted; retiring an accepted key erases its secret, and
-//! what it signed verifies no more. A running server notices a changed file by itself, within a second.
+//! what it signed verifies no more, but for the audit's seals: the public half of their key stays. A running server notices a changed file by itself, within a second.
 //! `serve` refuses to start without a keyring; `dev` makes it on first start, mode 0600.
 
 mod file;
+mod seal;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -93,6 +94,9 @@ pub struct KeyInfo {
     pub state: KeyState,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The public half, in hexadecimal, of a key that signs for others: the audit's seals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
 }
 
 /// Why a signature is not believed.
@@ -169,6 +173,8 @@ struct Shared {
 struct Key {
     info: KeyInfo,
     secret: SecretSlice<u8>,
+    /// Of a key of the audit that still has its secret.
+    sealing: Option<seal::Sealing>,
 }
 
 /// Every key, by name.
@@ -226,8 +232,11 @@ impl Keyring {
                 id: String::new(),
                 state: KeyState::Current,
                 created_at: Timestamp::UNIX_EPOCH,
+                public_key: None,
             };
-            Key { info, secret: rand::random::<[u8; SECRET_BYTES]>().to_vec().into() }
+            let secret: SecretSlice<u8> = rand::random::<[u8; SECRET_BYTES]>().to_vec().into();
+            let sealing = seal::Sealing::of(name, secret.expose_secret());
+            Key { info, secret, sealing }
         };
         let ring = Ring(KeyName::ALL.into_iter().map(make).collect());
         Self(Arc::new(Shared { path: None, ring: RwLock::new((None, ring)) }))
@@ -249,7 +258,7 @@ impl Keyring {
                     for name in KeyName::ALL {
                         let keys = file.entry(name).or_default();
                         if !keys.iter().any(|k| k.state == KeyState::Current) {
-                            keys.push(new_entry(now));
+                            keys.push(new_entry(name, now));
                         }
                     }
                     Ok(())
@@ -265,7 +274,7 @@ impl Keyring {
     /// # Errors
     /// As [`Keyring::load`].
     pub fn rotate(directory: &Path, name: KeyName, now: Timestamp) -> Result<KeyInfo, KeyringError> {
-        let made = new_entry(now);
+        let made = new_entry(name, now);
         let info = describe(name, &made);
         change(directory, false, |file| {
             let keys = file.entry(name).or_default();
@@ -292,6 +301,12 @@ impl Keyring {
                 return Err(KeyringError::IsCurrent(id.to_owned()));
             }
             key.state = KeyState::Retired;
+            if let Ok(secret) = STANDARD.decode(&key.secret)
+                && !secret.is_empty()
+            {
+                // what it sealed can still be checked
+                key.public_key = seal::public_key(name, &secret);
+            }
             key.secret.clear();
             retired = Some(describe(name, key));
             Ok(())
@@ -355,13 +370,7 @@ impl Keyring {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), SignatureProblem> {
-        let is_known = |keyring: &Self| keyring.read(|ring| ring.find(name, id).is_some());
-        if !is_known(self)
-            && let Err(error) = self.refresh()
-        {
-            // another server may sign with a key that this one has not read yet
-            tracing::error!(%error, "the keyring has changed and cannot be read");
-        }
+        self.learn(name, id);
         self.read(|ring| {
             let key = ring.find(name, id).ok_or(SignatureProblem::UnknownKey)?;
             if key.info.state == KeyState::Retired {
@@ -369,6 +378,16 @@ impl Keyring {
             }
             mac(key, message).verify_slice(signature).map_err(|_| SignatureProblem::Mismatch)
         })
+    }
+
+    /// Looks at the file once more when there is no key of this id: another server may sign with one that this
+    /// one has not read yet.
+    fn learn(&self, name: KeyName, id: &str) {
+        if self.read(|ring| ring.find(name, id).is_none())
+            && let Err(error) = self.refresh()
+        {
+            tracing::error!(%error, "the keyring has changed and cannot be read");
+        }
     }
 
     /// The id of the current key.
@@ -415,11 +434,14 @@ fn key(name: KeyName, entry: Entry) -> Result<Key, String> {
         }
         _ => {}
     }
-    Ok(Key { info, secret: secret.into() })
+    let sealing = seal::Sealing::of(name, &secret);
+    let public_key = seal::public_key(name, &secret).or(info.public_key);
+    Ok(Key { info: KeyInfo { public_key, ..info }, secret: secret.into(), sealing })
 }
 
 fn describe(name: KeyName, entry: &Entry) -> KeyInfo {
-    KeyInfo { name, id: entry.id.clone(), state: entry.state, created_at: entry.created_at }
+    let public_key = entry.public_key.clone();
+    KeyInfo { name, id: entry.id.clone(), state: entry.state, created_at: entry.created_at, public_key }
 }
 
 #[cfg(test)]

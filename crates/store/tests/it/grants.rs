@@ -55,7 +55,7 @@ SELECT rolname || ': superuser=' || rolsuper || ' bypassrls=' || rolbypassrls ||
   || ' createrole=' || rolcreaterole || ' replication=' || rolreplication || ' login=' || rolcanlogin
   || ' member of=' || coalesce((SELECT string_agg(g.rolname, ', ') FROM pg_auth_members m
        JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid), '-')
-FROM pg_roles r WHERE rolname IN ('awooop_owner', 'awooop_app', 'awooop_dispatch') ORDER BY rolname";
+FROM pg_roles r WHERE rolname IN ('awooop_owner', 'awooop_app', 'awooop_dispatch', 'awooop_retention') ORDER BY rolname";
 
 #[tokio::test]
 async fn privileges_and_policies_are_those_that_were_reviewed() {

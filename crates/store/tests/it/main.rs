@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod announce;
+mod audit;
+mod audit_attacks;
+mod audit_faults;
+mod audit_retention;
 mod contracts;
 mod contracts_faults;
 mod contracts_forging;
