@@ -24,7 +24,25 @@ pub(crate) fn measure(file: &str, seconds: &str) -> anyhow::Result<()> {
     let seconds: f64 = seconds.parse().with_context(|| format!("{seconds} is no number"))?;
     let (credentials, all) = (Redactor::new(), everything());
     measure_mode("credentials", &text, seconds, |text| credentials.redact(text).findings.len())?;
-    measure_mode("all classes", &text, seconds, |text| all.redact(text).findings.len())
+    measure_mode("all classes", &text, seconds, |text| all.redact(text).findings.len())?;
+    measure_mode("streamed, 16 bytes", &text, seconds, |text| streamed(&all, text))
+}
+
+/// Bytes of a chunk: what a model's server sends at once is a token or two.
+const CHUNK: usize = 16;
+
+/// Reads the text as a stream and says how much was found.
+fn streamed(redactor: &Redactor, text: &str) -> usize {
+    let (mut stream, mut out) = (redactor.stream(), String::new());
+    for chunk in text.as_bytes().chunks(CHUNK) {
+        stream.push_bytes(chunk, &mut out);
+        // what came out is sent on
+        black_box(&out);
+        out.clear();
+    }
+    let found = stream.findings().values().sum::<u64>();
+    stream.finish(&mut out);
+    usize::try_from(found).unwrap_or(usize::MAX)
 }
 
 fn measure_mode(name: &str, text: &str, seconds: f64, redact: impl Fn(&str) -> usize) -> anyhow::Result<()> {
