@@ -2,11 +2,12 @@
 //!
 //! Why its own crate: it depends on nothing of ours, so every room may use it, and what audit and journal
 //! write can demand [`Clean`] and [`CleanJson`], which only a [`Redactor`] can make.
-//! How: one pass of literal anchors (Aho-Corasick), then a bounded scanner and a validator around each anchor.
+//! How: one pass of literal anchors, then a bounded scanner and a validator around each anchor.
 //! Invariants: time is linear in the text; offsets lie on character borders; a JSON document stays one;
 //! redacting twice gives what redacting once gave; overlapping finds become one mask, never a gap.
 //! How it fails: it cannot. Where a validator has no budget left, the candidate is masked.
-//! Deliberately absent: personal data, and any switch that turns the redactor off.
+//! A text that comes in pieces goes through a [`Stream`], which masks what the whole text would have had masked.
+//! Deliberately absent: any switch that turns the redactor off.
 
 mod anchors;
 mod bare;

@@ -44,7 +44,7 @@ fn is_group(word: &str) -> bool {
     word.bytes().any(|b| b.is_ascii_digit())
         || is_short
         || !word.contains(char::is_alphanumeric)
-        || EXTENSIONS.iter().any(|sign| announces(&sign))
+        || EXTENSIONS.iter().any(announces)
 }
 
 #[cfg(test)]

@@ -25,11 +25,13 @@ fn characters(text: &str) -> impl Iterator<Item = &str> {
     text.char_indices().map(|(at, c)| &text[at..at + c.len_utf8()])
 }
 
-/// Cuts `text` at every place, and into its characters.
+/// Cuts `text` in two at every place, and into its characters.
 fn check_with(redactor: &Redactor, text: &str) {
     let whole = redactor.redact(text).text;
     let most = 8 * 1024;
-    for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
+    // Of a long text every second or third place, to spare time.
+    let places = (0..=text.len()).step_by(1 + text.len() / 400);
+    for at in places.filter(|at| text.is_char_boundary(*at)) {
         let result = streamed(redactor, [&text[..at], &text[at..]], most);
         assert_eq!(result, whole, "cut at {at}: {:?} | {:?}", &text[..at], &text[at..]);
     }
@@ -245,7 +247,7 @@ fn any_text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_in_any_pieces_is_masked_as_the_whole(text in any_text(), lengths in prop::collection::vec(1_usize..20, 1..8)) {
@@ -328,7 +330,7 @@ fn patterns_cut_anywhere_match_as_in_the_whole_text() {
     let rules = Rules::credentials().pattern("ORDER_NO", r"\bEW-[0-9]{8}\b", Action::Block).unwrap();
     let redactor = Redactor::with(rules);
     let text =
-        format!("{}EW-20260504, EW-20260505x and password=hunter2 EW-20260504", "an order ".repeat(40));
+        format!("EW-20260504, EW-20260505x and {}password=hunter2 EW-20260504", "an order ".repeat(40));
     check_with(&redactor, &text);
     let (mut stream, mut out) = (redactor.stream(), String::new());
     characters(&text).for_each(|c| stream.push(c, &mut out));
@@ -346,7 +348,7 @@ fn check_cap(text: &str, secret: &str, end: &str) {
     }
     stream.finish(&mut out);
     for window in secret.as_bytes().windows(16).step_by(5) {
-        let part = std::str::from_utf8(window).unwrap();
+        let part = std::str::from_utf8(window).expect("only ASCII is cut");
         assert!(!out.contains(part), "{part} of the secret is in {out}");
     }
     assert!(out.ends_with(end), "{out}");
