@@ -31,13 +31,11 @@ impl Scanner<'_> {
         let gap = self.text.span(end, 8, |b| matches!(b, b' ' | b'\t' | b':' | b'='));
         let escaped = if self.text.has(end + gap, "%20") { 3 } else { 0 };
         let token = end + gap + escaped;
-        let mut token_end = self.text.run_end(Set::Opaque, token);
+        let run_end = self.text.run_end(Set::Opaque, token);
         if self.text.take_touched() {
             self.open(Open { from: token, class: Class::Authorization, until: Until::Value });
         }
-        while token_end > token && self.text.at(token_end - 1) == b'.' {
-            token_end -= 1;
-        }
+        let token_end = self.text.without_stops(token, run_end);
         let body = &self.text.bytes[token..token_end];
         let is_credential = if is_basic {
             (MIN_BASIC..=MAX_BASIC).contains(&body.len())

@@ -27,7 +27,7 @@ pub(crate) enum Form {
 const MIN_CHARS: usize = 4;
 
 /// Of a longer value the first bytes are judged, which bounds the work.
-const MAX_JUDGED: usize = 1024;
+const MAX_JUDGED: usize = 256;
 
 /// Words that stand for a value or speak about it. A value that consists of them is a placeholder.
 const FILLER: &[&str] = &[
@@ -202,6 +202,7 @@ pub(crate) fn is_secret_member(value: &str) -> bool {
 
 /// Whether the characters behind a vendor's prefix are a token and not `xxxx` or words.
 pub(crate) fn is_token_like(body: &[u8]) -> bool {
+    let body = &body[..body.len().min(MAX_JUDGED)];
     let has = |test: fn(&u8) -> bool| body.iter().any(test);
     let varied = has(u8::is_ascii_digit) || (has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase));
     // AWS key ids are capitals and a few digits, in rare cases none.

@@ -13,6 +13,9 @@ use crate::scan::{Candidate, Scanner};
 /// The longest rest of a name behind an anchor, in bytes.
 const MAX_NAME_REST: usize = 24;
 
+/// How many values with a common end are judged, since each name of `a=b=c=` begins one.
+const MAX_NAMES: usize = 8;
+
 /// Where a value is.
 struct Value {
     start: usize,
@@ -57,11 +60,15 @@ impl Scanner<'_> {
             self.open(Open { from: value.start, class, until: value.until });
         }
         let text = &self.text.str[value.start..value.end];
+        // Names inside one value: the first of them are judged, then the whole is taken for a secret.
+        let (end, count) = self.crowd;
+        self.crowd = (value.end, if end == value.end { count + 1 } else { 0 });
+        let is_crowd = self.crowd.1 > MAX_NAMES;
         self.candidates.push(Candidate {
             start: value.start,
             end: value.end,
             class,
-            is_secret: judge::is_secret(strength, value.form, text, is_alone),
+            is_secret: is_crowd || judge::is_secret(strength, value.form, text, is_alone),
             is_quoted: value.is_quoted,
         });
     }
@@ -88,8 +95,7 @@ impl Scanner<'_> {
             }
             "aws4-hmac-sha256" | "hawk" | "oauth" | "signature" => {
                 value.start = self.text.skip_blanks(scheme_end);
-                let in_line = |b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\');
-                value.end = value.start + self.text.span(value.start, usize::MAX, in_line);
+                value.end = self.header_end(value.start);
                 value.until = Until::Line;
             }
             _ => {}
@@ -97,6 +103,20 @@ impl Scanner<'_> {
         if value.start < value.end {
             self.suspect(Strength::Strong, Class::Authorization, &value);
         }
+    }
+
+    /// The end of a header's value that is read to the end of its line, remembered like that of an unquoted value.
+    fn header_end(&mut self, start: usize) -> usize {
+        let (from, to) = self.last_header;
+        if !(from <= start && start < to) {
+            let rest = &self.text.bytes[start..];
+            let len = rest.iter().take_while(|b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\')).count();
+            self.last_header = (start, start + len);
+        }
+        if self.last_header.1 >= self.text.bytes.len() {
+            self.text.touch();
+        }
+        self.last_header.1
     }
 
     /// The value that belongs to the name at `start..end`.

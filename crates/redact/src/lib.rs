@@ -1,8 +1,9 @@
-//! The redactor: finds credentials in text and JSON and puts a tag such as `[JWT]` in their place.
+//! The redactor: finds credentials and personal data in text and JSON and puts a tag such as `[JWT]` in their place.
 //!
 //! Why its own crate: it depends on nothing of ours, so every room may use it, and what audit and journal
 //! write can demand [`Clean`] and [`CleanJson`], which only a [`Redactor`] can make.
-//! How: one pass of literal anchors, then a bounded scanner and a validator around each anchor.
+//! How: one pass of literal anchors, then a bounded scanner and a validator around each anchor; another over digits,
+//! colons and `@` where the rules ask for personal data.
 //! Invariants: time is linear in the text; offsets lie on character borders; a JSON document stays one;
 //! redacting twice gives what redacting once gave; overlapping finds become one mask, never a gap.
 //! How it fails: it cannot. Where a validator has no budget left, the candidate is masked.

@@ -96,14 +96,13 @@ impl Scanner<'_> {
         if start < self.putty_end {
             return;
         }
-        let rest = &self.text.str[end..];
-        let quote = rest.find('"');
-        let string = &rest[..quote.unwrap_or(rest.len())];
-        let mac = string.find(PUTTY_END);
-        let stop = end + mac.unwrap_or(string.len());
-        if quote.or(mac).is_none() {
+        let rest = &self.text.bytes[end..];
+        let mut stops = memchr::memchr2_iter(b'"', PUTTY_END.as_bytes()[0], rest);
+        let stop = stops.find(|at| rest[*at] == b'"' || rest[*at..].starts_with(PUTTY_END.as_bytes()));
+        if stop.is_none() {
             self.open(Open { from: start, class: Class::PrivateKey, until: Until::Putty });
         }
+        let stop = end + stop.unwrap_or(rest.len());
         self.putty_end = stop;
         let slashes = self.text.backslashes_before(stop).min(stop - end);
         self.push(Class::PrivateKey, start, stop - slashes);

@@ -56,6 +56,10 @@ pub(crate) struct Scanner<'a> {
     pub(crate) last_name_end: usize,
     /// Remembered extent of the last unquoted value, and whether the end of the text was in sight.
     pub(crate) last_value: (usize, usize, bool),
+    /// Remembered extent of the last value that reaches to the end of its line.
+    pub(crate) last_header: (usize, usize),
+    /// Where the last named value ends, and how many before it end there too.
+    pub(crate) crowd: (usize, usize),
     /// End of the last PuTTY key found.
     pub(crate) putty_end: usize,
     /// The earliest find that is not decided, key blocks apart.
@@ -88,6 +92,8 @@ impl<'a> Scanner<'a> {
             jwt_tries: (0, 0),
             last_name_end: 0,
             last_value: (0, 0, false),
+            last_header: (0, 0),
+            crowd: (0, 0),
             putty_end: 0,
             open: None,
             open_block: None,
@@ -243,7 +249,12 @@ impl<'a> Scanner<'a> {
         candidates.sort_by_key(|candidate| candidate.start);
         let mut masked = Vec::new();
         let mut next = 0;
+        // The end of the last masked value that took in all that touches it.
+        let mut covered = 0;
         for candidate in &mut candidates {
+            if candidate.end <= covered {
+                continue;
+            }
             while shapes.get(next).is_some_and(|shape| shape.end <= candidate.start) {
                 next += 1;
             }
@@ -261,6 +272,7 @@ impl<'a> Scanner<'a> {
                 }
             }
             if candidate.is_secret {
+                covered = if candidate.is_quoted { covered } else { candidate.end };
                 masked.push(Finding { class: candidate.class, start: candidate.start, end: candidate.end });
             }
         }

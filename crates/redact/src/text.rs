@@ -1,7 +1,7 @@
 //! A text under scan: character sets, runs, and what counts as a border.
 //!
-//! Every scanner that walks forward over an unbounded run asks here, and the last run of each set is remembered:
-//! many anchors inside one long run cost one walk, which is what keeps the whole scan linear.
+//! Every scanner that walks forward over an unbounded run asks here, and the last runs of each set are remembered, as
+//! many as a token has parts: many anchors inside long runs cost one walk, which is what keeps the whole scan linear.
 //! All sets are ASCII, so a run begins and ends on character borders.
 //! Whoever looks forward asks here too: a look past the end is noted, since a longer text could have answered
 //! otherwise. That is how a stream knows what is not decided yet.
@@ -40,11 +40,16 @@ impl Set {
     }
 }
 
+/// How many runs of each set are remembered: the segments of a JWT, and one more.
+const REMEMBERED: usize = 6;
+
 /// The text and what was learnt about it so far.
 pub(crate) struct Text<'a> {
     pub(crate) str: &'a str,
     pub(crate) bytes: &'a [u8],
-    runs: [(usize, usize); 4],
+    runs: [[(usize, usize); REMEMBERED]; 4],
+    /// Which remembered run of each set the next one replaces.
+    oldest: [usize; 4],
     /// The state of reading the text as a JSON document, and how far it was read.
     document: Cell<(Document, usize)>,
     /// What was read before the text.
@@ -60,7 +65,8 @@ impl<'a> Text<'a> {
         Text {
             str,
             bytes: str.as_bytes(),
-            runs: [(0, 0); 4],
+            runs: [[(0, 0); REMEMBERED]; 4],
+            oldest: [0; 4],
             document: Cell::new((before, 0)),
             before,
             touched: Cell::new(false),
@@ -147,12 +153,16 @@ impl<'a> Text<'a> {
 
     /// The end of the run of `set` that begins at or before `from`.
     pub(crate) fn run_end(&mut self, set: Set, from: usize) -> usize {
-        let (start, known) = self.runs[set as usize];
-        if start > from || from >= known {
+        let runs = &mut self.runs[set as usize];
+        let known = runs.iter().find(|(start, end)| *start <= from && from < *end).map(|(_, end)| *end);
+        let end = known.unwrap_or_else(|| {
             let rest = &self.bytes[from.min(self.bytes.len())..];
-            self.runs[set as usize] = (from, from + rest.iter().take_while(|b| set.holds(**b)).count());
-        }
-        let end = self.runs[set as usize].1;
+            let end = from + rest.iter().take_while(|b| set.holds(**b)).count();
+            let oldest = &mut self.oldest[set as usize];
+            runs[*oldest] = (from, end);
+            *oldest = (*oldest + 1) % REMEMBERED;
+            end
+        });
         if end >= self.bytes.len() {
             self.touch();
         }
@@ -170,6 +180,11 @@ impl<'a> Text<'a> {
         (back(2) == b'\\' && matches!(back(1), b'n' | b'r' | b't' | b'b' | b'f'))
             || (back(3) == b'%' && back(2).is_ascii_hexdigit() && back(1).is_ascii_hexdigit())
             || (back(6) == b'\\' && back(5) == b'u' && (1..5).all(|n| back(n).is_ascii_hexdigit()))
+    }
+
+    /// `end` without the full stops directly before it, of which some dozens are looked at, and not before `from`.
+    pub(crate) fn without_stops(&self, from: usize, end: usize) -> usize {
+        end - self.bytes[from..end].iter().rev().take(64).take_while(|b| **b == b'.').count()
     }
 
     /// How many backslashes stand directly before `at`.

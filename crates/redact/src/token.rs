@@ -161,10 +161,8 @@ impl Scanner<'_> {
             return;
         }
         let body = start + prefix.literal.len();
-        let mut end = self.text.run_end(prefix.set, body);
-        while end > body && self.text.at(end - 1) == b'.' {
-            end -= 1;
-        }
+        let run_end = self.text.run_end(prefix.set, body);
+        let end = self.text.without_stops(body, run_end);
         if end < body + prefix.min || !judge::is_token_like(&self.text.bytes[body..end]) {
             return;
         }

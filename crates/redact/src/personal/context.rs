@@ -284,11 +284,10 @@ impl Word<'_> {
         self.topic == topic && !(another && has(char::is_alphabetic))
     }
 
-    /// Whether the word names the number as that of a thing, directly: `order_id=`, `invoice no.`
-    fn names_thing(&self) -> bool {
+    /// Whether the word directly names the number as that of one of these: `order_id=`, `invoice no.`
+    fn names(&self, topics: &[Topic]) -> bool {
         let between = self.gap.trim_matches(|c: char| !c.is_alphabetic());
-        matches!(self.topic, Topic::Thing | Topic::Version)
-            && FILLERS.iter().any(|filler| filler.eq_ignore_ascii_case(between))
+        topics.contains(&self.topic) && FILLERS.iter().any(|filler| filler.eq_ignore_ascii_case(between))
     }
 }
 
@@ -317,12 +316,12 @@ impl Scanner<'_> {
 
     /// Whether the number at `start` is said to be that of an order, a session, a version.
     pub(super) fn is_of_thing(&self, start: usize) -> bool {
-        self.word_before(start).is_some_and(|word| word.names_thing())
+        self.word_before(start).is_some_and(|word| word.names(&[Topic::Thing, Topic::Version]))
     }
 
     /// The same, where any id counts as a thing too.
     pub(super) fn is_of_thing_or_id(&self, start: usize) -> bool {
-        self.word_before(start).is_some_and(|word| word.names_thing() || word.is_about(Topic::Id))
+        self.word_before(start).is_some_and(|word| word.names(&[Topic::Thing, Topic::Version, Topic::Id]))
     }
 }
 

@@ -7,6 +7,7 @@ mod classes;
 mod evasion;
 mod json;
 mod personal;
+mod personal_properties;
 mod properties;
 mod rules;
 mod stays;
