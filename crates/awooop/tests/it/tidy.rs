@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 8] = [
     ("worker", &["core", "redact", "store", "gateway"]),
     ("http", &["core", "redact", "store", "gateway"]),
     ("awooop", &["core", "redact", "store", "gateway", "worker", "http"]),
-    ("journeys", &["core", "store"]),
+    ("journeys", &["core", "redact", "store"]),
 ];
 /// Crates a room may not use at all, with the room they belong to.
 const KEPT_OUT: [(&str, &[&str]); 3] = [

@@ -6,7 +6,7 @@
 //! and sockets, is bounded, and ends with this process, also on Ctrl-C. Exit codes: 0 measured, 1 failed,
 //! 2 wrong usage, 130 interrupted. `awooop-bench schema` measures the validation of outputs instead,
 //! `awooop-bench contracts` how long it takes to put 1,000 contracts into force, `awooop-bench audit` what writing,
-//! sealing and checking audit events costs.
+//! sealing and checking audit events costs, `awooop-bench redact` how fast the redactor reads a text.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod audit;
@@ -16,6 +16,7 @@ mod disk;
 mod load;
 mod peer;
 mod profile;
+mod redact;
 mod report;
 mod schema;
 mod site;
@@ -40,21 +41,21 @@ const WARM_UP: usize = 400;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if std::env::args().skip(1).eq(["schema"]) {
-        return ended(schema::measure());
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["schema"] => return ended(schema::measure()),
+        ["contracts"] => return ended(contracts::measure().await),
+        ["audit"] => return ended(audit::measure().await),
+        ["redact", file, seconds] => return ended(redact::measure(file, seconds)),
+        ["redact-spans"] => return ended(redact::spans()),
+        _ => {}
     }
-    if std::env::args().skip(1).eq(["audit"]) {
-        return ended(audit::measure().await);
-    }
-    if std::env::args().skip(1).eq(["contracts"]) {
-        return ended(contracts::measure().await);
-    }
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match Options::parse(words) {
         Ok(options) => options,
         Err(error) => {
             eprintln!(
                 "awooop-bench: {error}\nusage: awooop-bench [--runs N] [--callers N] [--rounds N] [--rate N] \
-                 [--seconds N] [--profile]\n       awooop-bench schema|contracts|audit"
+                 [--seconds N] [--profile]\n       awooop-bench schema|contracts|audit|redact FILE SECONDS|redact-spans"
             );
             return ExitCode::from(2);
         }
