@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use crate::anchors::Rule;
 use crate::bare::Bare;
 use crate::class::Family;
+use crate::judge::Crowd;
 use crate::mask::MAX_MASK;
 use crate::rules::{Action, Rules};
 use crate::text::Text;
@@ -47,8 +48,10 @@ pub(crate) struct Scanner<'a> {
     pub(crate) last_value: (usize, usize),
     /// Remembered extent of the last value that reaches to the end of its line.
     pub(crate) last_header: (usize, usize),
-    /// Where the last named value ends, and how many before it end there too.
-    pub(crate) crowd: (usize, usize),
+    /// Named values with a common end.
+    pub(crate) values: Crowd,
+    /// Tokens with a common end.
+    pub(crate) tokens: Crowd,
     /// End of the last PuTTY key found.
     pub(crate) putty_end: usize,
     /// Where the user information of each URL ends: those signs are no e-mail address's.
@@ -232,7 +235,8 @@ pub(crate) fn first_findings(redactor: &Redactor, text: &str, name: &str) -> Vec
         last_name_end: 0,
         last_value: (0, 0),
         last_header: (0, 0),
-        crowd: (0, 0),
+        values: Crowd::default(),
+        tokens: Crowd::default(),
         putty_end: 0,
         userinfo_ends: Vec::new(),
         name,
