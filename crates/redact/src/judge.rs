@@ -172,6 +172,26 @@ const REFERENCES: &[&str] = &[
     "this.",
 ];
 
+/// Counts what ends at one place. Each name of `a=b=c=` and each prefix of `sk-sk-sk-` begins a value with the same
+/// end: the first are judged, then all are taken for secrets, so a long run of them is not read again for each.
+#[derive(Default)]
+pub(crate) struct Crowd {
+    end: usize,
+    count: usize,
+}
+
+impl Crowd {
+    /// How many are judged.
+    const JUDGED: usize = 8;
+
+    /// Adds one that ends at `end`; whether there are too many.
+    pub(crate) fn add(&mut self, end: usize) -> bool {
+        self.count = if self.end == end { self.count + 1 } else { 1 };
+        self.end = end;
+        self.count > Self::JUDGED
+    }
+}
+
 /// Whether `value`, found behind a name of `strength` in `form`, is a secret. `is_alone`: nothing but the end of
 /// the line or a delimiter follows it.
 pub(crate) fn is_secret(strength: Strength, form: Form, value: &str, is_alone: bool) -> bool {

@@ -13,9 +13,6 @@ use crate::scan::{Candidate, Scanner};
 /// The longest rest of a name behind an anchor, in bytes.
 const MAX_NAME_REST: usize = 24;
 
-/// How many values with a common end are judged, since each name of `a=b=c=` begins one.
-const MAX_NAMES: usize = 8;
-
 /// Where a value is.
 struct Value {
     start: usize,
@@ -60,10 +57,7 @@ impl Scanner<'_> {
             self.open(Open { from: value.start, class, until: value.until });
         }
         let text = &self.text.str[value.start..value.end];
-        // Names inside one value: the first of them are judged, then the whole is taken for a secret.
-        let (end, count) = self.crowd;
-        self.crowd = (value.end, if end == value.end { count + 1 } else { 0 });
-        let is_crowd = self.crowd.1 > MAX_NAMES;
+        let is_crowd = self.values.add(value.end);
         self.candidates.push(Candidate {
             start: value.start,
             end: value.end,

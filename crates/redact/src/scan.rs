@@ -12,6 +12,7 @@ use crate::anchors::Rule;
 use crate::bare::Bare;
 use crate::class::Family;
 use crate::document::Document;
+use crate::judge::Crowd;
 use crate::mask::MAX_MASK;
 use crate::open::{Open, Until};
 use crate::rules::{Action, Rules};
@@ -58,8 +59,10 @@ pub(crate) struct Scanner<'a> {
     pub(crate) last_value: (usize, usize, bool),
     /// Remembered extent of the last value that reaches to the end of its line.
     pub(crate) last_header: (usize, usize),
-    /// Where the last named value ends, and how many before it end there too.
-    pub(crate) crowd: (usize, usize),
+    /// Named values with a common end.
+    pub(crate) values: Crowd,
+    /// Tokens with a common end.
+    pub(crate) tokens: Crowd,
     /// End of the last PuTTY key found.
     pub(crate) putty_end: usize,
     /// The earliest find that is not decided, key blocks apart.
@@ -93,7 +96,8 @@ impl<'a> Scanner<'a> {
             last_name_end: 0,
             last_value: (0, 0, false),
             last_header: (0, 0),
-            crowd: (0, 0),
+            values: Crowd::default(),
+            tokens: Crowd::default(),
             putty_end: 0,
             open: None,
             open_block: None,

@@ -163,7 +163,10 @@ impl Scanner<'_> {
         let body = start + prefix.literal.len();
         let run_end = self.text.run_end(prefix.set, body);
         let end = self.text.without_stops(body, run_end);
-        if end < body + prefix.min || !judge::is_token_like(&self.text.bytes[body..end]) {
+        if end < body + prefix.min {
+            return;
+        }
+        if !self.tokens.add(end) && !judge::is_token_like(&self.text.bytes[body..end]) {
             return;
         }
         self.push(prefix.class, start, end);

@@ -63,6 +63,9 @@ impl Scanner<'_> {
     /// The secret path of a webhook; `start` is behind the constant part.
     pub(crate) fn webhook(&mut self, start: usize) {
         let end = self.text.run_end(Set::Opaque, start);
+        if self.tokens.add(end) {
+            return self.push(Class::Webhook, start, end);
+        }
         let path = &self.text.str[start..end];
         // Slack: services/T…/B…/secret; Discord: <id>/secret. The first segment says nothing secret.
         let Some(slash) = path.find('/') else { return };
