@@ -18,7 +18,8 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 pub(crate) use audit::{
-    AuditCommand, AuditExportArgs, AuditHeadArgs, AuditProveArgs, AuditSearchArgs, AuditVerifyArgs,
+    AuditCommand, AuditExpireArgs, AuditExportArgs, AuditHeadArgs, AuditProveArgs, AuditSearchArgs,
+    AuditVerifyArgs,
 };
 pub(crate) use contract::{
     ApplyArgs, ContractCommand, ContractName, DiffArgs, DraftArgs, FilesArgs, GetArgs, KeyringArgs,

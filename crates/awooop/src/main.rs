@@ -17,7 +17,7 @@ mod sse;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand};
+use cli::{AuditCommand, Cli, Command, ConfigCommand};
 use failure::Failure;
 use serde_json::json;
 
@@ -60,6 +60,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Runs(command) => Ok(commands::client(commands::runs::run, command).await),
         Command::Tools(command) => Ok(commands::client(commands::tools::run, command).await),
         Command::Key(command) => Ok(commands::client(commands::key::run, command).await),
+        Command::Audit(AuditCommand::Expire(args)) => server::audit::run_expire(args).await,
         Command::Audit(command) => Ok(commands::client(commands::audit::run, command).await),
         Command::Mcp(command) => Ok(commands::client(commands::mcp::run, command).await),
     };

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use awooop_core::contract::Risk;
 use awooop_core::gate::{self, Reach, Refusal};
 use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ErrorCode, Mode};
@@ -213,6 +214,11 @@ impl Cleared {
     /// Does the call go upstream, or is its effect answered with a stub?
     pub fn reach(&self) -> Reach {
         self.validated.authorized.reach
+    }
+
+    /// Does the call go upstream to a tool that changes something?
+    pub fn has_effect(&self) -> bool {
+        self.reach() == Reach::Call && self.validated.authorized.registered.tool.risk != Risk::ReadOnly
     }
 
     /// What the one request upstream is made of.

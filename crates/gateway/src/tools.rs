@@ -248,7 +248,13 @@ impl Gateway {
         // those that the gates have just read
         let redactors = self.inner.store.known_redactors(request.scope.project());
         let done = match cleared {
-            Ok(cleared) => self.send(cleared, trace, way(&redactors), &redactors).await,
+            Ok(cleared) => {
+                // before the request goes out: no effect happens that the audit does not name
+                if cleared.has_effect() {
+                    self.audit_effect(request, &trace, &arguments_sha256).await?;
+                }
+                self.send(cleared, trace, way(&redactors), &redactors).await
+            }
             Err(Stopped::Refused(refusal)) => Done::refused(refusal),
             Err(Stopped::Upstream(error)) => Done::upstream(&error, false),
             Err(Stopped::Store(error)) => return Err(error),
@@ -315,6 +321,19 @@ impl Gateway {
             },
             Err(error) => Done::upstream(&error, true),
         }
+    }
+
+    async fn audit_effect(
+        &self,
+        request: &Request<'_>,
+        trace: &Trace,
+        arguments_sha256: &str,
+    ) -> Result<(), StoreError> {
+        let subject = format!("tool/{}", self.inner.store.redactor().clean(request.name.to_owned()).as_str());
+        let body = json!({"agent_id": request.agent.as_str(), "arguments_sha256": arguments_sha256,
+            "idempotency_key": trace.idempotency_key});
+        let run_id = request.run.map(|run| run.run_id);
+        self.inner.store.record_event(request.scope, "tool.call", &subject, run_id, body).await
     }
 
     async fn audit_refusal(&self, request: &Request<'_>, refusal: &Refusal) -> Result<(), StoreError> {

@@ -46,6 +46,7 @@ impl FromRequestParts<AppState> for Access {
         }
         let operation = operation(parts).unwrap_or_default();
         if !role::is_allowed(access.caller.role(), operation) {
+            state.store.note_refused_call(access.scope(), operation, ErrorCode::Auth002);
             return Err(not_allowed(&access.caller));
         }
         Ok(access)
@@ -61,6 +62,7 @@ pub(crate) async fn identify(headers: &HeaderMap, state: &AppState) -> Result<Ac
     let caller = match &named {
         None => caller,
         Some(project) => caller.act_in(project).ok_or_else(|| {
+            state.store.note_refused_call(caller.scope(), "another project", ErrorCode::Auth003);
             Problem::new(
                 ErrorCode::Auth003,
                 format!("{PROJECT_HEADER} names a project that is not the key's"),

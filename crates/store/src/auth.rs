@@ -17,6 +17,7 @@ use tokio_postgres::Row;
 use crate::audit::Note;
 use crate::error::StoreError;
 use crate::pool::Store;
+use crate::refusals::Refused;
 use crate::scope::ProjectScope;
 
 /// Somebody whose key was checked.
@@ -176,9 +177,16 @@ impl Store {
         // an unknown pepper and an empty column must not agree on nothing
         let computed = computed.filter(|hmac| hmac.len() == stored.len());
         let is_same = computed.is_some_and(|hmac| bool::from(hmac.ct_eq(stored)));
-        let Some(row) = rows.first().filter(|_| is_same && parsed.is_some()) else { return Ok(None) };
+        let Some(row) = rows.first().filter(|_| is_same && parsed.is_some()) else {
+            if !rows.is_empty() {
+                self.refuse_key(&project, key_id, Refused::WrongSecret);
+            }
+            return Ok(None);
+        };
         let is_expired = row.get::<_, Option<Timestamp>>(3).is_some_and(|at| at <= self.inner.clock.now());
-        if is_expired || row.get::<_, Option<Timestamp>>(4).is_some() {
+        let is_revoked = row.get::<_, Option<Timestamp>>(4).is_some();
+        if is_expired || is_revoked {
+            self.refuse_key(&project, key_id, if is_revoked { Refused::Revoked } else { Refused::Expired });
             return Ok(None);
         }
         caller(project, row).map(Some)

@@ -43,7 +43,6 @@ impl Store {
         let finding = |row: &tokio_postgres::Row| Finding { project: project.clone(), message: row.get(0) };
         let mut found: Vec<Finding> = rows.iter().map(finding).collect();
         found.extend(self.examine_contracts(scope).await?);
-        found.extend(self.examine_audit(scope).await?);
         Ok(found)
     }
 }

@@ -23,6 +23,7 @@ pub mod migrate;
 pub mod pool;
 pub mod project;
 pub mod redaction;
+mod refusals;
 pub mod run;
 pub mod scope;
 pub mod tool;

@@ -13,6 +13,7 @@ use crate::announce::Announcer;
 use crate::audit::Dirty;
 use crate::error::StoreError;
 use crate::redaction::Known;
+use crate::refusals::Refusals;
 use crate::wake::Wake;
 use crate::{Clock, keyring::Keyring};
 use awooop_redact::Redactor;
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) wake: Wake,
     pub(crate) announcer: Announcer,
     pub(crate) dirty: Dirty,
+    pub(crate) refusals: Refusals,
 }
 
 impl Store {
@@ -100,7 +102,9 @@ impl Store {
         check_schema(&app).await?;
         let (redactor, known, wake) = (Redactor::new(), Known::default(), Wake::default());
         let dirty = Dirty::default();
-        let inner = Inner { app, dispatch, clock, keyring, redactor, known, wake, announcer, dirty };
+        let refusals = Refusals::default();
+        let inner =
+            Inner { app, dispatch, clock, keyring, redactor, known, wake, announcer, dirty, refusals };
         Ok(Self { inner: Arc::new(inner) })
     }
 

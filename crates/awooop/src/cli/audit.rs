@@ -18,6 +18,8 @@ pub(crate) enum AuditCommand {
     Head(AuditHeadArgs),
     /// Check that no event was altered, deleted, added or reordered: on the server, or in files
     Verify(AuditVerifyArgs),
+    /// Delete the events of old seals, as the server does by itself where it is told to; the seals stay
+    Expire(AuditExpireArgs),
     /// Print the proof that an event is in its seal, for docs/audit_proof.py
     Prove(AuditProveArgs),
 }
@@ -113,4 +115,23 @@ pub(crate) struct AuditProveArgs {
     /// Server, key, output.
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// `awooop audit expire`.
+#[derive(Args)]
+#[command(after_help = "The database is named by AWOOOP_DATABASE_URL, AWOOOP_DISPATCH_DATABASE_URL and \
+AWOOOP_RETENTION_DATABASE_URL.")]
+pub(crate) struct AuditExpireArgs {
+    /// Keep what was sealed within this many days
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=36_500))]
+    pub(crate) days: u16,
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The directory of the server's own keys: what expires is recorded under them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: PathBuf,
+    /// Print exactly one JSON document on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
 }

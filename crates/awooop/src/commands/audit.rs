@@ -29,6 +29,7 @@ pub(crate) async fn run(command: AuditCommand, _session: &Session) -> Result<Rep
         AuditCommand::Head(args) => head(args).await,
         AuditCommand::Verify(args) => verify(args).await,
         AuditCommand::Prove(args) => prove(args).await,
+        AuditCommand::Expire(_) => Err(Failure::invalid("this is done beside the database, not by a client")),
     }
 }
 

@@ -153,6 +153,7 @@ impl HasJson for AuditCommand {
             AuditCommand::Head(args) => args.client.json,
             AuditCommand::Verify(args) => args.client.json,
             AuditCommand::Prove(args) => args.client.json,
+            AuditCommand::Expire(args) => args.json,
         }
     }
 }

@@ -68,7 +68,8 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let identity = data.next_incarnation()?;
     let banner = banner(&url, data.path(), &database, &operator, began);
     let worker = Worker { id: identity.id, incarnation: identity.incarnation };
-    let node = Node { store, operator, worker: Some(worker), listener: Some(listener) };
+    let retention = database.embedded.as_ref().map(|pg| pg.connection(Role::Retention));
+    let node = Node { store, operator, worker: Some(worker), retention, listener: Some(listener) };
     data.write_private("dev.env", env.as_bytes())?;
     data.announce_url(&url)?;
     let code = node.serve(|| write_raw(&banner)).await;

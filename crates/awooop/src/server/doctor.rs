@@ -101,7 +101,27 @@ async fn database(data_dir: &Path) -> Vec<Check> {
         }
         Err(error) => checks.push(Check::wrong("invariants", error.to_string())),
     }
+    checks.push(audit(&store).await);
     checks
+}
+
+/// A short look at the audit; `awooop audit verify` looks at all of it.
+async fn audit(store: &Store) -> Check {
+    let found = match store.examine_audit().await {
+        Ok(found) => found,
+        Err(error) => return Check::wrong("audit", error.to_string()),
+    };
+    let kept = match (setting("AWOOOP_AUDIT_RETENTION_DAYS"), setting("AWOOOP_RETENTION_DATABASE_URL")) {
+        (Some(_), Some(_)) => "old ones expire",
+        _ => "none expire",
+    };
+    let mut check = Check::well("audit", format!("the last day's events are genuine and sealed; {kept}"));
+    let of = |f: &awooop_store::doctor::Finding| match &f.project {
+        Some(project) => format!("project {project}: {}", f.message),
+        None => f.message.clone(),
+    };
+    check.problems = found.iter().map(of).collect();
+    check
 }
 
 /// From the environment, else what `dev` wrote down.

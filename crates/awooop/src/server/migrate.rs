@@ -10,7 +10,7 @@ use awooop_store::migrate::{RolePassword, create_roles, migrate, role_password, 
 use awooop_store::{Clock, DatabaseUrls, Store};
 use secrecy::ExposeSecret;
 
-use super::{logging, required};
+use super::{logging, required, setting};
 use crate::cli::MigrateArgs;
 use crate::output::{note, write_raw};
 
@@ -20,6 +20,9 @@ const ROLES: [(&str, &str); 3] = [
     ("awooop_app", "AWOOOP_DATABASE_URL"),
     ("awooop_dispatch", "AWOOOP_DISPATCH_DATABASE_URL"),
 ];
+
+/// The role that lets audit events expire, and its setting.
+const RETENTION: (&str, &str) = ("awooop_retention", "AWOOOP_RETENTION_DATABASE_URL");
 
 /// Does what the options ask, in order.
 pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
@@ -31,7 +34,7 @@ pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
     let owner = required("AWOOOP_OWNER_DATABASE_URL")?;
     if let Some(admin) = &args.admin_url {
         create_roles(admin, &passwords()?).await?;
-        note("the roles awooop_owner, awooop_app and awooop_dispatch are made");
+        note("the roles awooop_owner, awooop_app, awooop_dispatch and awooop_retention are made");
     }
     let applied = migrate(&owner).await?;
     match applied.last() {
@@ -49,6 +52,10 @@ fn passwords() -> anyhow::Result<Vec<RolePassword>> {
     let mut found = Vec::new();
     for (role, variable) in ROLES {
         found.extend(role_password(variable, &required(variable)?, role)?);
+    }
+    // optional: without it nothing of the audit expires
+    if let Some(url) = setting(RETENTION.1) {
+        found.extend(role_password(RETENTION.1, &url, RETENTION.0)?);
     }
     Ok(found)
 }

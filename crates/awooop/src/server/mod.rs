@@ -1,6 +1,7 @@
 //! The server's own commands: dev, serve, migrate, doctor, config, keys. They wire the rooms together and see to signals;
 //! what the server does lies in the rooms.
 
+pub(crate) mod audit;
 mod checks;
 pub(crate) mod config;
 pub(crate) mod dev;

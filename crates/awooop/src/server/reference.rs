@@ -134,6 +134,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("needed by `migrate`, and by `dev` where `AWOOOP_DATABASE_URL` is set")
         .like("postgres://awooop_owner:…@db.internal/awooop")
         .secret(),
+    variable("AWOOOP_RETENTION_DATABASE_URL", "dev, serve, migrate, audit expire", "The same database as the role `awooop_retention`, which deletes audit events that have expired and can do nothing else.")
+        .or("none: nothing expires (`dev` with its own PostgreSQL has one)")
+        .like("postgres://awooop_retention:…@db.internal/awooop")
+        .secret(),
+    variable("AWOOOP_AUDIT_RETENTION_DAYS", "dev, serve", "Audit events are deleted so many days after they were sealed; their seals stay.")
+        .or("none: they are kept")
+        .like("365"),
+    variable("AWOOOP_AUDIT_HEADS_DIR", "dev, serve", "A directory to which the audit's newest seals are appended, a file a project, once a minute. Best on another machine.")
+        .or("none")
+        .like("/mnt/audit-heads"),
+    variable("AWOOOP_AUDIT_HEADS_URL", "dev, serve", "An address to which the audit's newest seals are posted as JSON, once a minute.")
+        .or("none")
+        .like("https://archive.internal/heads/…")
+        .secret(),
     variable("AWOOOP_REDIS_URL", "dev, serve, config check", "Redis or Valkey, to announce signatures that are waited for. Optional: PostgreSQL alone decides.")
         .or("none: nothing is announced")
         .like("redis://:…@redis.internal:6379/0")

@@ -50,7 +50,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         Some(listener) => format!("http://{}", listener.local_addr()?),
         None => "as a worker".to_owned(),
     };
-    let node = Node { store, operator, worker, listener };
+    let node = Node { store, operator, worker, retention: None, listener };
     node.serve(|| note(&format!("AwoooP serves {place} after {}", seconds(began)))).await
 }
 

@@ -103,6 +103,7 @@ async fn heavy_no_operation_crosses_projects() {
     mine.wait_for_end(&run_id, Duration::from_secs(30)).await.unwrap();
     let keys = mine.get("/v1/platform/keys").await.unwrap().expect(200).unwrap();
     let key_id = keys["items"][0]["key_id"].as_str().unwrap().to_owned();
+    let event_id = sealed_event(&mine).await;
     let document = mine.get("/openapi.json").await.unwrap().expect(200).unwrap();
     apply_own_contracts(&mine, &fixture).await;
     let ids = [
@@ -113,6 +114,7 @@ async fn heavy_no_operation_crosses_projects() {
         ("id", AGENT),
         ("version", "1"),
         ("provider_id", PROVIDER),
+        ("event_id", event_id.as_str()),
     ];
     let secrets = [run_id.as_str(), key_id.as_str(), MINE, "a question of mine"];
     let mut operations = operations(&document, &ids);
@@ -166,6 +168,17 @@ async fn heavy_no_operation_crosses_projects() {
     for run in listed["items"].as_array().unwrap() {
         assert_eq!(run["run"]["project_id"], OTHER);
     }
+}
+
+/// An event of the project's audit that a seal holds.
+async fn sealed_event(api: &Api) -> String {
+    let page = api.get("/v1/platform/audit?action=run.create").await.unwrap().expect(200).unwrap();
+    let id = page["items"][0]["id"].as_str().expect("a run was created").to_owned();
+    let proof = format!("/v1/platform/audit/events/{id}/proof");
+    while api.get(&proof).await.unwrap().status == 409 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    id
 }
 
 /// A well-formed key that nobody was given.

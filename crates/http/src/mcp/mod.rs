@@ -87,6 +87,7 @@ async fn identify(headers: &HeaderMap, state: &AppState) -> Result<Access, Refus
     let access = caller::identify(headers, state).await.map_err(|p| Refusal::of_problem(&p))?;
     let role = access.caller.role();
     if access.caller.agent().is_some() && !awooop_core::role::is_allowed(role, OPERATION) {
+        state.store.note_refused_call(access.scope(), "use_mcp", awooop_core::ErrorCode::Auth002);
         return Err(Refusal::of_problem(&caller::not_allowed(&access.caller)));
     }
     Ok(access)

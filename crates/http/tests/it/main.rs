@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod api;
+mod audit;
 mod contracts;
 mod contracts_fuzz;
 mod contracts_life;

@@ -20,10 +20,14 @@ impl Scanner<'_> {
             return None;
         }
         let id = &self.text.bytes[first..end];
+        // Before anything else: what stands before the digits may be half of a character.
+        if !is_national_id(id) {
+            return None;
+        }
         let is_capital = id[..letters].iter().all(u8::is_ascii_uppercase);
         let is_likely =
             if is_capital { !self.is_of_thing(first) } else { self.is_about(Topic::NationalId, first) };
-        (is_national_id(id) && is_likely).then_some((first, end))
+        is_likely.then_some((first, end))
     }
 
     /// The company number at `start..end`, where a word says that it is one.

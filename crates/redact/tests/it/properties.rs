@@ -1,6 +1,6 @@
 //! Properties over random texts: nothing planted survives, masking is idempotent, documents stay documents.
 
-use awooop_redact::Redactor;
+use awooop_redact::{Action, Redactor, Rules};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -72,5 +72,23 @@ proptest! {
         let document = json!({"password": text.clone(), "b": [text.clone()], text: 12345678}).to_string();
         let redacted = redactor.redact(&document);
         prop_assert!(serde_json::from_str::<Value>(&redacted.text).is_ok(), "{}\nof {}", redacted.text, document);
+    }
+
+    #[test]
+    fn no_text_is_too_odd_to_be_read(pieces in prop::collection::vec(prop::sample::select(vec![
+        "號", "é", "😀", "a", "A", "z", "A1", "B2", "0", "1", "12345678", "123456789", "4111", "09", "886", "+", "-", ".", ":", "::", "@", "/", " ",
+        "\u{200b}", "０９", "：", "\\u", "\\u0041", "%", "%41", "%E5", "\"", "'", "=", "[EMAIL]", "統編", "電話", "id", "card", "GB82", "TW",
+        "https://", "password", "bearer ", "pat14.", "-----BEGIN", " PRIVATE KEY", "YWJjZGVmZ2hpamtsbW5vcHFy", "1//0", "sk-", "\n", "\r\n", "e",
+    ]), 0..16), cut in any::<prop::sample::Index>()) {
+        let text = pieces.concat();
+        let redactor = Redactor::with(Rules::everything(Action::Mask));
+        let once = redactor.redact(&text);
+        prop_assert_eq!(&redactor.redact(&once.text).text, &once.text, "of {}", text);
+        let (mut stream, mut out) = (redactor.stream(), String::new());
+        let cut = cut.index(text.len() + 1);
+        stream.push_bytes(&text.as_bytes()[..cut], &mut out);
+        stream.push_bytes(&text.as_bytes()[cut..], &mut out);
+        stream.finish(&mut out);
+        prop_assert_eq!(&out, &once.text, "of {}", text);
     }
 }

@@ -44,8 +44,10 @@ pub enum ProveError {
     /// No seal holds it yet.
     #[error("the event is in no seal yet; a seal is made about once a second")]
     Unsealed,
-    /// The head does not come after the event's seal, or too long after.
-    #[error("a proof leads from seal {from} to a head of at most {MOST_CHAIN} seals later, and not to {to}")]
+    /// The head does not come after the event's seal, or too long after, or seals between them are gone.
+    #[error(
+        "there is no unbroken way of at most {MOST_CHAIN} seals from seal {from}, which holds the event, to seal {to}"
+    )]
     NoWay {
         /// The event's seal.
         from: i64,
@@ -159,7 +161,13 @@ impl Store {
             Some(to) if to < seal.n || to - seal.n > MOST_CHAIN => {
                 return Err(ProveError::NoWay { from: seal.n, to });
             }
-            Some(to) => self.statements(scope, seal.n, to).await?,
+            Some(to) => {
+                let chain = self.statements(scope, seal.n, to).await?;
+                if i64::try_from(chain.len()) != Ok(to - seal.n) {
+                    return Err(ProveError::NoWay { from: seal.n, to });
+                }
+                chain
+            }
         };
         let keys = self.inner.keyring.audit_public_keys();
         Proof::new(&event, &seal, chain, &keys).ok_or(ProveError::Unsealed)
