@@ -129,6 +129,7 @@ def identifiers(rng):
         f"i-{pick(rng, HEX, 17)} in eu-west-1a", f"arn:aws:iam::{pick(rng, DIGITS, 12)}:role/shop",
         f"批號 L{pick(rng, DIGITS, 9)}",
         f"01{pick(rng, UPPER[:8] + DIGITS, 24)}", f"parcel {pick(rng, UPPER, 2)}{pick(rng, DIGITS, 9)}TW",
+        f"料號{rng.choice('abcdxyz')}{pick(rng, DIGITS, 8)}", f"貨架{rng.choice('ABCDXYZ')}{pick(rng, DIGITS, 5)}",
     ])
 
 
