@@ -9,6 +9,9 @@ use crate::Class;
 use crate::open::{Open, Until};
 use crate::scan::{PemMark, Scanner};
 
+/// Names of lines before the body of a block.
+const HEADERS: [&str; 6] = ["Proc-Type", "DEK-Info", "Comment", "Version", "Subject", "Charset"];
+
 /// The shortest run of base64 that is masked between the strings of a block.
 const MIN_PIECE: usize = 16;
 
@@ -73,12 +76,18 @@ impl Scanner<'_> {
     /// between them; says where that ends.
     fn pem_pieces(&mut self, from: usize, to: usize) -> usize {
         let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-        let joins =
-            |b: u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'\\' | b',' | b'.' | b'(' | b')');
+        let bytes = self.text.bytes;
+        let joins = |at: usize| match bytes[at] {
+            b'"' | b'\'' | b'\\' | b',' | b'.' | b'(' | b')' => true,
+            // A line of the block that is no base64, such as `DEK-Info: AES-128-CBC,…`.
+            b'-' => bytes[at - 1].is_ascii_alphanumeric(),
+            b':' => HEADERS.iter().any(|name| bytes[..at].ends_with(name.as_bytes())),
+            byte => byte.is_ascii_whitespace(),
+        };
         let mut at = from;
         while at < to {
             let run = self.text.bytes[at..to].iter().take_while(|b| is_base64(b)).count();
-            if run == 0 && !joins(self.text.at(at)) {
+            if run == 0 && !joins(at) {
                 break;
             }
             let escape = usize::from(run > 0 && self.text.at(at - 1) == b'\\');

@@ -1,4 +1,4 @@
-//! What a text says to a reader who decodes it: escapes, percent signs, full-width and invisible characters.
+//! What a text says to a reader who decodes it: escapes, percent signs, full-width, typographic and invisible characters.
 //!
 //! A secret written `\u0067hp_…`, `ghp%5F…` or with a zero-width space inside is none to a scanner of bytes. Around
 //! every such spelling a window of the text is decoded and scanned as well; what is found there is masked in the
@@ -233,22 +233,50 @@ fn hex(bytes: &[u8], at: usize, digits: usize) -> Option<u16> {
     })
 }
 
-/// A full-width or invisible character whose first byte is at `at`.
+/// A full-width, typographic or invisible character whose first byte is at `at`.
 fn wide_or_invisible(text: &str, at: usize) -> Option<Spelling> {
     let bytes = text.as_bytes();
     // Most of what begins with these bytes is punctuation; it is told apart without decoding.
     let (second, third) = (*bytes.get(at + 1)?, bytes.get(at + 2).copied().unwrap_or(0));
     let is_candidate = match bytes[at] {
-        0xc2 => second == 0xad,
-        0xe2 => {
-            (second == 0x80 && matches!(third, 0x8b..=0x8f | 0xaa..=0xae))
-                || (second == 0x81 && third >= 0xa0)
-        }
+        0xc2 => matches!(second, 0xa0 | 0xad),
+        0xe2 => match second {
+            0x80 => matches!(third, 0x80..=0x95 | 0xaa..=0xaf),
+            0x81 => third >= 0xa0,
+            _ => (second, third) == (0x88, 0x92),
+        },
         _ => matches!(second, 0xb8 | 0xbb | 0xbc | 0xbd),
     };
     let c = is_candidate.then(|| text[at..].chars().next()).flatten()?;
-    let stands_for = plain(c);
+    let before = text[..at].chars().next_back();
+    let stands_for = match c {
+        // As punctuation these stand in every other line; they are signs where a token is spelled so.
+        '：' | '％' => {
+            let joins = before.is_some_and(|b| is_wide_word(b) || b == '：');
+            if joins { char::from_u32(u32::from(c) - 0xfee0) } else { Some(c) }
+        }
+        c => match separator(c) {
+            Some(plain) if before.is_some_and(|b| b.is_ascii_alphanumeric() || is_wide_word(b)) => {
+                Some(plain)
+            }
+            Some(_) => Some(c),
+            None => plain(c),
+        },
+    };
     (stands_for != Some(c)).then_some(Spelling { stands_for, start: at, len: c.len_utf8() })
+}
+
+fn is_wide_word(c: char) -> bool {
+    matches!(c, '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ')
+}
+
+/// The sign between groups of a number for which typesetters have finer ones.
+fn separator(c: char) -> Option<char> {
+    match c {
+        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' => Some(' '),
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some('-'),
+        _ => None,
+    }
 }
 
 /// The character that `c` stands for: `None` if it cannot be seen.
@@ -281,12 +309,15 @@ mod tests {
             ("ann%40example%2Eorg", "ann@example.org"),
             ("%E5%AF%86%E7%A2%BC%3D1", "密碼=1"),
             ("４１１１－１１", "4111-11"),
+            ("4111\u{2009}1111\u{2011}22", "4111 1111-22"),
+            ("２００１：ｄｂ８：：１", "2001:db8::1"),
             ("gh\u{200b}p_\u{feff}x\u{ad}y\u{2060}z", "ghp_xyz"),
         ] {
             assert_eq!(read(text), says, "{text}");
             assert_eq!(decoded(text), says);
         }
-        for text in ["", "100% of 5%", r"\n \ud83d \u12 \xg", "密碼：一二三，“好”…", "%E5%", "%zz"]
+        for text in
+            ["", "100% of 5%", r"\n \ud83d \u12 \xg", "密碼：一二三，“好”…", "好 – 不好", "%E5%", "%zz"]
         {
             assert_eq!(read(text), "", "{text}");
         }

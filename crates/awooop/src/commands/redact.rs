@@ -30,11 +30,12 @@ fn redact(args: &RedactArgs) -> Result<Exit, String> {
     let redactor = Redactor::with(rules(args)?);
     let stdin = [PathBuf::from("-")];
     let files = if args.files.is_empty() { &stdin[..] } else { &args.files };
-    let mut report = Report { format: args.report, bytes: 0, counts: BTreeMap::new() };
+    let mut report =
+        Report { format: args.report, bytes: 0, counts: BTreeMap::new(), names_files: files.len() > 1 };
     for file in files {
         let text = read(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let redacted = redactor.redact(&text);
-        report.take(&redactor, &text, &redacted.findings);
+        report.take(&redactor, file, &text, &redacted.findings);
         if !args.check && std::io::stdout().lock().write_all(redacted.text.as_bytes()).is_err() {
             // The reader had enough.
             break;
@@ -84,10 +85,12 @@ struct Report {
     format: Option<ReportFormat>,
     bytes: usize,
     counts: BTreeMap<String, u64>,
+    /// With several files each finding says in which it is; places count from the beginning of its file.
+    names_files: bool,
 }
 
 impl Report {
-    fn take(&mut self, redactor: &Redactor, text: &str, findings: &[awooop_redact::Finding]) {
+    fn take(&mut self, redactor: &Redactor, file: &Path, text: &str, findings: &[awooop_redact::Finding]) {
         let (mut line, mut counted) = (1, 0);
         for found in findings {
             *self.counts.entry(found.class.to_string()).or_default() += 1;
@@ -99,12 +102,12 @@ impl Report {
                     _ => "mask",
                 };
                 let (class, start, end) = (found.class.as_str(), found.start, found.end);
-                let start = self.bytes + start;
-                let end = self.bytes + end;
-                tell(
-                    &json!({"class": class, "start": start, "end": end, "line": line, "action": action})
-                        .to_string(),
-                );
+                let mut finding =
+                    json!({"class": class, "start": start, "end": end, "line": line, "action": action});
+                if self.names_files {
+                    finding["file"] = json!(file.to_string_lossy());
+                }
+                tell(&finding.to_string());
             }
         }
         self.bytes += text.len();

@@ -21,6 +21,7 @@ mod journeys;
 mod mcp;
 mod openapi;
 mod ordinary;
+mod redact;
 mod runtime;
 mod scripted;
 mod secrets;

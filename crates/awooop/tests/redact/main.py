@@ -1,6 +1,6 @@
 """Attacks `awooop redact`: plants secrets and personal data in texts, and lists what survives.
 
-usage: main.py check BINARY [--seed N] [--count N] [--personal WORD] [--show N]
+usage: main.py check BINARY [--seed N] [--count N] [--personal WORD] [--show N] [--only CLASS …]
        main.py print [--seed N] [--count N]
 `check` runs BINARY once over all samples, each a file of its own, and exits with 1 when a planted value is left, an
 innocent text was changed, or a document is none any more. `print` writes the samples as JSON lines. The same seed
@@ -75,6 +75,8 @@ def report(made, faults, show):
 
 def check(options):
     made = samples.make(options.seed, options.count)
+    if options.only:
+        made = [sample for sample in made if sample.cls in options.only]
     answers = redact(options.binary, [sample.text for sample in made], options.personal)
     faults = [(s, a, what) for s, a in zip(made, answers) if (what := fault(s, a)) is not None]
     report(made, faults, options.show)
@@ -98,6 +100,7 @@ def main():
     checking = commands.add_parser("check", help="run a program over the samples and judge its answers")
     checking.add_argument("binary", help="the built awooop")
     checking.add_argument("--personal", default="mask", help="what is done with personal data")
+    checking.add_argument("--only", nargs="*", metavar="CLASS", help="only samples of these classes")
     checking.add_argument("--show", type=int, default=1, help="examples of each group of faults")
     checking.set_defaults(run=check)
     printing = commands.add_parser("print", help="write the samples as JSON lines")

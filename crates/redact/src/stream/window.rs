@@ -52,9 +52,29 @@ impl Window {
                 break;
             }
         }
+        window.hold_what_an_open_find_touches(redactor, text, before);
         window.cut = settle(window.cut.min(window.decided), window.findings.iter().map(|f| (f.start, f.end)));
         window.cut = text.floor_char_boundary(window.cut);
         window
+    }
+
+    /// The mask of a find that is open yet may become part of the value of a name before it, as in
+    /// `password ,Private-Lines:`: what would then be masked with it is not certain either.
+    fn hold_what_an_open_find_touches(&mut self, redactor: &Redactor, text: &str, before: Document) {
+        let Some(open) = self.open.or(self.block) else { return };
+        let certain = &text[..text.floor_char_boundary(self.decided)];
+        let (mut masked, masks) = scan::mask_with_places(&redactor.rules, certain, &self.findings, before);
+        let end = masked.len();
+        masked.push_str(&redactor.rules.mask(open.class, ""));
+        let mut scanner = Scanner::new(redactor, Text::new(&masked, before), "");
+        (scanner.goes_on, scanner.is_again) = (true, true);
+        let findings = scanner.findings();
+        let named = scanner.candidates.iter().map(|candidate| (candidate.start, candidate.end));
+        let found = findings.iter().map(|finding| (finding.start, finding.end));
+        let settled = scan::position_in_input(&masks, settle(end, named.chain(found)), false);
+        self.decided = settle(settled.min(self.decided), self.findings.iter().map(|f| (f.start, f.end)));
+        let decided = self.decided;
+        self.findings.retain(|finding| finding.start < decided);
     }
 
     /// Scans the masked text; says whether that found more.

@@ -110,6 +110,14 @@ fn a_private_key_over_several_strings_is_masked_in_each() {
     let result = masked(&code);
     assert!(!result.contains(&noise(16)), "{result}");
     assert_eq!(result.matches('"').count(), 6, "{result}");
+    let lines = [
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "Proc-Type: 4,ENCRYPTED",
+        "DEK-Info: AES-128-CBC,0123456789abcdef",
+    ];
+    let array = format!("{:?}", lines.iter().copied().chain([noise(64).as_str()]).collect::<Vec<_>>());
+    let result = masked(&array);
+    assert!(!result.contains(&noise(16)) && result.matches('"').count() == 8, "{result}");
 }
 
 #[test]
