@@ -54,7 +54,7 @@ impl FromRequestParts<AppState> for Access {
 
 /// Key and project, before any question of role.
 pub(crate) async fn identify(headers: &HeaderMap, state: &AppState) -> Result<Access, Problem> {
-    let denied = || Problem::new(ErrorCode::Auth001, "a valid key is needed: Authorization: Bearer awp_…");
+    let denied = || Problem::new(ErrorCode::Auth001, "a valid key is needed: Authorization: Bearer <key>");
     let key = bearer(headers).ok_or_else(denied)?;
     let caller = state.store.authenticate(key).await?.ok_or_else(denied)?;
     let named = named_project(headers)?;

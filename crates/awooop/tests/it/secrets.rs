@@ -478,7 +478,7 @@ async fn heavy_personal_data_goes_where_the_contracts_say_and_a_change_counts_at
     })
     .await;
     let list = format!("private_addresses = [\"127.0.0.0/8\"]\n[projects.{PROJECT}]\n");
-    let stage = Stage::start(&[], Some(&list)).await;
+    let stage = Stage::start(&[("AWOOOP_LOG_FORMAT", "json")], Some(&list)).await;
     let patterns = |order: &str| {
         json!({"redaction": {"patterns": [
             {"name": "ORDER_NO", "pattern": "EW-[0-9]{8}", "action": order, "matches": ["EW-20260504"]},
@@ -504,6 +504,12 @@ async fn heavy_personal_data_goes_where_the_contracts_say_and_a_change_counts_at
     assert!(is_tagged(&called.body.to_string(), "ORDER_NO"), "{}", called.body);
     assert_eq!(stage.tables_with("EW-20261122").await, Vec::<String>::new());
     let log = stage.home.log();
+    let lines = log.lines().filter(|line| line.starts_with('{')).map(serde_json::from_str::<Value>);
+    let events: Vec<Value> = lines.collect::<Result<_, _>>().unwrap();
+    assert!(
+        events.iter().any(|event| event["spans"][0]["project"] == PROJECT),
+        "masked lines are JSON still"
+    );
     assert!(!log.contains("EW-2026") && !log.contains(mail), "the log");
 
     // e-mail addresses stay in the journal, and go to the model as tags

@@ -17,7 +17,7 @@ async fn a_problem_document_says_all_the_standard_and_the_product_ask() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&answer.json()).unwrap(), @r#"
     {
       "code": "E-AUTH-001",
-      "detail": "a valid key is needed: Authorization: Bearer awp_…",
+      "detail": "a valid key is needed: Authorization: Bearer <key>",
       "instance": "/v1/platform/runs",
       "retryable": false,
       "status": 401,
