@@ -8,6 +8,7 @@
 mod audit;
 mod contract;
 mod redact;
+mod runs;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +16,6 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
-use uuid::Uuid;
 
 pub(crate) use audit::{
     AuditCommand, AuditExpireArgs, AuditExportArgs, AuditHeadArgs, AuditProveArgs, AuditSearchArgs,
@@ -28,6 +28,7 @@ pub(crate) use contract::{
 };
 
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
+pub(crate) use runs::{RunArg, RunArgs, RunsCommand, RunsListArgs};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
@@ -124,6 +125,17 @@ pub(crate) struct ClientArgs {
     /// Print exactly one JSON document on stdout
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which part of a list is wanted.
+#[derive(Args, Clone)]
+pub(crate) struct PageArgs {
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub(crate) limit: u16,
+    /// Go on where a list ended: its `next_cursor`
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
 }
 
 /// `awooop dev`.
@@ -258,116 +270,6 @@ pub(crate) struct InitArgs {
     /// Print exactly one JSON document on stdout
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// How far a run's effects may reach.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RunMode {
-    /// Read-only tools run, effects are recorded and answered with a stub.
-    Shadow,
-    /// Every effect waits for a person.
-    Suggest,
-    /// Policy decides.
-    Live,
-}
-
-impl RunMode {
-    /// As the API spells it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            RunMode::Shadow => "shadow",
-            RunMode::Suggest => "suggest",
-            RunMode::Live => "live",
-        }
-    }
-}
-
-/// `awooop run`.
-#[derive(Args)]
-#[command(after_help = "Ctrl-C while waiting leaves the run alone and says how to watch or cancel it.")]
-pub(crate) struct RunArgs {
-    /// The agent to ask
-    pub(crate) agent: String,
-    /// What to ask, as text; `-` reads it from stdin
-    #[arg(required_unless_present = "input_json")]
-    pub(crate) input: Option<String>,
-    /// The input as JSON instead of text; `-` reads it from stdin
-    #[arg(long, value_name = "JSON", conflicts_with = "input")]
-    pub(crate) input_json: Option<String>,
-    /// How far effects may reach; at most the agent's own mode
-    #[arg(long, value_enum)]
-    pub(crate) mode: Option<RunMode>,
-    /// Show steps on stderr while they happen
-    #[arg(long)]
-    pub(crate) watch: bool,
-    /// Print the run's id and do not wait
-    #[arg(long, conflicts_with = "watch")]
-    pub(crate) detach: bool,
-    /// Give up the run after this many milliseconds
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1_000..=86_400_000))]
-    pub(crate) timeout_ms: Option<u64>,
-    /// The same key with the same input within 24 h is the same run [default: a fresh one]
-    #[arg(long, value_name = "KEY")]
-    pub(crate) idempotency_key: Option<String>,
-    /// Server, key, output.
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `awooop runs …`.
-#[derive(Subcommand)]
-pub(crate) enum RunsCommand {
-    /// List runs, newest first
-    List(RunsListArgs),
-    /// Show one run with its steps
-    Get(RunArg),
-    /// Cancel a run
-    Cancel(RunArg),
-    /// Show a run's steps while they happen, then its answer
-    Watch(RunArg),
-}
-
-/// A state as the API spells it.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the states of the run contract, spelled as there")]
-pub(crate) enum StateFilter {
-    Pending,
-    Running,
-    Completed,
-    Failed,
-    Cancelled,
-    Timeout,
-}
-
-/// `awooop runs list`.
-#[derive(Args)]
-pub(crate) struct RunsListArgs {
-    /// Only runs in this state
-    #[arg(long, value_enum)]
-    pub(crate) state: Option<StateFilter>,
-    /// Only runs of this agent
-    #[arg(long)]
-    pub(crate) agent: Option<String>,
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
-    pub(crate) limit: u16,
-    /// Go on where a list ended: its `next_cursor`
-    #[arg(long)]
-    pub(crate) cursor: Option<String>,
-    /// Server, key, output.
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// One run.
-#[derive(Args)]
-pub(crate) struct RunArg {
-    /// The run's id
-    pub(crate) run_id: Uuid,
-    /// Server, key, output.
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
 }
 
 /// `awooop tools …`.

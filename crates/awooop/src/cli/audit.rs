@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
-use super::ClientArgs;
+use super::{ClientArgs, PageArgs};
 
 /// `awooop audit …`.
 #[derive(Subcommand)]
@@ -45,12 +45,9 @@ pub(crate) struct AuditSearchArgs {
     /// Before this time
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
-    pub(crate) limit: u16,
-    /// Go on where a list ended: its `next_cursor`
-    #[arg(long)]
-    pub(crate) cursor: Option<String>,
+    /// Which part of the list.
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
     /// Server, key, output.
     #[command(flatten)]
     pub(crate) client: ClientArgs,

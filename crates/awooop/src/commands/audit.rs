@@ -35,7 +35,7 @@ pub(crate) async fn run(command: AuditCommand, _session: &Session) -> Result<Rep
 
 async fn search(args: AuditSearchArgs) -> Result<Reply, Failure> {
     let client = Client::new(&args.client)?;
-    let (limit, run) = (args.limit.to_string(), args.run.map(|id| id.to_string()));
+    let (limit, run) = (args.page.limit.to_string(), args.run.map(|id| id.to_string()));
     let filters = [
         ("actor", &args.actor),
         ("action", &args.action),
@@ -43,7 +43,7 @@ async fn search(args: AuditSearchArgs) -> Result<Reply, Failure> {
         ("run_id", &run),
         ("since", &args.since),
         ("until", &args.until),
-        ("cursor", &args.cursor),
+        ("cursor", &args.page.cursor),
     ];
     let mut query = vec![("limit", limit.as_str())];
     query.extend(filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));

@@ -25,12 +25,12 @@ pub(crate) async fn run(command: RunsCommand, session: &Session) -> Result<Reply
 async fn list(args: RunsListArgs) -> Result<Reply, Failure> {
     use clap::ValueEnum;
     let client = Client::new(&args.client)?;
-    let limit = args.limit.to_string();
+    let limit = args.page.limit.to_string();
     let state = args.state.and_then(|s| s.to_possible_value());
     let mut query = vec![("limit", limit.as_str())];
     query.extend(state.as_ref().map(|s| ("state", s.get_name())));
     query.extend(args.agent.as_deref().map(|a| ("agent_id", a)));
-    query.extend(args.cursor.as_deref().map(|c| ("cursor", c)));
+    query.extend(args.page.cursor.as_deref().map(|c| ("cursor", c)));
     let page = client.get(&RUNS, &query).await?;
     let items = page["items"].as_array().ok_or_else(|| client.protocol("a list has no `items`"))?;
     let text = if items.is_empty() {

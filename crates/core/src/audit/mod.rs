@@ -7,6 +7,7 @@
 mod event;
 pub mod merkle;
 mod proof;
+mod report;
 mod seal;
 mod verify;
 #[cfg(test)]
@@ -15,10 +16,11 @@ mod verify_tests;
 pub use event::{EVENT_FORMAT, EXPIRE, Event, first_id_at, id_time_us};
 pub use merkle::Hash;
 pub use proof::{PROOF_FORMAT, Proof, ProofProblem};
+pub use report::{FindingKind, Report, Tampering};
 pub use seal::{
     Anchor, Head, NO_SEAL, PublicKeys, SEAL_FORMAT, Seal, SealStatement, hashes, id_bytes, ids, parse_hash,
 };
-pub use verify::{FindingKind, Report, Tampering, Verifier};
+pub use verify::Verifier;
 
 /// How long after its time an event may become visible, in microseconds: 5 minutes. A transaction waits at most
 /// 10 s for a connection, each of its statements ends after 30 s, and so does a pause between two of them; a

@@ -1,0 +1,113 @@
+//! The words of `awooop run` and `awooop runs …`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use uuid::Uuid;
+
+use super::{ClientArgs, PageArgs};
+
+/// How far a run's effects may reach.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunMode {
+    /// Read-only tools run, effects are recorded and answered with a stub.
+    Shadow,
+    /// Every effect waits for a person.
+    Suggest,
+    /// Policy decides.
+    Live,
+}
+
+impl RunMode {
+    /// As the API spells it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            RunMode::Shadow => "shadow",
+            RunMode::Suggest => "suggest",
+            RunMode::Live => "live",
+        }
+    }
+}
+
+/// `awooop run`.
+#[derive(Args)]
+#[command(after_help = "Ctrl-C while waiting leaves the run alone and says how to watch or cancel it.")]
+pub(crate) struct RunArgs {
+    /// The agent to ask
+    pub(crate) agent: String,
+    /// What to ask, as text; `-` reads it from stdin
+    #[arg(required_unless_present = "input_json")]
+    pub(crate) input: Option<String>,
+    /// The input as JSON instead of text; `-` reads it from stdin
+    #[arg(long, value_name = "JSON", conflicts_with = "input")]
+    pub(crate) input_json: Option<String>,
+    /// How far effects may reach; at most the agent's own mode
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<RunMode>,
+    /// Show steps on stderr while they happen
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Print the run's id and do not wait
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) detach: bool,
+    /// Give up the run after this many milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1_000..=86_400_000))]
+    pub(crate) timeout_ms: Option<u64>,
+    /// The same key with the same input within 24 h is the same run [default: a fresh one]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop runs …`.
+#[derive(Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, newest first
+    List(RunsListArgs),
+    /// Show one run with its steps
+    Get(RunArg),
+    /// Cancel a run
+    Cancel(RunArg),
+    /// Show a run's steps while they happen, then its answer
+    Watch(RunArg),
+}
+
+/// A state as the API spells it.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the states of the run contract, spelled as there")]
+pub(crate) enum StateFilter {
+    Pending,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+    Timeout,
+}
+
+/// `awooop runs list`.
+#[derive(Args)]
+pub(crate) struct RunsListArgs {
+    /// Only runs in this state
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<StateFilter>,
+    /// Only runs of this agent
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// Which part of the list.
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// One run.
+#[derive(Args)]
+pub(crate) struct RunArg {
+    /// The run's id
+    pub(crate) run_id: Uuid,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
