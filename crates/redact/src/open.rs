@@ -162,7 +162,8 @@ impl Scanner<'_> {
         }
         let bytes = self.text.bytes;
         let mut at = from.saturating_sub(AWS_BEHIND);
-        at += bytes[at..from].iter().take_while(|b| at > 0 && is_aws_base64(**b)).count();
+        let is_within = at > 0 && is_aws_base64(bytes[at - 1]);
+        at += bytes[at..from].iter().take_while(|b| is_within && is_aws_base64(**b)).count();
         while at < from {
             let len = bytes[at..].iter().take_while(|b| is_aws_base64(**b)).count();
             let escaped = usize::from(at > 0 && bytes[at - 1] == b'\\');

@@ -9,7 +9,7 @@ use crate::document::Document;
 use crate::open::Open;
 use crate::scan::{self, MAX_ROUNDS, Scanner};
 use crate::text::Text;
-use crate::{Finding, Redactor, view};
+use crate::{Class, Finding, Redactor, view};
 
 /// The longest match of a pattern that a stream finds exactly.
 const MAX_MATCH: usize = 256;
@@ -26,11 +26,14 @@ pub(super) struct Window {
     pub(super) open: Option<Open>,
     /// The key block that is open.
     pub(super) block: Option<Open>,
+    /// Of which class the find is that begins at `decided`.
+    next: Option<Class>,
 }
 
 /// One round.
 struct Round {
     findings: Vec<Finding>,
+    next: Option<Class>,
     decided: usize,
     patterns_decided: usize,
     open: Option<Open>,
@@ -46,6 +49,7 @@ impl Window {
             decided: first.decided,
             open: first.open,
             block: first.block,
+            next: first.next,
         };
         for _ in 0..MAX_ROUNDS {
             if window.findings.is_empty() || !window.next_round(redactor, text, before) {
@@ -58,23 +62,18 @@ impl Window {
         window
     }
 
-    /// The mask of a find that is open yet may become part of the value of a name before it, as in
+    /// The mask of a find that is open, or held with what is, may become part of a find before it, as in
     /// `password ,Private-Lines:`: what would then be masked with it is not certain either.
     fn hold_what_an_open_find_touches(&mut self, redactor: &Redactor, text: &str, before: Document) {
-        let Some(open) = self.open.or(self.block) else { return };
+        let open = self.open.or(self.block).map(|open| open.class);
+        let Some(class) = open.or(self.next) else { return };
         let certain = &text[..text.floor_char_boundary(self.decided)];
         let (mut masked, masks) = scan::mask_with_places(&redactor.rules, certain, &self.findings, before);
-        let end = masked.len();
-        masked.push_str(&redactor.rules.mask(open.class, ""));
-        let mut scanner = Scanner::new(redactor, Text::new(&masked, before), "");
-        (scanner.goes_on, scanner.is_again) = (true, true);
-        let findings = scanner.findings();
-        let named = scanner.candidates.iter().map(|candidate| (candidate.start, candidate.end));
-        let found = findings.iter().map(|finding| (finding.start, finding.end));
-        let settled = scan::position_in_input(&masks, settle(end, named.chain(found)), false);
+        masked.push_str(&redactor.rules.mask(class, ""));
+        let round = Round::of(redactor, &masked, before, true);
+        let settled = scan::position_in_input(&masks, round.decided, false);
         self.decided = settle(settled.min(self.decided), self.findings.iter().map(|f| (f.start, f.end)));
-        let decided = self.decided;
-        self.findings.retain(|finding| finding.start < decided);
+        take_from(&mut self.findings, self.decided);
     }
 
     /// Scans the masked text; says whether that found more.
@@ -90,8 +89,7 @@ impl Window {
         self.cut = self.cut.min(place(round.patterns_decided));
         if round.decided < masked.len() {
             self.decided = settle(place(round.decided), self.findings.iter().map(|f| (f.start, f.end)));
-            let decided = self.decided;
-            self.findings.retain(|finding| finding.start < decided);
+            self.next = take_from(&mut self.findings, self.decided).or(self.next);
             let in_input = |open: Open| Open { from: place(open.from), ..open };
             // What was open before is the reason; behind it this round saw an end where there is none.
             self.open = self.open.or(round.open.map(in_input));
@@ -123,9 +121,16 @@ impl Round {
             Some(_) => scanner.open_match(text.floor_char_boundary(text.len().saturating_sub(MAX_MATCH))),
             None => text.len(),
         };
-        findings.retain(|finding| finding.start < decided);
-        Round { findings, decided, patterns_decided, open, block }
+        let next = take_from(&mut findings, decided);
+        Round { findings, next, decided, patterns_decided, open, block }
     }
+}
+
+/// Removes the finds from `decided` on; says of which class the one is that begins there.
+fn take_from(findings: &mut Vec<Finding>, decided: usize) -> Option<Class> {
+    let next = findings.iter().find(|finding| finding.start == decided).map(|finding| finding.class);
+    findings.retain(|finding| finding.start < decided);
+    next
 }
 
 /// The greatest position up to `at` that lies within none of `ranges`.

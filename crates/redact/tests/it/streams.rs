@@ -6,7 +6,6 @@ use std::io::Write as _;
 
 use awooop_redact::{Action, Class, Redactor, Rules, StreamSet, TagKey};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use serde_json::json;
 
 use crate::{jwt, noise};
@@ -167,6 +166,15 @@ fn every_secret_cut_anywhere_is_masked_as_in_the_whole_text() {
 }
 
 #[test]
+fn the_secret_of_an_aws_key_waits_for_an_id_as_far_as_one_would_look_back() {
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    for gap in [80, 118, 119, 120, 121, 159, 160, 161] {
+        check(&format!("={secret} {} AKIAIOSFODNN7EXAMPLE", "-".repeat(gap - 2)));
+        check(&format!("={secret}{}AKIAIOSFODNN7EXAMPLE", "-".repeat(gap)));
+    }
+}
+
+#[test]
 fn what_holds_no_secret_comes_out_unchanged() {
     for text in [
         "",
@@ -253,6 +261,8 @@ fn a_find_that_is_still_open_holds_the_value_it_may_become_part_of() {
     for text in [
         "--password ,Private-Lines: 3\nabc",
         "Authorization: ,Private-Lines:",
+        "://,Private-Lines:://Private-MAC@",
+        r#"{"--password ,Private-Lines:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY  ":12345678}"#,
         "--password ,sk-q7Rw2Zk9Xb4Nc6Vm1Lp8Td3Hs5",
     ] {
         let (mut stream, mut out) = (redactor.stream(), String::new());
@@ -263,9 +273,8 @@ fn a_find_that_is_still_open_holds_the_value_it_may_become_part_of() {
 }
 
 proptest! {
-    // The same texts every time. Other seeds find, in one of some thousand texts, a value of a name that is cut where
-    // a key block or the secret of an AWS key touches it.
-    #![proptest_config(ProptestConfig { cases: 400, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+    // Other texts every time; `PROPTEST_CASES` says how many.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_in_any_pieces_is_masked_as_the_whole(text in any_text(), lengths in prop::collection::vec(1_usize..20, 1..8)) {
@@ -286,7 +295,7 @@ proptest! {
             stream.finish(&mut out);
             prop_assert!(most <= 8 * 1024, "{}", most);
             // At a cap more may be masked.
-            if most < 500 {
+            if most < 490 {
                 prop_assert_eq!(&out, &whole, "of {}", text);
             }
         }
