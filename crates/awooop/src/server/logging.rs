@@ -63,3 +63,32 @@ fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
 pub(crate) fn without_secrets(line: &str) -> String {
     Redactor::new().redact_line(&fields::without_details(line)).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHILD: &str = "AWOOOP_TEST_PANICS";
+    const SECRET: &str = "correct-horse-7-battery";
+
+    /// The hook is the whole process's, so the test runs itself once more and reads what that one logs.
+    #[test]
+    fn a_panic_s_message_and_the_spans_around_it_are_masked() {
+        if std::env::var_os(CHILD).is_some() {
+            start("info");
+            let _span = tracing::info_span!("call", password = SECRET, to = "ann@example.org").entered();
+            panic!("cannot connect with password={SECRET}");
+        }
+        for form in ["text", "json"] {
+            let name = "server::logging::tests::a_panic_s_message_and_the_spans_around_it_are_masked";
+            let mut again = std::process::Command::new(std::env::current_exe().expect("a path"));
+            again.args(["--exact", name, "--nocapture"]).env(CHILD, "1").env("AWOOOP_LOG_FORMAT", form);
+            let output = again.env_remove("AWOOOP_LOG").output().expect("the test runs itself");
+            let log = [output.stderr, output.stdout].concat();
+            let log = String::from_utf8_lossy(&log);
+            assert!(!output.status.success());
+            assert!(log.contains("a thread panicked") && log.contains("cannot connect with"), "{log}");
+            assert!(!log.contains(SECRET) && !log.contains("ann@example.org"), "{log}");
+        }
+    }
+}

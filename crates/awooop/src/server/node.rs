@@ -36,8 +36,9 @@ impl Node {
     /// Serves until a signal; `ready` is called once everything is started.
     pub(super) async fn serve(self, ready: impl FnOnce()) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::listen()?;
-        let keyring = self.store.keyring().clone();
-        let following = awooop_store::scope::spawn_service("keyring", async move { keyring.follow().await });
+        let followed = self.store.clone();
+        let following =
+            awooop_store::scope::spawn_service("keyring", async move { followed.follow_keys().await });
         let sealing = CancellationToken::new();
         let sealer = Sealer::new(self.store.clone(), SealerConfig::default());
         let sealer = awooop_store::scope::spawn_service("sealer", sealer.run(sealing.clone()));

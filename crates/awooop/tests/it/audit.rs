@@ -6,10 +6,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use awooop_journeys::client::Api;
-use awooop_journeys::db::TestDatabase;
+use awooop_journeys::db::{TestDatabase, TestStore};
 use awooop_journeys::server::Home;
+use awooop_store::Clock;
+use awooop_store::audit::Note;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::scripted::{Say, Scripted};
 use crate::support::{home_on, python, root, site};
 
 const PROJECT: &str = "audited";
@@ -158,4 +162,116 @@ async fn heavy_a_server_killed_while_it_seals_loses_and_doubles_nothing() {
     assert_eq!(answer["report"]["verified"], answer["report"]["events"], "{answer}");
     let (code, doctor) = home.cli_json(&["doctor"]).await.unwrap();
     assert_eq!(code, 0, "{doctor}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_heads_go_where_the_database_s_owner_does_not_reach() {
+    let database = TestDatabase::private().await.unwrap();
+    // the first time it is away
+    let times = std::sync::atomic::AtomicU32::new(0);
+    let receiver = Scripted::start(move |_| match times.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 => Say::Status(503, json!({})),
+        _ => Say::Json(json!({})),
+    })
+    .await;
+    let home = home_on(database.urls());
+    let kept = home.path().join("kept");
+    let home = home
+        .env("AWOOOP_AUDIT_HEADS_DIR", shown(&kept))
+        .env("AWOOOP_AUDIT_HEADS_URL", &receiver.url("/heads"));
+    let server = home.start().await.expect("the server starts");
+    let platform = kept.join("platform.ndjson");
+    while receiver.asked().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // the platform's first key was sealed at once
+    let line = std::fs::read_to_string(&platform).unwrap();
+    let head: Value = serde_json::from_str(line.trim()).unwrap();
+    assert!(receiver.asked()[1].body["heads"].as_array().unwrap().contains(&head), "{:?}", receiver.asked());
+    let check = ["audit", "verify", "--head", shown(&platform), "--project", "platform"];
+    let (code, answer) = home.cli_json(&check).await.unwrap();
+    assert_eq!((code, &answer["report"]["is_whole"]), (0, &json!(true)), "{answer}");
+
+    sealed(&server.api().in_project("platform")).await;
+    let admin = database.admin().await;
+    admin.batch_execute("DELETE FROM awooop.audit_seal; DELETE FROM awooop.audit_event").await.unwrap();
+    let (code, answer) = home.cli_json(&check).await.unwrap();
+    assert_eq!((code, &answer["found"][0]["kind"]), (1, &json!("truncated")), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_what_is_older_than_it_has_to_be_kept_expires_by_command() {
+    let database = TestDatabase::private().await.unwrap();
+    let test = TestStore::open(database, Clock::manual(Timestamp::from_second(1_700_000_000).unwrap())).await;
+    let test = test.unwrap();
+    let project = test.project().await;
+    let note = |i: usize| Note::new("tool.refuse", format!("shop__refund/{i}"), json!({"i": i}));
+    test.store.record_events(&project.scope, (0..5).map(note).collect()).await.unwrap();
+    test.store.seal(&project.id, uuid::Uuid::nil(), &std::collections::HashSet::new()).await.unwrap();
+    let urls = test.database().urls();
+    let home = home_on(urls).env("AWOOOP_RETENTION_DATABASE_URL", &urls.retention);
+    let asked = async |more: &[&str]| {
+        let expire = ["audit", "expire", "--json", "--keys", shown(test.keys()), "--days"];
+        let mut command = home.command(&[&expire[..], more].concat());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        (output.status.code().unwrap(), answer)
+    };
+
+    let (code, answer) = asked(&["36500"]).await;
+    assert_eq!((code, &answer["items"]), (0, &json!([])), "{answer}");
+    let (code, answer) = asked(&["30", "--dry-run"]).await;
+    let through = json!(1);
+    assert_eq!(
+        (code, &answer["is_dry_run"], &answer["items"][0]["through_seal"]),
+        (0, &json!(true), &through)
+    );
+    let (code, again) = asked(&["30"]).await;
+    assert_eq!((code, &again["items"], &again["is_dry_run"]), (0, &answer["items"], &json!(false)));
+    let (code, answer) = asked(&["30"]).await;
+    assert_eq!((code, &answer["items"]), (0, &json!([])), "{answer}");
+    let left = test.store.export_events(&project.scope, uuid::Uuid::nil(), 100).await.unwrap();
+    assert_eq!(left.iter().map(|e| &*e.action).collect::<Vec<_>>(), ["audit.expire"]);
+    let (code, _) = asked(&["0"]).await;
+    assert_eq!(code, 2, "what was just written cannot expire");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_every_change_of_the_keyring_is_in_the_audit_once() {
+    let site = site().await;
+    let platform = site.server.api().in_project("platform");
+    let changes = async || {
+        let page = platform.get("/v1/platform/audit?action=keyring.change&limit=50").await.unwrap();
+        let items = page.expect(200).unwrap()["items"].as_array().unwrap().clone();
+        let told = |item: &Value| {
+            let body: Value = match &item["body"] {
+                Value::String(text) => serde_json::from_str(text).unwrap(),
+                body => body.clone(),
+            };
+            (item["subject"].as_str().unwrap().to_owned(), body["state"].as_str().unwrap().to_owned())
+        };
+        items.iter().map(told).collect::<Vec<_>>()
+    };
+    let until = async |count: usize| loop {
+        let found = changes().await;
+        if found.len() >= count {
+            assert_eq!(found.len(), count, "{found:?}");
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let first = until(5).await;
+    let publish = first.iter().find(|(subject, _)| subject.starts_with("keyring/publish/")).unwrap();
+    let id = publish.0.rsplit('/').next().unwrap();
+
+    let (code, made) = site.home.cli_json(&["keys", "rotate", "publish"]).await.unwrap();
+    assert_eq!(code, 0, "{made}");
+    let found = until(7).await;
+    let subject = format!("keyring/publish/{}", made["id"].as_str().unwrap());
+    assert!(found.contains(&(subject, "current".to_owned())), "{found:?}");
+    assert!(found.contains(&(publish.0.clone(), "accepted".to_owned())), "{found:?}");
+    let (code, retired) = site.home.cli_json(&["keys", "retire", "publish", id]).await.unwrap();
+    assert_eq!(code, 0, "{retired}");
+    let found = until(8).await;
+    assert_eq!(found[0], (publish.0.clone(), "retired".to_owned()));
 }

@@ -6,6 +6,7 @@
 //! out of it later lies in `search`, `verify` and `prove`; `expire` lets go of what is old enough.
 
 mod expire;
+mod keys;
 mod row;
 mod seal;
 mod sealer;

@@ -11,7 +11,6 @@ mod seal;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +23,6 @@ use sha2::Sha256;
 use self::file::{Entry, FILE, Stamp, change, damaged, new_entry, read_file, stamp};
 
 const SECRET_BYTES: usize = 32;
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -332,26 +330,6 @@ impl Keyring {
         let fresh = Ring::read(path)?;
         *self.0.ring.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(true)
-    }
-
-    /// Looks once a second for a changed file, for as long as it is polled. What cannot be read is logged, once.
-    pub async fn follow(&self) {
-        let mut was_wrong = false;
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            match self.refresh() {
-                Ok(false) => {}
-                Ok(true) => {
-                    was_wrong = false;
-                    tracing::info!("the keyring has changed and is taken over");
-                }
-                Err(error) if !was_wrong => {
-                    was_wrong = true;
-                    tracing::error!(%error, "the keyring has changed and cannot be read; the former one goes on");
-                }
-                Err(_) => {}
-            }
-        }
     }
 
     /// HMAC-SHA256 of `message` under the current key, and that key's id.

@@ -11,6 +11,7 @@ use awooop_store::audit::{AuditFilter, Note, ProveError, Sealer, SealerConfig, V
 use awooop_store::claim::Worker;
 use awooop_store::contract::ApplyOptions;
 use awooop_store::journal::Outcome;
+use awooop_store::keyring::{KeyName, Keyring};
 use awooop_store::{ProjectScope, Store};
 use serde_json::json;
 use uuid::Uuid;
@@ -240,4 +241,20 @@ async fn an_event_is_proved_up_to_a_head() {
     let stranger = test.project().await;
     let foreign = test.store.prove_event(&stranger.scope, one.id, None).await;
     assert!(matches!(foreign, Err(ProveError::Absent)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_s_state_is_recorded_once_however_many_servers_see_it() {
+    let test = TestStore::private().await;
+    let other = test.through(test.database().urls()).await;
+    let count = async || {
+        let (a, b) = futures::join!(test.store.record_keys(), other.record_keys());
+        a.unwrap() + b.unwrap()
+    };
+    assert_eq!(count().await, KeyName::ALL.len());
+    assert_eq!(count().await, 0);
+    Keyring::rotate(test.keys(), KeyName::RedactionTag, test.store.clock().now()).unwrap();
+    assert!(test.store.keyring().refresh().unwrap() && other.keyring().refresh().unwrap());
+    assert_eq!(count().await, 2, "the new key, and the former one that only verifies now");
+    assert_eq!(count().await, 0);
 }
