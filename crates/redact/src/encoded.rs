@@ -40,8 +40,8 @@ pub(crate) struct Encoded {
     pub(crate) text: String,
 }
 
-/// The runs of base64 in `text` that decode to text, in order.
-pub(crate) fn runs(text: &str) -> impl Iterator<Item = Encoded> {
+/// The runs of base64 in `text` that are long enough to say something, in order.
+pub(crate) fn long_runs(text: &str) -> impl Iterator<Item = (usize, usize)> {
     let bytes = text.as_bytes();
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -55,10 +55,8 @@ pub(crate) fn runs(text: &str) -> impl Iterator<Item = Encoded> {
             at = end + STRIDE;
             // A border may come sooner than the stride.
             at -= at % STRIDE;
-            if end - start >= MIN_RUN
-                && let Some(found) = decode(bytes, start, end)
-            {
-                return Some(found);
+            if end - start >= MIN_RUN {
+                return Some((start, end));
             }
         }
         None
@@ -148,7 +146,8 @@ fn line_break(rest: &[u8]) -> usize {
     len + rest[len..].iter().take(64).take_while(|b| matches!(b, b' ' | b'\t')).count()
 }
 
-fn decode(bytes: &[u8], start: usize, end: usize) -> Option<Encoded> {
+/// What the run `start..end` says, if it decodes to text.
+pub(crate) fn decode(bytes: &[u8], start: usize, end: usize) -> Option<Encoded> {
     let run = &bytes[start..end];
     let offset = (0..MAX_OFFSET).find(|offset| begins_text(run, *offset))?;
     let mut chars: Vec<u8> = run[offset..].iter().copied().filter(|b| is_base64(*b)).collect();
@@ -209,7 +208,8 @@ mod tests {
     use super::*;
 
     fn texts(text: &str) -> Vec<String> {
-        runs(text).map(|found| found.text).collect()
+        let decoded = |(start, end)| decode(text.as_bytes(), start, end);
+        long_runs(text).filter_map(decoded).map(|found| found.text).collect()
     }
 
     #[test]

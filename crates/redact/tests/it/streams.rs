@@ -94,12 +94,22 @@ fn secrets() -> Vec<String> {
         ),
         format!("\"-----BEGIN PRIVATE KEY-----\\n{}\", \"n\": {}", noise(40), noise(20)),
     ]);
+    list.extend(crate::formats::tokens().into_iter().map(|(token, _)| token));
+    list.extend(crate::formats::blocks_in_strings());
+    list.extend([
+        format!("Authorization: Klaviyo-API-Key {}", noise(30)),
+        format!("Authorization: Digest username=\"a\", uri=\"/\", response=\"{}\", qop=auth", noise(32)),
+        format!("https://hooks.zapier.com/hooks/catch/1234567/{}", noise(7)),
+        format!("https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key={}", noise(36)),
+        format!("https://acme.webhook.office.com/webhookb2/a@b/IncomingWebhook/{}", noise(32)),
+    ]);
     list.extend(
         [
             "postgres://app:s3cr3t@db:5432/shop",
             "redis://:pa@ss@h/0 x",
             "amqp://u:pa/ss@h/v",
             r"mysql:\/\/u:pw@h\/d",
+            r"mysql:\\/\\/u:pw@h\\/d",
             "https://example.org:8080/a@b",
             "https://{user}:{password}@host",
             "authorization: Basic dXNlcjpwYXNz",
