@@ -145,11 +145,18 @@ impl Scanner<'_> {
         (groups.count > 0).then_some(groups)
     }
 
+    /// Whether digits and a blank before `at` make what begins there a group of a longer number.
+    fn is_group_before(&self, at: usize) -> bool {
+        self.byte_before(at) == b' ' && self.byte_before(at - 1).is_ascii_digit()
+    }
+
     /// A number with a leading zero: `00` and a country, or one of Taiwan.
     fn zero(&self, groups: &Groups, start: usize) -> Option<usize> {
         let digits = groups.digits();
         if let Some(abroad) = digits.strip_prefix(b"00") {
-            return international(abroad, groups, 2).filter(|_| !self.is_of_thing_or_id(start));
+            let is_inside = self.is_group_before(start) || self.text.bytes[..start].ends_with(b"::");
+            return international(abroad, groups, 2)
+                .filter(|_| !is_inside && !self.is_of_thing_or_id(start));
         }
         if digits.starts_with(b"09") {
             let n = groups.up_to(10)?;
@@ -187,7 +194,9 @@ impl Scanner<'_> {
         let most = if in_one_piece { 1 } else { 1 + go_on };
         let fits = |n: &usize| (7..=15).contains(&groups.sum(*n));
         let n = (1..=most).rev().find(fits)?;
-        let is_date = matches!(lens[..n], [4, 1 | 2, 1 | 2, ..] | [1 | 2, 1 | 2, 4, ..]);
+        let is_year = matches!(groups.digits(), [b'1', b'9', ..] | [b'2', b'0', ..]);
+        let is_date = matches!(lens[..n], [4, 1 | 2, 1 | 2, ..]) && is_year
+            || matches!(lens[..n], [1 | 2, 1 | 2, 4, ..]);
         let is_fraction = n == 2 && groups.gaps[0] == b'.';
         let is_time = in_one_piece && lens[0] > 12;
         (!is_date && !is_fraction && !is_time && self.is_about(Topic::Phone, start)).then_some(n)
@@ -216,7 +225,11 @@ impl Scanner<'_> {
 fn international(digits: &[u8], groups: &Groups, skipped: usize) -> Option<usize> {
     let code = country_code(digits)?;
     match code {
-        1 => groups.up_to(skipped + 11).filter(|_| is_north_american(&digits[1..])),
+        // Where it is grouped as such, the exchange may begin with any digit.
+        1 => groups.up_to(skipped + 11).filter(|n| {
+            is_north_american(&digits[1..])
+                || (matches!(groups.lens()[..*n], [1, 3, 3, 4]) && matches!(digits[1], b'2'..=b'9'))
+        }),
         886 => [12, 13, 11].iter().find_map(|len| groups.up_to(skipped + len)),
         _ => {
             let fits =
