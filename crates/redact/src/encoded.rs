@@ -1,6 +1,6 @@
 //! Text in base64: one layer is taken off, and a run that holds a secret is masked whole.
 //!
-//! A run is 24 or more characters of either alphabet, also broken into lines as mail and certificates are. It is
+//! A run is 20 or more characters of either alphabet, also broken into lines as mail and certificates are. It is
 //! decoded only if it begins as text does, which random bytes rarely do; of what is text at first and then is not, the
 //! text is read. The beginning is tried at four places, since a path or a word may be glued to the front.
 
@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// The shortest run that is looked at: 18 bytes of text.
-const MIN_RUN: usize = 24;
+/// The shortest run that is looked at: 15 bytes of text, which a card number has.
+const MIN_RUN: usize = 20;
 /// Every run of that length holds a position that is a multiple of this.
 const STRIDE: usize = 20;
 /// The shortest line of a run that goes on in the next one.

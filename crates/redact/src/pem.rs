@@ -195,8 +195,7 @@ impl Scanner<'_> {
         self.putty_end = stop;
         if self.text.bytes.get(stop) == Some(&b'"') {
             // Its lines may stand in strings of their own.
-            self.putty_end = self.pem_pieces(stop, self.text.bytes.len());
-            if self.putty_end == self.text.bytes.len() {
+            if self.pem_pieces(stop, self.text.bytes.len()) == self.text.bytes.len() {
                 let until = Until::Putty { over_strings: true };
                 self.open(Open { from: start, class: Class::PrivateKey, until });
             }

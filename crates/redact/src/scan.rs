@@ -16,6 +16,7 @@ use crate::judge::Crowd;
 use crate::mask::MAX_MASK;
 use crate::open::{Open, Until};
 use crate::rules::{Action, Rules};
+use crate::shaped::MIN_SHAPED;
 use crate::text::Text;
 use crate::{Class, Finding, Redactor, encoded, view};
 
@@ -135,8 +136,10 @@ impl<'a> Scanner<'a> {
         self.long_runs = encoded::long_runs(self.text.str).collect();
         for n in 0..self.long_runs.len() {
             let (start, end) = self.long_runs[n];
-            self.shaped(start, end);
-            self.open_shaped(start);
+            if end - start >= MIN_SHAPED {
+                self.shaped(start, end);
+                self.open_shaped(start);
+            }
         }
         self.custom();
     }

@@ -12,6 +12,8 @@ use crate::text::Set;
 /// What stands before the mark of an Azure DevOps token, and of one of Terraform Cloud, in characters.
 pub(crate) const AZURE_DEVOPS: usize = 76;
 pub(crate) const TERRAFORM: usize = 14;
+/// The shortest last segment of a token known by its shape.
+pub(crate) const MIN_SHAPED: usize = 27;
 /// The most bytes that a token known by its shape needs to be one.
 pub(crate) const MAX_SHAPED: usize = 96;
 

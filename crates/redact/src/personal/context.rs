@@ -311,7 +311,8 @@ impl Scanner<'_> {
         let is_break =
             |n: &usize| bytes[*n] == b'\n' || (bytes[*n] == b'n' && *n > 0 && bytes[*n - 1] == b'\\');
         let name = name_start(bytes);
-        let number = bytes.len() - bytes.iter().rev().take_while(|b| matches!(b, b' ' | b'\t' | b'+' | b'(')).count();
+        let number =
+            bytes.len() - bytes.iter().rev().take_while(|b| matches!(b, b' ' | b'\t' | b'+' | b'(')).count();
         // `Phone:` may stand on the line before.
         let own = if ends_in_colon(&bytes[..number]) { number - 1 } else { number };
         let line = (name..own.max(name)).rev().find(is_break).map_or(name, |n| n + 1);

@@ -97,7 +97,8 @@ impl Scanner<'_> {
             _ if first == b'0' && len >= 2 => self.zero(&groups, start),
             _ => north_american(&groups, before == b'('),
         };
-        let from = if n.is_some() || before == b'+' { from } else { start };
+        let is_area = before == b'(' && groups.gaps[0] == b')';
+        let from = if n.is_some() || before == b'+' || is_area { from } else { start };
         let n = n.or_else(|| self.said(&groups, start))?;
         let (end, has_extension) = self.extension(groups.ends[n - 1]);
         (has_extension || self.is_open_after(end)).then_some((from, end))
@@ -155,8 +156,7 @@ impl Scanner<'_> {
         let digits = groups.digits();
         if let Some(abroad) = digits.strip_prefix(b"00") {
             let is_inside = self.is_group_before(start) || self.text.bytes[..start].ends_with(b"::");
-            return international(abroad, groups, 2)
-                .filter(|_| !is_inside && !self.is_of_thing_or_id(start));
+            return international(abroad, groups, 2).filter(|_| !is_inside && !self.is_of_thing_or_id(start));
         }
         if digits.starts_with(b"09") {
             let n = groups.up_to(10)?;
