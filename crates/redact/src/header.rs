@@ -52,8 +52,9 @@ impl Scanner<'_> {
         let (is_token, is_list) = (is_listed(TOKEN_SCHEMES), is_listed(LIST_SCHEMES));
         let is_word = scheme.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
         let behind = self.text.skip_blanks(scheme_end);
+        let mut strength = Strength::Strong;
         if value.is_quoted {
-            if (is_token || is_list) && behind < value.end {
+            if is_token || is_list {
                 value.start = behind;
             }
         } else if let Some(end) = if behind > scheme_end { self.list_end(behind, is_token) } else { None } {
@@ -66,10 +67,15 @@ impl Scanner<'_> {
             if is_mask || (end >= behind + MIN_TOKEN && judge::is_token_like(&self.text.bytes[behind..end])) {
                 value.end = end;
                 value.start = if is_word || is_mask { behind } else { value.start };
+            } else {
+                strength = Strength::Weak;
             }
+        } else {
+            // In code the word names types and functions too.
+            strength = Strength::Weak;
         }
         if value.start < value.end {
-            self.suspect(Strength::Strong, Class::Authorization, &value);
+            self.suspect(strength, Class::Authorization, &value);
         }
     }
 

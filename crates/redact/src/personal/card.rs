@@ -5,13 +5,16 @@
 //! UnionPay, Maestro and Mir. One order number in thirty would pass both tests, so digits in one piece that are said to
 //! be an order, a session or a time stay, and lengths that hardly any card has ask for the word `card` before them.
 
-use super::Span;
 use super::context::Topic;
+use super::{LOOK_BACK, Span};
 use crate::scan::Scanner;
 
 /// The shortest and the longest number.
 pub(super) const MIN_DIGITS: usize = 12;
 pub(super) const MAX_DIGITS: usize = 19;
+
+/// A number of so many digits may as well be one of 64 bits.
+const LONG: usize = 17;
 
 /// How sure a range makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,19 +33,32 @@ impl Scanner<'_> {
         }
         if end - start > 4 {
             let issued = card_of(&self.text.bytes[start..end])?;
-            return (self.ends_number(end) && self.is_card_in_one_piece(issued, start))
-                .then_some((start, end));
+            let is_card = self.ends_number(end) && self.is_card_in_one_piece(issued, start, end - start);
+            return is_card.then_some((start, end));
         }
         self.grouped_card(start)
     }
 
     /// Whether digits without a gap are a card's, by what stands before them.
-    fn is_card_in_one_piece(&self, issued: Issued, start: usize) -> bool {
+    fn is_card_in_one_piece(&self, issued: Issued, start: usize, len: usize) -> bool {
         let word = self.word_before(start);
         if word.is_some_and(|word| word.is_about(Topic::Card)) {
             return true;
         }
-        issued == Issued::Usually && self.byte_before(start) != b'/' && !self.is_of_thing_or_id(start)
+        issued == Issued::Usually
+            && self.byte_before(start) != b'/'
+            && !(len >= LONG && self.is_in_table(start))
+            && !self.is_of_thing_or_id(start)
+    }
+
+    /// Whether the number before it is as long and no card's: then both are numbers of 64 bits in a table.
+    fn is_in_table(&self, start: usize) -> bool {
+        let bytes = self.text.bytes;
+        let is_gap = |b: &&u8| b.is_ascii_whitespace() || matches!(b, b',' | b';' | b'(' | b'"');
+        let end =
+            start - bytes[..start].iter().rev().take(LOOK_BACK - MAX_DIGITS - 1).take_while(is_gap).count();
+        let len = bytes[..end].iter().rev().take(MAX_DIGITS + 1).take_while(|b| b.is_ascii_digit()).count();
+        len >= LONG && end < start && card_of(&bytes[end - len..end]).is_none()
     }
 
     /// Groups with one kind of gap: fours, or 4-6-5 and 4-6-4.

@@ -121,9 +121,12 @@ fn everything_behind_the_scheme_of_a_header_is_masked() {
         "authorization: see the documentation of the service",
         "Authorization: Basic <credentials>",
         "authorization: role based",
+        "[`Authorization`]: https://example.org/docs/Headers/Authorization",
+        "fn set(authorization: AuthorizationRef, other: *mut u8)",
+        "headers[\"Authorization\"] = _basic_auth_str(self.username, self.password)",
+        "headers[\"authorization\"] = \"Basic \" + encoded",
     ] {
-        let out = masked(text);
-        assert!(out == text || text.ends_with("based"), "{out}");
+        check(text, text);
     }
 }
 
