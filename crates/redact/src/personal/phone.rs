@@ -154,7 +154,7 @@ impl Scanner<'_> {
         let is_inside = match before {
             b"::" => true,
             [digit, b' ' | b':'] => digit.is_ascii_digit(),
-            [digit, b','] => digit.is_ascii_digit() && groups.lens[0] == 3,
+            [digit, b','] => digit.is_ascii_digit() && groups.lens[0] == 3 && groups.gaps[0] == b'.',
             _ => false,
         };
         let is_dump = (1..groups.count)

@@ -310,6 +310,8 @@ fn personal_data_cut_anywhere_is_masked_as_in_the_whole_text() {
         "ann.lee@example.org",
         "card 4111 1111 1111 1111",
         "GB82 WEST 1234 5698 7654 32",
+        "gb82 west 1234 5698 7654 32",
+        "lu67 0944 yqnj 9p1w qxi2",
         "phone +886 2 2345 6789 ext. 12",
         "電話：(02) 2345-6789 分機 3",
         "手機 0912-345-678",
@@ -386,6 +388,20 @@ fn check_cap(text: &str, secret: &str, end: &str) {
         assert!(!out.contains(part), "{part} of the secret is in {out}");
     }
     assert!(out.ends_with(end), "{out}");
+}
+
+#[test]
+fn a_key_block_that_is_longer_than_other_finds_is_held_until_it_is_decided() {
+    let body = format!("# {}\\n", noise(64)).repeat(9);
+    let text =
+        format!("{{\"a\":\"# -----BEGIN PRIVATE KEY-----\\n{body}# -----END PRIVATE KEY-----\",\"n\":1}}");
+    let redactor = Redactor::new();
+    let whole = redactor.redact(&text).text;
+    for size in (1..100).step_by(3) {
+        let pieces =
+            text.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).expect("only ASCII is cut"));
+        assert_eq!(streamed(&redactor, pieces, 8 * 1024), whole, "in pieces of {size}");
+    }
 }
 
 #[test]
