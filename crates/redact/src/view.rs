@@ -224,7 +224,11 @@ fn percent(bytes: &[u8], start: usize, found: &mut Vec<Spelling>) {
         Err(error) => std::str::from_utf8(&buffer[..error.valid_up_to()]).unwrap_or_default(),
     };
     if let Some(c) = valid.chars().next() {
-        found.push(Spelling { stands_for: separator(c).or(plain(c)), start, len: 3 * c.len_utf8() });
+        found.push(Spelling {
+            stands_for: separator(c).or_else(|| wide_sign(c)).or_else(|| plain(c)),
+            start,
+            len: 3 * c.len_utf8(),
+        });
     }
 }
 
@@ -262,7 +266,7 @@ fn wide_or_invisible(text: &str, at: usize) -> Option<Spelling> {
                 '：' if after == Some('：') => true,
                 _ => before.is_some_and(|b| is_wide_word(b) || b == '：'),
             };
-            if joins { char::from_u32(u32::from(c) - 0xfee0) } else { Some(c) }
+            if joins { wide_sign(c) } else { Some(c) }
         }
         c => match separator(c) {
             Some(plain) if before.is_some_and(|b| joins_groups(b, plain)) => Some(plain),
@@ -275,6 +279,11 @@ fn wide_or_invisible(text: &str, at: usize) -> Option<Spelling> {
 
 fn is_wide_word(c: char) -> bool {
     matches!(c, '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ')
+}
+
+/// The sign that one of the wide signs stands for which Chinese text uses too.
+fn wide_sign(c: char) -> Option<char> {
+    matches!(c, '：' | '％' | '（' | '）').then(|| char::from_u32(u32::from(c) - 0xfee0)).flatten()
 }
 
 fn is_wide_digit(c: char) -> bool {
@@ -327,6 +336,7 @@ mod tests {
             (r"\ud83d\ude00 \u5bc6", "😀 密"),
             ("ann%40example%2Eorg", "ann@example.org"),
             ("%E5%AF%86%E7%A2%BC%3D1", "密碼=1"),
+            ("%EF%BC%9A%EF%BC%91%EF%BC%88", ":1("),
             ("４１１１－１１", "4111-11"),
             ("4111\u{2009}1111\u{2011}22", "4111 1111-22"),
             ("２００１：ｄｂ８：：１", "2001:db8::1"),
