@@ -86,6 +86,7 @@ const PIECES: &[&str] = &[
     "ghp_",
     "sk-",
     "azdo",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaAZDO",
     ".atlasv1.",
     "key-",
     "0123456789abcdef0123456789abcdef-us1",

@@ -27,7 +27,7 @@ impl Scanner<'_> {
         }
         let end = self.text.run_end(Set::Alnum, anchor);
         let start = anchor - AZURE_DEVOPS;
-        if end >= anchor + 8 && judge::is_mixed(&self.text.bytes[start..end]) {
+        if end >= anchor + 8 && judge::is_mixed(&self.text.bytes[start..anchor]) {
             self.push(Class::AzureKey, start, end);
         }
     }
@@ -87,7 +87,7 @@ impl Scanner<'_> {
         if (23..=28).contains(&(dot - start))
             && matches!(bytes[start], b'M'..=b'O')
             && end >= last + 27
-            && judge::is_mixed(&bytes[start..end])
+            && judge::is_mixed(&bytes[start..last + 27])
         {
             self.push(Class::ServiceToken, start, end);
         }
