@@ -18,18 +18,27 @@ pub(crate) enum Rule {
     Aws,
     /// The middle of an Azure client secret.
     AzureSecret,
+    /// The signature near the end of an Azure DevOps token.
+    AzureDevops,
+    /// The middle of a Terraform Cloud token.
+    Terraform,
+    /// A Mailgun key's first characters, which end the names of other keys too.
+    Mailgun,
     /// A SAS signature's name.
     Sas,
     /// The middle of a Telegram bot token.
     Telegram,
-    /// The constant part of a webhook's address.
-    Webhook,
+    /// The constant part of a webhook's address. So many segments of the path behind it say nothing secret, and the
+    /// rest has at least so many characters.
+    Webhook { segments: usize, min: usize },
     /// A label of a PEM block, or the words in prose.
     PrivateKey,
     /// The part of a PuTTY key file that is secret.
     Putty,
     /// The border between a URL's scheme and the rest.
     Url,
+    /// The same where its slashes are escaped, in a string or in strings within strings.
+    EscapedUrl,
     /// An authentication scheme.
     Scheme,
     /// The name of the `Authorization` header.
@@ -44,7 +53,15 @@ impl Rule {
     fn masks_its_anchor(self) -> bool {
         matches!(
             self,
-            Rule::Prefixed(_) | Rule::Jwt | Rule::Aws | Rule::AzureSecret | Rule::Telegram | Rule::Putty
+            Rule::Prefixed(_)
+                | Rule::Jwt
+                | Rule::Aws
+                | Rule::AzureSecret
+                | Rule::AzureDevops
+                | Rule::Terraform
+                | Rule::Mailgun
+                | Rule::Telegram
+                | Rule::Putty
         )
     }
 }
@@ -57,13 +74,21 @@ const ANCHORS: &[(&str, Rule)] = &[
     ("akia", Rule::Aws),
     ("asia", Rule::Aws),
     ("q~", Rule::AzureSecret),
+    ("azdo", Rule::AzureDevops),
+    (".atlasv1.", Rule::Terraform),
+    ("key-", Rule::Mailgun),
     ("sig=", Rule::Sas),
     (":aa", Rule::Telegram),
     ("%3aaa", Rule::Telegram),
-    ("hooks.slack.com/", Rule::Webhook),
-    ("/api/webhooks/", Rule::Webhook),
+    ("hooks.slack.com/", Rule::Webhook { segments: 1, min: 20 }),
+    ("/api/webhooks/", Rule::Webhook { segments: 1, min: 20 }),
+    ("/incomingwebhook/", Rule::Webhook { segments: 0, min: 20 }),
+    ("/bot/v2/hook/", Rule::Webhook { segments: 0, min: 20 }),
+    ("/webhook/send?key=", Rule::Webhook { segments: 0, min: 20 }),
+    ("hooks.zapier.com/hooks/catch/", Rule::Webhook { segments: 1, min: 5 }),
     ("://", Rule::Url),
-    (":\\/\\/", Rule::Url),
+    (":\\/", Rule::EscapedUrl),
+    (":\\\\", Rule::EscapedUrl),
     ("bearer", Rule::Scheme),
     ("basic ", Rule::Scheme),
     ("authorization", Rule::Authorization),

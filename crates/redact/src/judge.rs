@@ -283,7 +283,11 @@ fn is_call(value: &str) -> bool {
 }
 
 fn is_path(value: &str) -> bool {
-    ["/", "./", "../", "~/", "http://", "https://"].iter().any(|start| value.starts_with(start))
+    // A key in base64 may begin with a slash.
+    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    let is_key = (value.len() == 40 || value.ends_with('=')) && value.bytes().all(is_base64);
+    !(is_key && is_mixed(value.as_bytes()))
+        && ["/", "./", "../", "~/", "http://", "https://"].iter().any(|start| value.starts_with(start))
 }
 
 fn has_letter_and_digit(value: &str) -> bool {

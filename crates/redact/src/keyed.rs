@@ -14,16 +14,16 @@ use crate::scan::{Candidate, Scanner};
 const MAX_NAME_REST: usize = 24;
 
 /// Where a value is.
-struct Value {
-    start: usize,
-    end: usize,
+pub(crate) struct Value {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
     form: Form,
-    is_quoted: bool,
+    pub(crate) is_quoted: bool,
     /// Where it ends if it goes beyond the text.
-    until: Until,
+    pub(crate) until: Until,
 }
 
-fn is_name_byte(byte: u8) -> bool {
+pub(crate) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
@@ -51,7 +51,7 @@ impl Scanner<'_> {
     }
 
     /// Judges a value and remembers it with the verdict.
-    fn suspect(&mut self, strength: Strength, class: Class, value: &Value) {
+    pub(crate) fn suspect(&mut self, strength: Strength, class: Class, value: &Value) {
         let is_alone = value.is_quoted || (value.form == Form::Colon && self.is_alone(value.end));
         if self.text.take_touched() {
             self.open(Open { from: value.start, class, until: value.until });
@@ -67,54 +67,8 @@ impl Scanner<'_> {
         });
     }
 
-    /// The value of an `Authorization` header whose name ends at `end`.
-    pub(crate) fn authorization(&mut self, start: usize, end: usize) {
-        if is_name_byte(self.text.at(end)) {
-            return;
-        }
-        let Some(mut value) = self.value_of(start, end) else { return };
-        let scheme_len = self.text.bytes[value.start..value.end.max(value.start)]
-            .iter()
-            .take(20)
-            .take_while(|b| is_name_byte(**b))
-            .count();
-        let scheme_end = value.start + scheme_len;
-        let scheme = self.text.str[value.start..scheme_end].to_ascii_lowercase();
-        match scheme.as_str() {
-            "bearer" | "basic" | "token" | "bot" | "apikey" | "key" | "negotiate" | "ntlm" | "dpop" => {
-                value.start = self.text.skip_blanks(scheme_end);
-                if !value.is_quoted || value.start >= value.end {
-                    value.end = self.unquoted_end(value.start);
-                }
-            }
-            "aws4-hmac-sha256" | "hawk" | "oauth" | "signature" => {
-                value.start = self.text.skip_blanks(scheme_end);
-                value.end = self.header_end(value.start);
-                value.until = Until::Line;
-            }
-            _ => {}
-        }
-        if value.start < value.end {
-            self.suspect(Strength::Strong, Class::Authorization, &value);
-        }
-    }
-
-    /// The end of a header's value that is read to the end of its line, remembered like that of an unquoted value.
-    fn header_end(&mut self, start: usize) -> usize {
-        let (from, to) = self.last_header;
-        if !(from <= start && start < to) {
-            let rest = &self.text.bytes[start..];
-            let len = rest.iter().take_while(|b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\')).count();
-            self.last_header = (start, start + len);
-        }
-        if self.last_header.1 >= self.text.bytes.len() {
-            self.text.touch();
-        }
-        self.last_header.1
-    }
-
     /// The value that belongs to the name at `start..end`.
-    fn value_of(&mut self, start: usize, end: usize) -> Option<Value> {
+    pub(crate) fn value_of(&mut self, start: usize, end: usize) -> Option<Value> {
         let quote_at = end + self.backslashes_at(end);
         let is_key_quoted = is_quote(self.text.at(quote_at));
         if !is_key_quoted {
@@ -320,12 +274,12 @@ impl Scanner<'_> {
         )
     }
 
-    fn backslashes_at(&self, at: usize) -> usize {
+    pub(crate) fn backslashes_at(&self, at: usize) -> usize {
         self.text.span(at, 64, |b| b == b'\\')
     }
 }
 
-fn is_quote(byte: u8) -> bool {
+pub(crate) fn is_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'' | b'`')
 }
 

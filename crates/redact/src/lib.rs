@@ -28,6 +28,7 @@ mod personal;
 mod redactor;
 mod rules;
 mod scan;
+mod shaped;
 mod stream;
 mod text;
 mod token;

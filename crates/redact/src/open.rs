@@ -7,6 +7,8 @@
 
 use crate::anchors::Rule;
 use crate::scan::Scanner;
+use crate::shaped::{AZURE_DEVOPS, MAX_SHAPED, TERRAFORM};
+use crate::text::Set;
 use crate::token::{AWS_BEHIND, AWS_SECRET, is_aws_base64};
 use crate::view::View;
 use crate::{Class, encoded, judge, personal};
@@ -18,12 +20,12 @@ pub(crate) enum Until {
     Value,
     /// At the quote that closes a string, which stands behind so many backslashes.
     Quote { quote: u8, level: usize },
-    /// With the line, or the string that holds it.
-    Line,
+    /// With the list of parameters, at the latest with the line.
+    List,
     /// With the last line of a private key; `is_in_string`: if it stands in a string, with that.
     Block { is_in_string: Option<bool> },
-    /// With the secret part of a PuTTY key.
-    Putty,
+    /// With the secret part of a PuTTY key; `over_strings`: which goes on over the end of a string.
+    Putty { over_strings: bool },
     /// With the run of base64, over its lines.
     Encoded,
 }
@@ -40,7 +42,7 @@ pub(crate) struct Open {
 impl Open {
     /// Whether it may be long: a key block, or base64.
     pub(crate) fn is_block(&self) -> bool {
-        matches!(self.until, Until::Block { .. } | Until::Putty | Until::Encoded)
+        matches!(self.until, Until::Block { .. } | Until::Putty { .. } | Until::Encoded)
     }
 }
 
@@ -67,14 +69,25 @@ impl Scanner<'_> {
             Rule::Jwt => (start, Class::Jwt),
             Rule::Aws => (start, Class::AwsKey),
             Rule::AzureSecret => (start - self.before_azure(start), Class::AzureKey),
+            Rule::AzureDevops => (start - self.alnum_before(start, AZURE_DEVOPS), Class::AzureKey),
+            Rule::Terraform => (start - self.alnum_before(start, TERRAFORM), Class::ServiceToken),
+            Rule::Mailgun => (start, Class::ServiceToken),
             Rule::Sas => (end, Class::AzureKey),
             Rule::Telegram => (start - self.digits_before(start), Class::TelegramToken),
-            Rule::Webhook => (end, Class::Webhook),
-            Rule::Url => (end, Class::UrlPassword),
+            Rule::Webhook { .. } => (end, Class::Webhook),
+            Rule::Url | Rule::EscapedUrl => (end, Class::UrlPassword),
             Rule::Scheme | Rule::Authorization => (end, Class::Authorization),
             Rule::PrivateKey | Rule::Putty | Rule::Keyword => (end, Class::Secret),
         };
         self.open(Open { from, class, until: Until::Value });
+    }
+
+    /// Notes the token that is known by its shape and reaches the end, if it is long enough to be one.
+    pub(crate) fn open_shaped(&mut self, start: usize) {
+        if self.text.take_touched() {
+            let from = start.saturating_sub(MAX_SHAPED);
+            self.open(Open { from, class: Class::ServiceToken, until: Until::Value });
+        }
     }
 
     /// Notes what is open in a view that reaches the end.
@@ -121,6 +134,7 @@ impl Scanner<'_> {
             .min(self.partial_anchor())
             .min(partial_label(bytes))
             .min(last_run(bytes))
+            .min(last_word(bytes))
     }
 
     /// Where a suffix begins that is the beginning of an anchor which is masked itself.
@@ -135,6 +149,8 @@ impl Scanner<'_> {
                 }
                 let back = match rule {
                     Rule::AzureSecret => self.before_azure(start),
+                    Rule::AzureDevops => self.alnum_before(start, AZURE_DEVOPS),
+                    Rule::Terraform => self.alnum_before(start, TERRAFORM),
                     Rule::Telegram => self.digits_before(start),
                     _ => 0,
                 };
@@ -149,6 +165,11 @@ impl Scanner<'_> {
         let head = &self.text.bytes[start.saturating_sub(4)..start];
         let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'~' | b'-');
         if head.iter().all(fits) { head.len() } else { 0 }
+    }
+
+    /// How many letters and digits stand before `start`, of at most `max`.
+    fn alnum_before(&self, start: usize, max: usize) -> usize {
+        self.text.bytes[..start].iter().rev().take(max).take_while(|b| b.is_ascii_alphanumeric()).count()
     }
 
     fn digits_before(&self, start: usize) -> usize {
@@ -180,6 +201,11 @@ impl Scanner<'_> {
 fn last_run(bytes: &[u8]) -> usize {
     let run = bytes.iter().rev().take(AWS_SECRET + 2).take_while(|b| is_aws_base64(**b)).count();
     bytes.len() - if run <= AWS_SECRET + 1 { run } else { 0 }
+}
+
+/// A word at the end of the text that may still become a token which is known by its shape or by a mark in its middle.
+fn last_word(bytes: &[u8]) -> usize {
+    bytes.len() - bytes.iter().rev().take(MAX_SHAPED).take_while(|b| Set::Dotted.holds(**b)).count()
 }
 
 /// The beginning of a PEM block's first line at the end of the text.

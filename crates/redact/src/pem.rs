@@ -15,6 +15,18 @@ const HEADERS: [&str; 6] = ["Proc-Type", "DEK-Info", "Comment", "Version", "Subj
 /// The shortest run of base64 that is masked between the strings of a block.
 const MIN_PIECE: usize = 16;
 
+/// The longest comment in quotes, in bytes.
+const MAX_COMMENT: usize = 256;
+
+/// A run of base64.
+#[derive(Default)]
+struct Piece {
+    /// Its bytes.
+    len: usize,
+    chars: usize,
+    letters: usize,
+}
+
 /// What follows the secret part of a PuTTY key.
 pub(crate) const PUTTY_END: &str = "Private-MAC";
 
@@ -51,8 +63,7 @@ impl Scanner<'_> {
             let is_closed = next.is_some_and(|next| next.opens || !next.is_open);
             let limit =
                 next.map_or(self.text.bytes.len(), |next| if next.opens { next.start } else { next.end });
-            let body = &self.text.bytes[mark.end.min(limit)..limit];
-            let border = body.iter().position(|b| matches!(b, b'\n' | b'"')).map(|n| mark.end + n);
+            let border = self.border(mark.end.min(limit), limit);
             let is_in_string = border.map(|at| self.text.at(at) == b'"');
             let is_decided = match border.filter(|_| is_in_string == Some(true)) {
                 None => {
@@ -72,32 +83,95 @@ impl Scanner<'_> {
         }
     }
 
-    /// Masks the runs of base64 between `from` and `to` as long as only quotes, escapes and what joins strings stand
-    /// between them; says where that ends.
-    fn pem_pieces(&mut self, from: usize, to: usize) -> usize {
-        let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    /// The first line break or quote between `from` and `to`, quotes around a comment apart, which are part of the block.
+    fn border(&self, from: usize, to: usize) -> Option<usize> {
         let bytes = self.text.bytes;
-        let joins = |at: usize| match bytes[at] {
+        let mut at = from;
+        loop {
+            at += memchr::memchr2(b'\n', b'"', &bytes[at..to])?;
+            let slashes = self.text.backslashes_before(at).min(at - from);
+            let is_comment =
+                bytes[at] == b'"' && bytes[from..at - slashes].trim_ascii_end().ends_with(b"Comment:");
+            if !is_comment {
+                return Some(at);
+            }
+            let rest = &bytes[at + 1..to.min(at + MAX_COMMENT)];
+            let Some(close) = memchr::memchr2(b'\n', b'"', rest).filter(|n| rest[*n] == b'"') else {
+                return Some(at).filter(|_| to > at + MAX_COMMENT);
+            };
+            at += close + 2;
+        }
+    }
+
+    /// Masks the runs of base64 between `from` and `to` as long as only quotes, escapes and what joins strings stand
+    /// between them; says where that ends. What a run has of `\u0041` and the like belongs to it.
+    fn pem_pieces(&mut self, from: usize, to: usize) -> usize {
+        let mut at = from;
+        while at < to {
+            let piece = self.piece(at, to);
+            if piece.chars >= MIN_PIECE && piece.letters >= 4 {
+                self.push(Class::PrivateKey, at, at + piece.len);
+            }
+            at += piece.len;
+            let Some(joined) = self.joined(at, to) else { break };
+            at = joined;
+        }
+        at.min(to)
+    }
+
+    /// The run of base64 that begins at `at`.
+    fn piece(&self, at: usize, to: usize) -> Piece {
+        let mut piece = Piece::default();
+        while at + piece.len < to {
+            let (byte, len) = self.character(at + piece.len);
+            if !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+                || at + piece.len + len > to
+            {
+                break;
+            }
+            piece.len += len;
+            piece.chars += 1;
+            piece.letters += usize::from(byte.is_ascii_alphabetic());
+        }
+        piece
+    }
+
+    /// The character at `at`, which may be escaped, and its length; a line break or a tab is a blank.
+    fn character(&self, at: usize) -> (u8, usize) {
+        let bytes = self.text.bytes;
+        if bytes[at] != b'\\' {
+            return (bytes[at], 1);
+        }
+        let slashes = self.backslashes_at(at);
+        let digits = match self.text.at(at + slashes) {
+            b'n' | b'r' | b't' => return (b' ', slashes + 1),
+            b'u' => 4,
+            b'x' => 2,
+            _ => return (b'\\', slashes),
+        };
+        let start = at + slashes + 1;
+        let hex = self.text.str.get(start..start + digits);
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => (byte, slashes + 1 + digits),
+            None => (b'\\', slashes),
+        }
+    }
+
+    /// The place behind the signs at `at` that join two strings; `None` if something else stands there.
+    fn joined(&self, at: usize, to: usize) -> Option<usize> {
+        if at >= to {
+            return Some(at);
+        }
+        let bytes = self.text.bytes;
+        let (sign, len) = self.character(at);
+        let joins = match sign {
             b'"' | b'\'' | b'\\' | b',' | b'.' | b'(' | b')' => true,
             // A line of the block that is no base64, such as `DEK-Info: AES-128-CBC,…`.
             b'-' => bytes[at - 1].is_ascii_alphanumeric(),
             b':' => HEADERS.iter().any(|name| bytes[..at].ends_with(name.as_bytes())),
             byte => byte.is_ascii_whitespace(),
         };
-        let mut at = from;
-        while at < to {
-            let run = self.text.bytes[at..to].iter().take_while(|b| is_base64(b)).count();
-            if run == 0 && !joins(at) {
-                break;
-            }
-            let escape = usize::from(run > 0 && self.text.at(at - 1) == b'\\');
-            let letters = self.text.bytes[at..at + run].iter().filter(|b| b.is_ascii_alphabetic()).count();
-            if run.saturating_sub(escape) >= MIN_PIECE && letters >= 4 {
-                self.push(Class::PrivateKey, at + escape, at + run);
-            }
-            at += run.max(1);
-        }
-        at
+        joins.then_some(at + len)
     }
 
     /// The secret lines of a PuTTY key file, which begin behind `start..end`.
@@ -109,11 +183,22 @@ impl Scanner<'_> {
         let mut stops = memchr::memchr2_iter(b'"', PUTTY_END.as_bytes()[0], rest);
         let stop = stops.find(|at| rest[*at] == b'"' || rest[*at..].starts_with(PUTTY_END.as_bytes()));
         if stop.is_none() {
-            self.open(Open { from: start, class: Class::PrivateKey, until: Until::Putty });
+            self.open(Open {
+                from: start,
+                class: Class::PrivateKey,
+                until: Until::Putty { over_strings: false },
+            });
         }
         let stop = end + stop.unwrap_or(rest.len());
-        self.putty_end = stop;
         let slashes = self.text.backslashes_before(stop).min(stop - end);
         self.push(Class::PrivateKey, start, stop - slashes);
+        self.putty_end = stop;
+        if self.text.bytes.get(stop) == Some(&b'"') {
+            // Its lines may stand in strings of their own.
+            if self.pem_pieces(stop, self.text.bytes.len()) == self.text.bytes.len() {
+                let until = Until::Putty { over_strings: true };
+                self.open(Open { from: start, class: Class::PrivateKey, until });
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::judge::Crowd;
 use crate::mask::MAX_MASK;
 use crate::open::{Open, Until};
 use crate::rules::{Action, Rules};
+use crate::shaped::MIN_SHAPED;
 use crate::text::Text;
 use crate::{Class, Finding, Redactor, encoded, view};
 
@@ -75,6 +76,8 @@ pub(crate) struct Scanner<'a> {
     pub(crate) secret_in_view: usize,
     /// Where the user information of each URL ends: those signs are no e-mail address's.
     pub(crate) userinfo_ends: Vec<usize>,
+    /// Runs of the characters of base64 that are long enough to say something.
+    long_runs: Vec<(usize, usize)>,
     /// The name the text is the value of, such as the key of a JSON member; empty if it has none.
     pub(crate) name: &'a str,
     hits: Vec<Finding>,
@@ -104,6 +107,7 @@ impl<'a> Scanner<'a> {
             tail_in_view: usize::MAX,
             secret_in_view: usize::MAX,
             userinfo_ends: Vec::new(),
+            long_runs: Vec::new(),
             name,
             hits: Vec::new(),
         }
@@ -124,10 +128,18 @@ impl<'a> Scanner<'a> {
         self.finish()
     }
 
-    /// Looks around every anchor, and for what the rules name.
+    /// Looks around every anchor, at every long run, and for what the rules name.
     fn read(&mut self) {
         for (rule, start, end) in self.redactor.anchors.find(self.text.str) {
             self.apply(rule, start, end);
+        }
+        self.long_runs = encoded::long_runs(self.text.str).collect();
+        for n in 0..self.long_runs.len() {
+            let (start, end) = self.long_runs[n];
+            if end - start >= MIN_SHAPED {
+                self.shaped(start, end);
+                self.open_shaped(start);
+            }
         }
         self.custom();
     }
@@ -158,11 +170,14 @@ impl<'a> Scanner<'a> {
     /// Looks into base64.
     fn encoded(&mut self) {
         let is_cut = encoded::is_base64(self.text.before().last());
-        // Of a run that begins before the text its beginning told that it says nothing.
-        let runs = encoded::runs(self.text.str).filter(|run| !is_cut || run.start >= encoded::MAX_OFFSET);
-        for run in runs {
+        let bytes = self.text.bytes;
+        for (start, end) in std::mem::take(&mut self.long_runs) {
+            // Of a run that begins before the text its beginning told that it says nothing.
+            let run = encoded::decode(bytes, start, end);
+            let Some(run) = run.filter(|run| !is_cut || run.start >= encoded::MAX_OFFSET) else { continue };
             let mut inner = Scanner::new(self.redactor, Text::new(&run.text, Document::new()), self.name);
             inner.read();
+            inner.views();
             inner.pem_blocks();
             if let Some(found) = inner.finish().first() {
                 self.hits.push(Finding { class: found.class, start: run.start, end: run.end });
@@ -231,15 +246,22 @@ impl<'a> Scanner<'a> {
             Rule::Jwt => self.jwt(start),
             Rule::Aws => self.aws(start),
             Rule::AzureSecret => self.azure_secret(start),
+            Rule::AzureDevops => self.azure_devops(start),
+            Rule::Terraform => self.terraform(start, end),
+            Rule::Mailgun => {
+                self.mailgun(start, end);
+                self.keyword(start, end - 1);
+            }
             Rule::Sas => self.sas(start),
             Rule::Telegram => self.telegram(start, end),
-            Rule::Webhook => self.webhook(end),
+            Rule::Webhook { segments, min } => self.webhook(end, segments, min),
             Rule::PrivateKey => {
                 self.pem_mark(start, end);
                 self.keyword(start, end);
             }
             Rule::Putty => self.putty(start, end),
             Rule::Url => self.url(end),
+            Rule::EscapedUrl => self.escaped_url(start + 1),
             Rule::Scheme => self.scheme(start, end),
             Rule::Authorization => self.authorization(start, end),
             Rule::Keyword => self.keyword(start, end),

@@ -182,7 +182,9 @@ impl Scanner<'_> {
             return;
         }
         let mut end = self.text.run_end(Set::Url, header_end + 1);
-        if end < header_end + 5 || !self.is_jose_header(start, header_end) {
+        // Where the key is agreed on, an encrypted token has no second segment.
+        let is_direct = end == header_end + 1 && self.text.at(end) == b'.' && self.text.at(end + 1) != b'.';
+        if (end < header_end + 5 && !is_direct) || !self.is_jose_header(start, header_end) {
             return;
         }
         for _ in 0..3 {

@@ -30,6 +30,18 @@ impl Scanner<'_> {
         }
     }
 
+    /// The same for a URL whose slashes each have as many backslashes as the first, which stand at `start`.
+    pub(crate) fn escaped_url(&mut self, start: usize) {
+        let slashes = self.backslashes_at(start);
+        let second = start + slashes + 1;
+        if self.text.at(second - 1) == b'/'
+            && self.backslashes_at(second) == slashes
+            && self.text.at(second + slashes) == b'/'
+        {
+            self.url(second + slashes + 1);
+        }
+    }
+
     /// The position of the `@` that ends the user information.
     fn end_of_userinfo(&self, start: usize) -> Option<usize> {
         let rest: &[u8] = &self.text.bytes[start..];
@@ -60,17 +72,18 @@ impl Scanner<'_> {
         rest[..word].iter().rposition(|b| *b == b'@').map(|at| start + at)
     }
 
-    /// The secret path of a webhook; `start` is behind the constant part.
-    pub(crate) fn webhook(&mut self, start: usize) {
+    /// The secret path of a webhook; `start` is behind the constant part. Slack: services/T…/B…/secret; Discord and
+    /// Zapier: id/secret; Teams, Feishu and WeCom: secret. The first `segments` of it are no secret.
+    pub(crate) fn webhook(&mut self, start: usize, segments: usize, min: usize) {
         let end = self.text.run_end(Set::Opaque, start);
         if self.tokens.add(end) {
             return self.push(Class::Webhook, start, end);
         }
         let path = &self.text.str[start..end];
-        // Slack: services/T…/B…/secret; Discord: <id>/secret. The first segment says nothing secret.
-        let Some(slash) = path.find('/') else { return };
-        if path.len() - slash > 20 && judge::is_token_like(&path.as_bytes()[slash..]) {
-            self.push(Class::Webhook, start + slash + 1, end);
+        let open: usize = path.split_inclusive('/').take(segments).map(str::len).sum();
+        let secret = &path.as_bytes()[open..];
+        if secret.len() >= min && (judge::is_token_like(secret) || min < MIN_TOKEN) {
+            self.push(Class::Webhook, start + open, end);
         }
     }
 }

@@ -133,7 +133,10 @@ pub(crate) fn partial(text: &str) -> usize {
         first == b'%' && rest.iter().all(|b| *b == b'%' || b.is_ascii_hexdigit())
     };
     let percent = (near..bytes.len()).find(|at| is_percent(&bytes[*at..]));
-    slash.into_iter().chain(percent).min().unwrap_or(bytes.len())
+    // What follows these tells whether they stand for a sign.
+    let wide =
+        text.chars().next_back().filter(|c| matches!(c, '：' | '（')).map(|c| bytes.len() - c.len_utf8());
+    slash.into_iter().chain(percent).chain(wide).min().unwrap_or(bytes.len())
 }
 
 fn back_to_border(text: &str, at: usize) -> usize {
@@ -221,7 +224,11 @@ fn percent(bytes: &[u8], start: usize, found: &mut Vec<Spelling>) {
         Err(error) => std::str::from_utf8(&buffer[..error.valid_up_to()]).unwrap_or_default(),
     };
     if let Some(c) = valid.chars().next() {
-        found.push(Spelling { stands_for: plain(c), start, len: 3 * c.len_utf8() });
+        found.push(Spelling {
+            stands_for: separator(c).or_else(|| wide_sign(c)).or_else(|| plain(c)),
+            start,
+            len: 3 * c.len_utf8(),
+        });
     }
 }
 
@@ -251,14 +258,18 @@ fn wide_or_invisible(text: &str, at: usize) -> Option<Spelling> {
     let before = text[..at].chars().next_back();
     let stands_for = match c {
         // As punctuation these stand in every other line; they are signs where a token is spelled so.
-        '：' | '％' => {
-            let joins = before.is_some_and(|b| is_wide_word(b) || b == '：');
-            if joins { char::from_u32(u32::from(c) - 0xfee0) } else { Some(c) }
+        '：' | '％' | '（' | '）' => {
+            let after = text[at + c.len_utf8()..].chars().next();
+            let joins = match c {
+                '（' => after.is_some_and(is_wide_digit),
+                '）' => before.is_some_and(is_wide_digit),
+                '：' if after == Some('：') => true,
+                _ => before.is_some_and(|b| is_wide_word(b) || b == '：'),
+            };
+            if joins { wide_sign(c) } else { Some(c) }
         }
         c => match separator(c) {
-            Some(plain) if before.is_some_and(|b| b.is_ascii_alphanumeric() || is_wide_word(b)) => {
-                Some(plain)
-            }
+            Some(plain) if before.is_some_and(|b| joins_groups(b, plain)) => Some(plain),
             Some(_) => Some(c),
             None => plain(c),
         },
@@ -268,6 +279,23 @@ fn wide_or_invisible(text: &str, at: usize) -> Option<Spelling> {
 
 fn is_wide_word(c: char) -> bool {
     matches!(c, '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ')
+}
+
+/// The sign that one of the wide signs stands for which Chinese text uses too.
+fn wide_sign(c: char) -> Option<char> {
+    matches!(c, '：' | '％' | '（' | '）').then(|| char::from_u32(u32::from(c) - 0xfee0)).flatten()
+}
+
+fn is_wide_digit(c: char) -> bool {
+    ('０'..='９').contains(&c)
+}
+
+/// Whether a finer sign for `plain` that stands behind `before` may part groups of a number: behind the brackets of
+/// an area code and behind `分機` only a blank.
+fn joins_groups(before: char, plain: char) -> bool {
+    before.is_ascii_alphanumeric()
+        || is_wide_word(before)
+        || (plain == ' ' && (before.is_alphabetic() || matches!(before, ')' | '）')))
 }
 
 /// The sign between groups of a number for which typesetters have finer ones.
@@ -308,6 +336,7 @@ mod tests {
             (r"\ud83d\ude00 \u5bc6", "😀 密"),
             ("ann%40example%2Eorg", "ann@example.org"),
             ("%E5%AF%86%E7%A2%BC%3D1", "密碼=1"),
+            ("%EF%BC%9A%EF%BC%91%EF%BC%88", ":1("),
             ("４１１１－１１", "4111-11"),
             ("4111\u{2009}1111\u{2011}22", "4111 1111-22"),
             ("２００１：ｄｂ８：：１", "2001:db8::1"),

@@ -2,15 +2,19 @@
 //!
 //! Sources: ISO/IEC 7812-1 (the number's parts, its check digit by Luhn's formula, annex B); the ranges and lengths
 //! as the networks publish them for Visa, Mastercard (51-55, 2221-2720), American Express, Discover, Diners Club, JCB,
-//! UnionPay and Maestro. One order number in thirty would pass both tests, so digits in one piece that are said to
+//! UnionPay, Maestro and Mir. One order number in thirty would pass both tests, so digits in one piece that are said to
 //! be an order, a session or a time stay, and lengths that hardly any card has ask for the word `card` before them.
 
-use super::Span;
 use super::context::Topic;
+use super::{LOOK_BACK, Span};
 use crate::scan::Scanner;
 
-/// The longest number.
-const MAX_DIGITS: usize = 19;
+/// The shortest and the longest number.
+pub(super) const MIN_DIGITS: usize = 12;
+pub(super) const MAX_DIGITS: usize = 19;
+
+/// A number of so many digits may as well be one of 64 bits.
+const LONG: usize = 17;
 
 /// How sure a range makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,19 +33,32 @@ impl Scanner<'_> {
         }
         if end - start > 4 {
             let issued = card_of(&self.text.bytes[start..end])?;
-            return (self.ends_number(end) && self.is_card_in_one_piece(issued, start))
-                .then_some((start, end));
+            let is_card = self.ends_number(end) && self.is_card_in_one_piece(issued, start, end - start);
+            return is_card.then_some((start, end));
         }
         self.grouped_card(start)
     }
 
     /// Whether digits without a gap are a card's, by what stands before them.
-    fn is_card_in_one_piece(&self, issued: Issued, start: usize) -> bool {
+    fn is_card_in_one_piece(&self, issued: Issued, start: usize, len: usize) -> bool {
         let word = self.word_before(start);
         if word.is_some_and(|word| word.is_about(Topic::Card)) {
             return true;
         }
-        issued == Issued::Usually && self.byte_before(start) != b'/' && !self.is_of_thing_or_id(start)
+        issued == Issued::Usually
+            && self.byte_before(start) != b'/'
+            && !(len >= LONG && self.is_in_table(start))
+            && !self.is_of_thing_or_id(start)
+    }
+
+    /// Whether the number before it is as long and no card's: then both are numbers of 64 bits in a table.
+    fn is_in_table(&self, start: usize) -> bool {
+        let bytes = self.text.bytes;
+        let is_gap = |b: &&u8| b.is_ascii_whitespace() || matches!(b, b',' | b';' | b'(' | b'"');
+        let end =
+            start - bytes[..start].iter().rev().take(LOOK_BACK - MAX_DIGITS - 1).take_while(is_gap).count();
+        let len = bytes[..end].iter().rev().take(MAX_DIGITS + 1).take_while(|b| b.is_ascii_digit()).count();
+        len >= LONG && end < start && card_of(&bytes[end - len..end]).is_none()
     }
 
     /// Groups with one kind of gap: fours, or 4-6-5 and 4-6-4.
@@ -100,7 +117,7 @@ fn is_usual_grouping(lens: &[usize]) -> bool {
 
 /// Whether `digits` are a card's number, and how usual its length is.
 fn card_of(digits: &[u8]) -> Option<Issued> {
-    if !(13..=MAX_DIGITS).contains(&digits.len()) || !is_luhn(digits) {
+    if !(MIN_DIGITS..=MAX_DIGITS).contains(&digits.len()) || !is_luhn(digits) {
         return None;
     }
     let head = digits[..6].iter().fold(0_u32, |n, digit| n * 10 + u32::from(digit - b'0'));
@@ -116,15 +133,19 @@ fn issued(head: u32, len: usize) -> Option<Issued> {
     };
     match head {
         // Visa
-        400_000..=499_999 => of(&[16], 13..=19).filter(|_| matches!(len, 13 | 16 | 19)),
+        400_000..=499_999 => of(&[16, 19], 13..=19).filter(|_| matches!(len, 13 | 16 | 19)),
+        // Mir
+        220_000..=220_499 => of(&[16, 17, 18, 19], 16..=19),
         // Mastercard
         510_000..=559_999 | 222_100..=272_099 => of(&[16], 16..=16),
         // American Express
         340_000..=349_999 | 370_000..=379_999 => of(&[15], 15..=15),
         // Diners Club
         300_000..=305_999 | 309_500..=309_599 | 360_000..=369_999 | 380_000..=399_999 => of(&[14], 14..=19),
-        // JCB
+        // JCB, and what it gave out before ISO gave it this range
         352_800..=358_999 => of(&[16], 16..=19),
+        350_000..=359_999 => of(&[], 16..=16),
+        180_000..=180_099 | 213_100..=213_199 => of(&[], 15..=15),
         // Maestro, before the wider ranges of Discover and UnionPay
         501_800..=501_899
         | 502_000..=502_099
@@ -135,7 +156,8 @@ fn issued(head: u32, len: usize) -> Option<Issued> {
         | 670_600..=670_699
         | 675_900..=675_999
         | 676_100..=676_399
-        | 677_100..=677_199 => of(&[16], 13..=19),
+        | 677_100..=677_199 => of(&[13, 14, 15, 16, 17, 18, 19], 12..=19),
+        560_000..=589_999 | 639_000..=639_099 => of(&[], 12..=19),
         // Discover
         601_100..=601_199 | 644_000..=659_999 => of(&[16], 16..=19),
         // UnionPay

@@ -40,6 +40,7 @@ const WORDS: &[(Topic, &[&str])] = &[
             "phone",
             "phone_no",
             "mobile",
+            "desk",
             "cell",
             "cellphone",
             "cellular",
@@ -54,6 +55,7 @@ const WORDS: &[(Topic, &[&str])] = &[
             "contact",
             "hotline",
             "reach",
+            "answering at",
             "ring",
             "電話",
             "电话",
@@ -149,7 +151,9 @@ const WORDS: &[(Topic, &[&str])] = &[
             "card number",
             "card_number",
             "cardnumber",
+            "cc",
             "visa",
+            "mir",
             "mastercard",
             "maestro",
             "amex",
@@ -170,8 +174,26 @@ const WORDS: &[(Topic, &[&str])] = &[
     (
         Topic::Version,
         &[
-            "version", "ver", "release", "build", "rev", "revision", "section", "chapter", "clause",
-            "figure", "firmware", "版本", "章節", "章节", "韌體", "版", "章", "節",
+            "oid",
+            "objectidentifier",
+            "version",
+            "ver",
+            "release",
+            "build",
+            "rev",
+            "revision",
+            "section",
+            "chapter",
+            "clause",
+            "figure",
+            "firmware",
+            "版本",
+            "章節",
+            "章节",
+            "韌體",
+            "版",
+            "章",
+            "節",
         ],
     ),
     (
@@ -242,6 +264,13 @@ const WORDS: &[(Topic, &[&str])] = &[
             "帳號",
             "账号",
             "流水號",
+            "批號",
+            "批号",
+            "料號",
+            "料号",
+            "貨號",
+            "货号",
+            "lot",
             "時間",
             "时间",
         ],
@@ -300,7 +329,11 @@ impl Scanner<'_> {
         let is_break =
             |n: &usize| bytes[*n] == b'\n' || (bytes[*n] == b'n' && *n > 0 && bytes[*n - 1] == b'\\');
         let name = name_start(bytes);
-        let line = (name..bytes.len()).rev().find(is_break).map_or(name, |n| n + 1);
+        let number =
+            bytes.len() - bytes.iter().rev().take_while(|b| matches!(b, b' ' | b'\t' | b'+' | b'(')).count();
+        // `Phone:` may stand on the line before.
+        let own = if ends_in_colon(&bytes[..number]) { number - 1 } else { number };
+        let line = (name..own.max(name)).rev().find(is_break).map_or(name, |n| n + 1);
         let here = nearest(&window[line..]);
         if here.is_some() || from + line > 0 || self.name.is_empty() {
             return here;
@@ -323,6 +356,12 @@ impl Scanner<'_> {
     pub(super) fn is_of_thing_or_id(&self, start: usize) -> bool {
         self.word_before(start).is_some_and(|word| word.names(&[Topic::Thing, Topic::Version, Topic::Id]))
     }
+}
+
+/// Whether a line ends in a colon at the end of `window`.
+fn ends_in_colon(window: &[u8]) -> bool {
+    let line = window.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    line.is_some_and(|line| line.ends_with(b":") || line.ends_with("：".as_bytes()))
 }
 
 /// Where the name begins whose `=` ends `window`; of other windows the beginning. What such a value is, its name says.

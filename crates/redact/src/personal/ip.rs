@@ -91,7 +91,8 @@ impl Scanner<'_> {
         }
         let value = &self.text.str[start..end];
         let address: Ipv6Addr = value.parse().ok()?;
-        let is_found = self.ends_address(end) && is_given_out(address) && !is_eui64(value);
+        let is_host = is_given_out(address) || is_written_out(value);
+        let is_found = self.ends_address(end) && is_host && !is_eui64(value);
         is_found.then(|| (start, self.zone_end(end)))
     }
 
@@ -122,6 +123,12 @@ fn is_given_out(address: Ipv6Addr) -> bool {
                 || address.segments()[..2] == [0x64, 0xff9b]
         }
     }
+}
+
+/// Eight groups, most of three digits or four, are an address whatever its range.
+fn is_written_out(value: &str) -> bool {
+    let long = value.split(':').filter(|group| group.len() >= 3).count();
+    long >= 5 && value.split(':').all(|group| !group.is_empty())
 }
 
 /// Eight pairs are the number of a network card.

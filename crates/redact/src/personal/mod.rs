@@ -178,7 +178,7 @@ impl Scanner<'_> {
 }
 
 fn may_be_card(len: usize, after: u8) -> bool {
-    (13..=19).contains(&len) || (len == 4 && matches!(after, b' ' | b'-'))
+    (card::MIN_DIGITS..=card::MAX_DIGITS).contains(&len) || (len == 4 && matches!(after, b' ' | b'-'))
 }
 
 /// The first digit or colon at or after `from`. Eight bytes are tested at a time: moved down by `0`, the wanted ones

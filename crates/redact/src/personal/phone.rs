@@ -93,11 +93,13 @@ impl Scanner<'_> {
         }
         let groups = self.groups(start).filter(|groups| groups.sum(groups.count) >= 7)?;
         let n = match before {
+            b'+' if is_year_or_offset(&groups) => None,
             b'+' => international(groups.digits(), &groups, 0),
             _ if first == b'0' && len >= 2 => self.zero(&groups, start),
             _ => north_american(&groups, before == b'('),
         };
-        let from = if n.is_some() || before == b'+' { from } else { start };
+        let is_area = before == b'(' && groups.gaps[0] == b')';
+        let from = if n.is_some() || before == b'+' || is_area { from } else { start };
         let n = n.or_else(|| self.said(&groups, start))?;
         let (end, has_extension) = self.extension(groups.ends[n - 1]);
         (has_extension || self.is_open_after(end)).then_some((from, end))
@@ -145,11 +147,27 @@ impl Scanner<'_> {
         (groups.count > 0).then_some(groups)
     }
 
+    /// Whether groups that begin with `00` at `start` go on something longer: other groups, a time, a sum with
+    /// separators, an account in a name of parts, or the bytes of a dump.
+    fn is_of_longer(&self, groups: &Groups, start: usize) -> bool {
+        let before = &self.text.bytes[start.saturating_sub(2)..start];
+        let is_inside = match before {
+            b"::" => true,
+            [digit, b' ' | b':'] => digit.is_ascii_digit(),
+            [digit, b','] => digit.is_ascii_digit() && groups.lens[0] == 3 && groups.gaps[0] == b'.',
+            _ => false,
+        };
+        let is_dump = (1..groups.count)
+            .any(|n| groups.lens[n] == 2 && groups.digits()[groups.sum(n)..].starts_with(b"00"));
+        is_inside || is_dump
+    }
+
     /// A number with a leading zero: `00` and a country, or one of Taiwan.
     fn zero(&self, groups: &Groups, start: usize) -> Option<usize> {
         let digits = groups.digits();
         if let Some(abroad) = digits.strip_prefix(b"00") {
-            return international(abroad, groups, 2).filter(|_| !self.is_of_thing_or_id(start));
+            return international(abroad, groups, 2)
+                .filter(|_| !self.is_of_longer(groups, start) && !self.is_of_thing_or_id(start));
         }
         if digits.starts_with(b"09") {
             let n = groups.up_to(10)?;
@@ -187,10 +205,14 @@ impl Scanner<'_> {
         let most = if in_one_piece { 1 } else { 1 + go_on };
         let fits = |n: &usize| (7..=15).contains(&groups.sum(*n));
         let n = (1..=most).rev().find(fits)?;
-        let is_date = matches!(lens[..n], [4, 1 | 2, 1 | 2, ..] | [1 | 2, 1 | 2, 4, ..]);
+        let is_year = matches!(groups.digits(), [b'1', b'9', ..] | [b'2', b'0', ..]);
+        let is_date = matches!(lens[..n], [4, 1 | 2, 1 | 2, ..]) && is_year
+            || matches!(lens[..n], [1 | 2, 1 | 2, 4, ..]);
+        let is_years =
+            lens[..n] == [4, 4] && is_year && matches!(groups.digits()[4..6], [b'1', b'9'] | [b'2', b'0']);
         let is_fraction = n == 2 && groups.gaps[0] == b'.';
         let is_time = in_one_piece && lens[0] > 12;
-        (!is_date && !is_fraction && !is_time && self.is_about(Topic::Phone, start)).then_some(n)
+        (!is_date && !is_years && !is_fraction && !is_time && self.is_about(Topic::Phone, start)).then_some(n)
     }
 
     /// The end of the extension behind a number that ends at `end`, if there is one.
@@ -212,11 +234,21 @@ impl Scanner<'_> {
     }
 }
 
+/// Whether what follows a `+` is a year of six digits in a date, or an offset with a fraction.
+fn is_year_or_offset(groups: &Groups) -> bool {
+    let (lens, gap) = (groups.lens(), groups.gaps[0]);
+    (matches!(lens, [6, 2, 2, ..]) && gap == b'-') || (lens.len() > 1 && lens[0] >= 5 && gap == b'.')
+}
+
 /// How many groups are an international number, `digits` being those behind the prefix of `skipped` digits.
 fn international(digits: &[u8], groups: &Groups, skipped: usize) -> Option<usize> {
     let code = country_code(digits)?;
     match code {
-        1 => groups.up_to(skipped + 11).filter(|_| is_north_american(&digits[1..])),
+        // Where it is grouped as such, the exchange may begin with any digit.
+        1 => groups.up_to(skipped + 11).filter(|n| {
+            is_north_american(&digits[1..])
+                || (matches!(groups.lens()[..*n], [1, 3, 3, 4]) && matches!(digits[1], b'2'..=b'9'))
+        }),
         886 => [12, 13, 11].iter().find_map(|len| groups.up_to(skipped + len)),
         _ => {
             let fits =

@@ -8,6 +8,8 @@ use super::phone::EXTENSIONS;
 /// Most bytes of an e-mail address; of a word that is not one yet, the local part.
 const MAX_ADDRESS: usize = 64 + 1 + 255;
 const MAX_WORD: usize = 68;
+/// Most bytes of an account number in groups of four.
+const MAX_IBAN: usize = 34 + 8;
 /// Most bytes of groups before the last word.
 const MAX_GROUPS: usize = 64;
 
@@ -30,7 +32,23 @@ pub(crate) fn open_from(text: &str) -> usize {
         }
         from -= blanks + group;
     }
-    from
+    from.min(open_iban(text.as_bytes()))
+}
+
+/// Where an account number in groups of four begins that may go on; its letters may all be small ones.
+fn open_iban(bytes: &[u8]) -> usize {
+    let is_sign = |b: &&u8| b.is_ascii_alphanumeric() || matches!(**b, b' ' | b'-');
+    let near = bytes.len() - bytes.iter().rev().take(MAX_IBAN).take_while(is_sign).count();
+    let is_number = |at: &usize| {
+        let head = bytes[*at..].first_chunk::<4>().is_some_and(|[a, b, c, d]| {
+            a.is_ascii_alphabetic() && b.is_ascii_alphabetic() && c.is_ascii_digit() && d.is_ascii_digit()
+        });
+        head && bytes[*at..].chunks(5).all(|group| {
+            let (letters, sign) = group.split_at(group.len().min(4));
+            letters.iter().all(u8::is_ascii_alphanumeric) && sign.iter().all(|b| matches!(b, b' ' | b'-'))
+        })
+    };
+    (near..bytes.len()).find(is_number).unwrap_or(bytes.len())
 }
 
 fn is_word(c: char) -> bool {
@@ -61,6 +79,9 @@ mod tests {
             ("call 02 2345 6789 ext. 1", "02 2345 6789 ext. 1"),
             ("card 4111 1111 1111 ", "4111 1111 1111 "),
             ("GB82 WEST 1234 56", "GB82 WEST 1234 56"),
+            ("to ie89 shaa 1942 ", "ie89 shaa 1942 "),
+            ("to ie89-shaa-wxyz", "ie89-shaa-wxyz"),
+            ("an id of ab12 that is ", ""),
             ("mail to ann.lee@exam", "ann.lee@exam"),
             ("寫給王小明@例子", "寫給王小明@例子"),
             ("謝謝。請問", "請問"),

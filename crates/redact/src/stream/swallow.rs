@@ -6,6 +6,7 @@
 use crate::anchors::Rule;
 use crate::document::Document;
 use crate::encoded::is_base64;
+use crate::keyed::is_name_byte;
 use crate::open::Until;
 use crate::pem::PUTTY_END;
 use crate::scan::Scanner;
@@ -92,19 +93,16 @@ fn border(scanner: &mut Scanner<'_>, until: Until, from: usize) -> Border {
                 None => Border::Beyond(bytes.len() - scanner.text.backslashes_before(bytes.len()), until),
             }
         }
-        Until::Line => {
-            let len = scanner.text.span(from, usize::MAX, |b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\'));
-            if from + len < bytes.len() { Border::At(from + len) } else { Border::Beyond(bytes.len(), until) }
-        }
+        Until::List => end_of_list(scanner, from),
         Until::Encoded => {
             let goes_on = |b: u8| is_base64(b) || matches!(b, b'=' | b'\n' | b'\r' | b'\\');
             let len = scanner.text.span(from, usize::MAX, goes_on);
             if from + len < bytes.len() { Border::At(from + len) } else { Border::Beyond(bytes.len(), until) }
         }
         Until::Block { is_in_string } => end_of_block(scanner, is_in_string, from),
-        Until::Putty => {
+        Until::Putty { over_strings } => {
             let rest = &scanner.text.str[from..];
-            let quote = rest.find('"').unwrap_or(rest.len());
+            let quote = rest.find('"').filter(|_| !over_strings).unwrap_or(rest.len());
             let end = rest[..quote].find(PUTTY_END).unwrap_or(quote);
             if end < rest.len() {
                 let slashes = scanner.text.backslashes_before(from + end).min(end);
@@ -113,6 +111,31 @@ fn border(scanner: &mut Scanner<'_>, until: Until, from: usize) -> Border {
             Border::Beyond(bytes.len().saturating_sub(AHEAD), until)
         }
     }
+}
+
+/// The end of a list of parameters: a line break, or a quote that neither opens a value nor stands before the next
+/// parameter.
+fn end_of_list(scanner: &Scanner<'_>, from: usize) -> Border {
+    let bytes = scanner.text.bytes;
+    let beyond = Border::Beyond(bytes.len().saturating_sub(AHEAD), Until::List);
+    let stops = (from..bytes.len()).filter(|at| matches!(bytes[*at], b'\n' | b'\r' | b'"' | b'\''));
+    for at in stops {
+        let start = at - scanner.text.backslashes_before(at).min(at - from);
+        let is_break = matches!(bytes[at], b'\n' | b'\r');
+        if !is_break && start > 0 && matches!(bytes[start - 1], b'=' | b'"' | b'\'') {
+            continue;
+        }
+        let blank = |b: &&u8| matches!(**b, b',' | b' ' | b'"' | b'\'');
+        let next = at + 1 + bytes[at + 1..].iter().take_while(blank).count();
+        let name = bytes[next..].iter().take_while(|b| is_name_byte(**b)).count();
+        if next + name + AHEAD / 2 > bytes.len() && !is_break {
+            return beyond;
+        }
+        if is_break || name == 0 || bytes[next + name] != b'=' {
+            return Border::At(start);
+        }
+    }
+    beyond
 }
 
 /// The end of a private key block.

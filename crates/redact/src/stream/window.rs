@@ -6,7 +6,7 @@
 //! The other rounds look at the masked text, as for a whole one, but only at what is certain so far; they may open more.
 
 use crate::document::Document;
-use crate::open::Open;
+use crate::open::{Open, Until};
 use crate::scan::{self, MAX_ROUNDS, Scanner};
 use crate::text::Text;
 use crate::{Class, Finding, Redactor, view};
@@ -117,6 +117,14 @@ impl Round {
         let named = named.chain(scanner.spans.iter().copied());
         let found = findings.iter().map(|finding| (finding.start, finding.end));
         let decided = text.floor_char_boundary(settle(tail, named.chain(found)));
+        // A key block whose last line is there is held whole as long as something behind it is open.
+        let held = findings.iter().find(|found| found.class == Class::PrivateKey && found.start >= decided);
+        let held = held.map(|found| Open {
+            from: found.start,
+            class: Class::PrivateKey,
+            until: Until::Block { is_in_string: None },
+        });
+        let block = block.or(held);
         let patterns_decided = match redactor.rules.patterns().next() {
             Some(_) => scanner.open_match(text.floor_char_boundary(text.len().saturating_sub(MAX_MATCH))),
             None => text.len(),

@@ -138,3 +138,22 @@ fn what_only_looks_spelled_otherwise_stays() {
         assert_eq!(masked(text), text);
     }
 }
+
+#[test]
+fn finer_signs_and_wide_brackets_hide_no_number() {
+    use awooop_redact::{Action, Rules};
+    let redactor = Redactor::with(Rules::everything(Action::Mask));
+    for (text, expected) in [
+        ("（０２） ２３４５－６７８９", "[PHONE]"),
+        ("電話 (02)\u{202f}5772\u{2011}1402\u{202f}分機\u{202f}827", "電話 [PHONE]"),
+        ("iban=BG03%E2%80%91CWDQ%E2%80%916852%E2%80%9130DT%E2%80%914CG2%E2%80%91Z7&x=1", "iban=[IBAN]&x=1"),
+        ("addr ：：ｆｆｆｆ：２４．２４７．５９．３２", "addr [IP_ADDRESS]"),
+        ("（０） 第１項（一）：：", "（０） 第１項（一）：："),
+    ] {
+        assert_eq!(redactor.redact(text).text, expected, "{text}");
+    }
+    let short = STANDARD.encode("4111 1111 1111 1111");
+    assert!(!redactor.redact(&short).findings.is_empty(), "{short}");
+    let both = STANDARD.encode("GET /?tel=%2B886911649714&x=1 HTTP/1.1");
+    assert!(!redactor.redact(&both).findings.is_empty(), "{both}");
+}

@@ -5,6 +5,7 @@
 
 mod classes;
 mod evasion;
+mod formats;
 mod json;
 mod personal;
 mod personal_properties;

@@ -82,6 +82,10 @@ fn telephone_numbers_of_taiwan_and_others_are_found() {
             "customer:\n  mobile: 0223456789\n  id: 0223456789\n",
             "customer:\n  mobile: [PHONE]\n  id: 0223456789\n",
         ),
+        ("Phone:\n0490 75 40 81\nMobile: (08) 8747 6301", "Phone:\n[PHONE]\nMobile: [PHONE]"),
+        ("phone:\r\n  60-56-85-91", "phone:\r\n  [PHONE]"),
+        ("desk: 5403926876, not answering at 079 2718 1155", "desk: [PHONE], not answering at [PHONE]"),
+        ("+1-984-182-0190 and +1-903-140-4508x769", "[PHONE] and [PHONE]"),
         (r#""\u96fb\u8a710912345678""#, r#""\u96fb\u8a71[PHONE]""#),
     ] {
         check(text, expected);
@@ -100,6 +104,11 @@ fn numbers_of_other_things_are_no_telephone_numbers() {
         "12345678 87654321 20260504 1714800000 1714800000123",
         "03-05-2026 02-28-2026 10:00 09-28-2026 10:11",
         "call on 2026-05-04, dial 05/04/2026",
+        "\"00 61 00 74 00 65\" in early 07:00:00.123456789-04 took 13,178,002.113936031",
+        "tels 2002 - 2007 +262142-12-31 +255959.999",
+        "reference 4667 0063 4063 34 was booked",
+        "arn:aws:iam::005612343458:role/shop",
+        "phone:\n  count: 12345678\nphone: none\n12345678",
         "ISBN 978-3-16-148410-0 tel",
         "+1000 points, +08:00, a+0912345678",
         "550e8400-e29b-41d4-a716-446655440000",
@@ -129,6 +138,7 @@ fn ids_of_persons_and_companies_are_found_by_their_check_digit() {
     stays(&[
         "A123456788 A323456789 XA123456789 A123456789B",
         "sku A123456789",
+        "批號 A123456789 料號：A123456789 lot A123456789",
         "commit a123456789",
         "22099131 04595257",
         "統編 04595253",
@@ -147,6 +157,10 @@ fn card_numbers_are_found_in_pieces_and_in_one() {
         (r#"{"card":"6011111111111117"}"#, r#"{"card":"[CARD]"}"#),
         ("30569309025904 3530111333300000 6200000000000005", "[CARD] [CARD] [CARD]"),
         ("card 4222222222222", "card [CARD]"),
+        ("2200123456789019 2200-1234-5678-9019", "[CARD] [CARD]"),
+        ("4000123456789012343 6304123456782 501812345678901236", "[CARD] [CARD] [CARD]"),
+        ("card no 180016070420458, cc 3598899323053410", "card no [CARD], cc [CARD]"),
+        ("credit card 630427373398", "credit card [CARD]"),
         ("GET /cards/4111111111111111/charge", "GET /cards/[CARD]/charge"),
     ] {
         check(text, expected);
@@ -155,8 +169,9 @@ fn card_numbers_are_found_in_pieces_and_in_one() {
         "4111111111111112",
         "order 4111111111111111 order_id=4111111111111111",
         "訂單4111111111111111",
+        "14836045474406130394,\n    4654005815464502513,",
         "0.4111111111111111 4111111111111111.5 x4111111111111111 4111111111111111_1",
-        "4222222222222",
+        "4222222222222 180016070420458 3598899323053410 630427373398",
         "12345678-4111-1111-1111-111111111111",
         "4111 1111 1111 1111 1111 1111",
         "1-4111-1111-1111-1111 4111-1111-1111-1111-22",
@@ -197,6 +212,7 @@ fn addresses_of_hosts_are_found_in_every_form() {
             "[IP_ADDRESS], [IP_ADDRESS] and [[IP_ADDRESS]]:443",
         ),
         ("2001:0db8:0000:0000:0000:ff00:0042:8329", "[IP_ADDRESS]"),
+        ("6e40:4041:c617:e898:c11:40d2:c669:2eb4", "[IP_ADDRESS]"),
         ("::ffff:203.0.113.9 64:ff9b::203.0.113.9", "[IP_ADDRESS] [IP_ADDRESS]"),
         ("client: 8.8.8.8, 位址1.2.3.4。", "client: [IP_ADDRESS], 位址[IP_ADDRESS]。"),
         (r#"{"ip":"198.51.100.7"}"#, r#"{"ip":"[IP_ADDRESS]"}"#),
@@ -207,11 +223,12 @@ fn addresses_of_hosts_are_found_in_every_form() {
     stays(&[
         "0.0.0.0 127.0.0.1 ::1 :: 255.255.255.255 255.255.255.0 224.0.0.1 [::]:80 127.0.0.1:5432",
         "v1.2.3.4 1.2.3.4.5 1.2.3.4-beta pkg==1.2.3.4 Chrome/120.0.0.0 openssl-1.0.2.4 1.2.3.4.tar.gz",
+        "ObjectIdentifier(\"2.5.29.18\") OID 2.5.4.6",
         "version 1.2.3.4, section 10.2.3.4, 版本 1.2.3.4",
         "256.1.1.1 01.2.3.4 1.2.3 1.2.3.4a",
         "std::fmt::Display a::b dead::beef Vec::<u8>::new() ::std",
         "10:20:30 2026-05-04T10:20:30 00:1a:2b:3c:4d:5e 00:11:22:33:44:55:66:77",
-        "a:b:c:d {1:2} 1:2:3:4:5:6:7",
+        "a:b:c:d {1:2} 1:2:3:4:5:6:7 1:2:3:4:5:6:7:8 6e40:4041:c617:e898:c11:40d2:c669:2eb4:1",
     ]);
 }
 
