@@ -26,6 +26,19 @@ const STRONG: &[&str] = &[
     "密碼",
     "密码",
     "口令",
+    "パスワード",
+    "비밀번호",
+    "passwort",
+    "kennwort",
+    "contraseña",
+    "contraseÑa",
+    "contrasena",
+    "motdepasse",
+    "senha",
+    "wachtwoord",
+    "пароль",
+    "Пароль",
+    "ПАРОЛЬ",
 ];
 
 const WEAK: &[&str] = &[
@@ -71,13 +84,43 @@ const HARMLESS: &[&str] = &[
     "pertoken",
 ];
 
+/// Words of [`WEAK`] that alone say little: prose and logs are full of them.
+const VAGUE: &[&str] = &["secret", "secrets", "token", "credential", "credentials"];
+
+/// Words that stand before `key`, `token`, `secret` in a name of two words.
+const QUALIFIERS: &[&str] = &[
+    "access",
+    "account",
+    "api",
+    "auth",
+    "bearer",
+    "client",
+    "deploy",
+    "encryption",
+    "master",
+    "oauth",
+    "private",
+    "refresh",
+    "secret",
+    "service",
+    "session",
+    "shared",
+    "signing",
+    "ssh",
+    "webhook",
+];
+
 /// The longest name that is looked at, in bytes.
 pub(crate) const MAX_NAME: usize = 64;
 
 /// What `name` says about its value; `None` if nothing.
 pub(crate) fn judge(name: &str) -> Option<(Strength, Class)> {
-    if name.len() > 2 * MAX_NAME || matches!(name, "PWD" | "OLDPWD") {
+    if name.len() > 2 * MAX_NAME {
         return None;
+    }
+    if matches!(name, "PWD" | "OLDPWD") {
+        // A shell's working directory, which is a path; in other settings it is a password.
+        return Some((Strength::Weak, Class::Secret));
     }
     let plain: String =
         name.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
@@ -98,6 +141,16 @@ pub(crate) fn judge(name: &str) -> Option<(Strength, Class)> {
         _ => Class::Secret,
     };
     Some((Strength::Weak, class))
+}
+
+/// Whether `name` is only a word such as `token`, which says little without a sign behind it.
+pub(crate) fn is_vague(name: &str) -> bool {
+    VAGUE.iter().any(|word| name.trim_start_matches('-').eq_ignore_ascii_case(word))
+}
+
+/// Whether `word` before the last word of a name belongs to it, as in `access token`.
+pub(crate) fn is_qualifier(word: &str) -> bool {
+    QUALIFIERS.iter().any(|listed| listed.eq_ignore_ascii_case(word))
 }
 
 /// `pass` as a word of its own, unlike `bypass` and `compass`.
@@ -121,7 +174,6 @@ mod tests {
         for name in [
             "bypass",
             "compass",
-            "PWD",
             "tokens",
             "max_tokens",
             "page_token",
@@ -133,6 +185,7 @@ mod tests {
         ] {
             assert_eq!(judge(name), None, "{name}");
         }
+        assert_eq!(judge("PWD"), Some((Strength::Weak, Class::Secret)));
         assert_eq!(judge("AWS_SECRET_ACCESS_KEY").map(|found| found.1), Some(Class::AwsKey));
         assert_eq!(judge("AccountKey").map(|found| found.1), Some(Class::AzureKey));
     }

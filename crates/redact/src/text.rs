@@ -15,6 +15,9 @@ use crate::view::View;
 /// The widest gap between a name, a sign and a value, in bytes.
 const MAX_GAP: usize = 256;
 
+/// The widest gap that is looked back over, in bytes.
+const MAX_BACK_GAP: usize = 64;
+
 /// A set of bytes a token may consist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Set {
@@ -190,6 +193,11 @@ impl<'a> Text<'a> {
     /// How many backslashes stand directly before `at`.
     pub(crate) fn backslashes_before(&self, at: usize) -> usize {
         self.bytes[..at].iter().rev().take_while(|b| **b == b'\\').count()
+    }
+
+    /// The end of what stands before white space that ends at `at`; of a longer gap, [`MAX_BACK_GAP`] bytes before.
+    pub(crate) fn back_over_space(&self, at: usize) -> usize {
+        at - self.bytes[..at].iter().rev().take(MAX_BACK_GAP).take_while(|b| b.is_ascii_whitespace()).count()
     }
 
     /// The first position at or after `from` that is no space or tab; of a longer gap, what is behind 256 of them.

@@ -96,6 +96,19 @@ fn border(scanner: &mut Scanner<'_>, until: Until, from: usize) -> Border {
             let len = scanner.text.span(from, usize::MAX, |b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\'));
             if from + len < bytes.len() { Border::At(from + len) } else { Border::Beyond(bytes.len(), until) }
         }
+        Until::List { quote, level } => {
+            let closes = |at: &usize| {
+                let string = bytes[..*at].trim_ascii_end();
+                let Some(last) = string.len().checked_sub(1).filter(|last| string[*last] == quote) else {
+                    return false;
+                };
+                bytes[*at] == b']' && scanner.text.backslashes_before(last) == level
+            };
+            match (from..bytes.len()).find(closes) {
+                Some(at) => Border::At(at),
+                None => Border::Beyond(bytes.len(), until),
+            }
+        }
         Until::Encoded => {
             let goes_on = |b: u8| is_base64(b) || matches!(b, b'=' | b'\n' | b'\r' | b'\\');
             let len = scanner.text.span(from, usize::MAX, goes_on);
