@@ -73,6 +73,9 @@ impl Scanner<'_> {
     /// `setPassword("x")`; the string begins at `at`.
     fn call(&mut self, start: usize, at: usize) -> Option<Value> {
         let name = self.text.str[start..at].rsplit(['.', ':']).next().unwrap_or_default();
+        if name == "pass(" {
+            return None;
+        }
         let asks = |word: &&str| name.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
         if ASKING.iter().any(|word| asks(&word)) {
             return None;
@@ -89,7 +92,9 @@ impl Scanner<'_> {
         if before != Some(&b'|') || self.text.at(bar + 1) == b'|' {
             return None;
         }
-        self.random(self.text.skip_blanks(bar + 1))
+        let value = self.random(self.text.skip_blanks(bar + 1))?;
+        let rest = self.text.span(value.end, MAX_STRING, |b| matches!(b, b' ' | b'\t' | b'*' | b'`'));
+        matches!(self.text.at(value.end + rest), b'|' | b'\n' | b'\r' | 0 | b'\\').then_some(value)
     }
 
     /// A value that begins at `at` without a quote, and must look random.
@@ -115,12 +120,13 @@ impl Scanner<'_> {
         if is_there { self.string_at(start, quote, form, true).filter(|value| value.is_quoted) } else { None }
     }
 
-    /// Whether `login user` stands before the name at `start`, on one line or on several.
+    /// Whether `machine host login user` stands before the name at `start`, on one line or on several.
     fn is_login(&self, start: usize) -> bool {
         let head = &self.text.str[..start];
         let near = &head[head.ceil_char_boundary(start.saturating_sub(MAX_STRING))..];
-        let mut words = near.split_ascii_whitespace().rev();
-        words.next().is_some() && words.next().is_some_and(|word| matches!(word, "login" | "user"))
+        let mut words = near.split_ascii_whitespace().rev().skip(1);
+        words.next() == Some("login")
+            && words.take(2).any(|word| word.ends_with("machine") || word.ends_with("default"))
     }
 
     /// The word before `at`, of at most 16 letters.

@@ -115,12 +115,8 @@ pub(crate) const MAX_NAME: usize = 64;
 
 /// What `name` says about its value; `None` if nothing.
 pub(crate) fn judge(name: &str) -> Option<(Strength, Class)> {
-    if name.len() > 2 * MAX_NAME {
+    if name.len() > 2 * MAX_NAME || is_working_directory(name) {
         return None;
-    }
-    if matches!(name, "PWD" | "OLDPWD") {
-        // A shell's working directory, which is a path; in other settings it is a password.
-        return Some((Strength::Weak, Class::Secret));
     }
     let plain: String =
         name.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
@@ -143,9 +139,16 @@ pub(crate) fn judge(name: &str) -> Option<(Strength, Class)> {
     Some((Strength::Weak, class))
 }
 
-/// Whether `name` is only a word such as `token`, which says little without a sign behind it.
+/// Whether `name` is that of a shell's working directory, which some settings use for a password.
+pub(crate) fn is_working_directory(name: &str) -> bool {
+    matches!(name, "PWD" | "OLDPWD")
+}
+
+/// Whether `name` is only a word such as `token`, or `pass` in any name: without a sign behind it that says little.
 pub(crate) fn is_vague(name: &str) -> bool {
-    VAGUE.iter().any(|word| name.trim_start_matches('-').eq_ignore_ascii_case(word))
+    let word = name.rsplit(['-', '_', '.']).next().unwrap_or(name);
+    word.eq_ignore_ascii_case("pass")
+        || VAGUE.iter().any(|word| name.trim_start_matches('-').eq_ignore_ascii_case(word))
 }
 
 /// Whether `word` before the last word of a name belongs to it, as in `access token`.
@@ -174,6 +177,7 @@ mod tests {
         for name in [
             "bypass",
             "compass",
+            "PWD",
             "tokens",
             "max_tokens",
             "page_token",
@@ -185,7 +189,6 @@ mod tests {
         ] {
             assert_eq!(judge(name), None, "{name}");
         }
-        assert_eq!(judge("PWD"), Some((Strength::Weak, Class::Secret)));
         assert_eq!(judge("AWS_SECRET_ACCESS_KEY").map(|found| found.1), Some(Class::AwsKey));
         assert_eq!(judge("AccountKey").map(|found| found.1), Some(Class::AzureKey));
     }

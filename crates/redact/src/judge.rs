@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::ident::Strength;
+use crate::ident::{self, Strength};
 use crate::mask::{credential_mask_len, mask_len};
 
 /// How a name and its value are connected.
@@ -238,7 +238,10 @@ pub(crate) fn is_secret(strength: Strength, form: Form, value: &str, is_alone: b
         (_, Strength::Weak) => !is_path(value) && is_random(value, form),
         (Form::Literal | Form::Item, Strength::Strong) => true,
         (Form::Assigned, Strength::Strong) => !is_call(value),
-        (Form::Colon, Strength::Strong) => is_alone || !value.bytes().all(|b| b.is_ascii_alphabetic()),
+        (Form::Colon, Strength::Strong) => {
+            let is_word = value.trim_start_matches(['*', '&']).bytes().all(|b| b.is_ascii_alphabetic());
+            (is_alone || !is_word) && !is_call(value)
+        }
         (Form::Said | Form::Argument, Strength::Strong) => {
             let is_mixed = value.chars().count() >= 6 && has_letter_and_digit(value);
             (is_mixed || is_jumbled(value, 1)) && !is_call(value)
@@ -311,6 +314,26 @@ fn is_call(value: &str) -> bool {
     let name =
         value.bytes().take_while(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.' | b':')).count();
     name >= 3 && value.as_bytes().get(name) == Some(&b'(') && (value.ends_with(')') || value.ends_with('('))
+        || is_code(value)
+}
+
+/// `pkcs8::KeyRef`, `vec![0u8]`, `token1.clone()`, `other.dot2_token`: a path of identifiers that leads to something.
+fn is_code(value: &str) -> bool {
+    let is_identifier = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let path = value.bytes().take_while(|b| is_identifier(b) || matches!(b, b'.' | b':')).count();
+    let (path, rest) = value.split_at(path);
+    let mut names = path.split(['.', ':']);
+    if path.is_empty() || path.starts_with(|c: char| c.is_ascii_digit()) {
+        return false;
+    }
+    let is_dotted =
+        path.contains('.') && names.all(|name| name.contains(|c: char| c.is_ascii_alphabetic() || c == '_'));
+    let leads_to_name = || path.rsplit('.').next().is_some_and(|name| ident::judge(name).is_some());
+    path.contains("::") && !path.replace("::", "").contains(':')
+        || rest.starts_with("![")
+        || (rest.starts_with('[') && rest.ends_with(']'))
+        || rest.starts_with("!(")
+        || (is_dotted && (rest.starts_with('(') || (rest.is_empty() && leads_to_name())))
 }
 
 /// A path or an address; base64 that begins with a slash is none.
@@ -353,12 +376,16 @@ fn is_jumbled(value: &str, least: usize) -> bool {
         && value.split(|c: char| !c.is_ascii_alphabetic()).map(no_words).sum::<usize>() >= least
 }
 
-/// How many of the words that capitals make of `letters` are none: of one or two letters and no usual abbreviation,
-/// or of four and more without a vowel.
+/// Abbreviations that are no sign of chance.
+const USUAL: &[&str] = &[
+    "as", "at", "btn", "by", "cfg", "cmd", "cpp", "css", "ctx", "db", "dns", "fn", "ftp", "grpc", "hdr",
+    "html", "http", "https", "id", "in", "io", "ip", "is", "jwt", "mgr", "msg", "my", "no", "of", "ok", "on",
+    "os", "pdf", "png", "ptr", "pwd", "rgb", "rpc", "sftp", "smtp", "sql", "src", "ssh", "ssl", "std", "str",
+    "tcp", "tls", "tmp", "to", "ui", "xml",
+];
+
+/// How many of the words that capitals make of `letters` are none: of one or two letters, or without a vowel.
 fn no_words(letters: &str) -> usize {
-    const USUAL: &[&str] = &[
-        "id", "db", "ip", "io", "os", "ui", "ok", "by", "to", "of", "in", "on", "is", "as", "at", "my", "no",
-    ];
     let bytes = letters.as_bytes();
     let is_capital = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_uppercase);
     let is_small = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_lowercase);
@@ -369,8 +396,8 @@ fn no_words(letters: &str) -> usize {
     let ends = (1..bytes.len()).filter(begins).chain([bytes.len()]);
     ends.filter(|end| {
         let word = &letters[std::mem::replace(&mut start, *end)..*end];
-        let is_short = (1..=2).contains(&word.len()) && !has_word(USUAL, word);
-        is_short || (word.len() >= 4 && word.is_ascii() && !word.bytes().any(is_vowel))
+        let is_short = (1..=2).contains(&word.len()) || !word.bytes().any(is_vowel);
+        !word.is_empty() && is_short && !has_word(USUAL, word)
     })
     .count()
 }

@@ -71,10 +71,15 @@ impl Scanner<'_> {
         }
         let name_start = self.with_qualifier(name_start);
         let name = &self.text.str[name_start..name_end];
-        let Some((strength, class)) = ident::judge(name) else { return };
+        let is_directory = ident::is_working_directory(name);
+        let judged = ident::judge(name).or(is_directory.then_some((Strength::Weak, Class::Secret)));
+        let Some((strength, class)) = judged else { return };
         let name = Name { start: name_start, end: name_end, strength, class };
         match self.value_of(name_start, name_end) {
-            Some(Found::Value(value)) => self.suspect(strength, class, &value),
+            Some(Found::Value(value)) => {
+                let form = if is_directory { Form::Assigned } else { value.form };
+                self.suspect(strength, class, &Value { form, ..value });
+            }
             Some(Found::List(open)) => self.list(&name, open),
             None => self.paired(&name),
         }
@@ -95,10 +100,13 @@ impl Scanner<'_> {
     /// Judges a value and remembers it with the verdict.
     pub(crate) fn suspect(&mut self, strength: Strength, class: Class, value: &Value) {
         let is_alone = value.is_quoted || (value.form == Form::Colon && self.is_alone(value.end));
+        // Of `f(x)` and `{a[0]}` the closing signs are not part of the value.
+        let signs = if value.is_quoted { 0 } else { self.text.span(value.end, 4, |b| b")]}".contains(&b)) };
+        let is_code = signs > 0 && self.text.str[value.start..value.end].contains(['(', '[', '{']);
+        let text = &self.text.str[value.start..value.end + if is_code { signs } else { 0 }];
         if self.text.take_touched() {
             self.open(Open { from: value.start, class, until: value.until });
         }
-        let text = &self.text.str[value.start..value.end];
         let is_crowd = self.values.add(value.end);
         self.candidates.push(Candidate {
             start: value.start,
@@ -237,7 +245,12 @@ impl Scanner<'_> {
             if key_quote.is_some_and(|key| !key.is_like(quote)) {
                 return None;
             }
-            let form = if key_quote.is_some() { Form::Member } else { Form::Literal };
+            let form = match key_quote {
+                Some(key) if key.byte != b'`' => Form::Member,
+                // What documents set in code.
+                _ if quote.byte == b'`' => form,
+                _ => Form::Literal,
+            };
             let is_same_quote = quote.is_folded || key_quote.is_some_and(|key| key.byte == quote.byte);
             return self.string_at(at + quote.len, quote, form, is_same_quote).map(Found::Value);
         }

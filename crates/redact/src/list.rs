@@ -3,6 +3,7 @@
 //! A name stands for every string of its list and for nothing else in it: a member's name or an object ends the walk.
 //! A list is walked once, whatever names stand in it. In a stream it is held until its bracket closes.
 
+use crate::ident::Strength;
 use crate::judge::{self, Form};
 use crate::keyed::Name;
 use crate::mask::MAX_MASK;
@@ -19,6 +20,9 @@ impl Scanner<'_> {
             return;
         }
         let (mut at, mut depth) = (open + 1, 1);
+        // Lists of names and features are lists of strings too.
+        let is_member = self.quote_behind(name.start, name.end).is_some();
+        let form = if is_member || name.strength == Strength::Strong { Form::Item } else { Form::Beside };
         let mut until = Until::Value;
         while (1..=MAX_DEPTH).contains(&depth) {
             at = self.text.skip_space(at);
@@ -30,7 +34,11 @@ impl Scanner<'_> {
                     let Some(quote) = self.opening_quote(at) else { break };
                     until = Until::List { quote: quote.byte, level: quote.level };
                     at += quote.len;
-                    let Some(value) = self.string_at(at, quote, Form::Item, true) else {
+                    let Some(value) = self.string_at(at, quote, form, false) else {
+                        // An empty string; or the quote closes the string in which the list begins.
+                        if self.plain_quote(at) != Some(quote) {
+                            break;
+                        }
                         at += quote.len;
                         continue;
                     };
@@ -43,7 +51,7 @@ impl Scanner<'_> {
                         start: value.start,
                         end: value.end,
                         class: name.class,
-                        is_secret: judge::is_secret(name.strength, Form::Item, text, true),
+                        is_secret: judge::is_secret(name.strength, form, text, true),
                         is_quoted: value.is_quoted,
                     });
                     if !value.is_quoted {

@@ -57,7 +57,8 @@ impl Scanner<'_> {
             Some(value) => Some(value),
             None => self.value_first(naming.start),
         };
-        if let Some(value) = value {
+        // What stands without a quote beside a quoted name is code.
+        if let Some(value) = value.filter(|value| value.is_quoted || quote.is_none()) {
             self.suspect(name.strength, name.class, &value);
         }
     }
