@@ -35,7 +35,7 @@ pub(crate) enum Form {
 const MIN_CHARS: usize = 4;
 
 /// Of a longer value the first bytes are judged, which bounds the work.
-const MAX_JUDGED: usize = 256;
+pub(crate) const MAX_JUDGED: usize = 256;
 
 /// Words that stand for a value or speak about it. A value that consists of them is a placeholder.
 const FILLER: &[&str] = &[
@@ -228,13 +228,15 @@ pub(crate) fn is_secret(strength: Strength, form: Form, value: &str, is_alone: b
     }
     // Masks of other data neither make a secret nor hide one.
     let value = half_width(&rest);
+    let is_wide = rest.contains(|c: char| ('！'..='～').contains(&c)) && value.is_ascii();
     let value = value.as_ref();
     if value.chars().count() < MIN_CHARS || is_reference(value) || is_filler(value) || is_prose(value) {
         return false;
     }
     match (form, strength) {
         (Form::Member, _) => true,
-        (Form::Beside, _) => is_beside(value),
+        // Nobody writes words in full width.
+        (Form::Beside, _) => is_beside(value) || (is_wide && value.len() >= 8 && has_letter_and_digit(value)),
         (_, Strength::Weak) => !is_path(value) && is_random(value, form),
         (Form::Literal | Form::Item, Strength::Strong) => true,
         (Form::Assigned, Strength::Strong) => !is_call(value),

@@ -100,10 +100,7 @@ impl Scanner<'_> {
     /// Judges a value and remembers it with the verdict.
     pub(crate) fn suspect(&mut self, strength: Strength, class: Class, value: &Value) {
         let is_alone = value.is_quoted || (value.form == Form::Colon && self.is_alone(value.end));
-        // Of `f(x)` and `{a[0]}` the closing signs are not part of the value.
-        let signs = if value.is_quoted { 0 } else { self.text.span(value.end, 4, |b| b")]}".contains(&b)) };
-        let is_code = signs > 0 && self.text.str[value.start..value.end].contains(['(', '[', '{']);
-        let text = &self.text.str[value.start..value.end + if is_code { signs } else { 0 }];
+        let text = &self.text.str[value.start..value.end + self.closing_signs(value)];
         if self.text.take_touched() {
             self.open(Open { from: value.start, class, until: value.until });
         }
@@ -115,6 +112,14 @@ impl Scanner<'_> {
             is_secret: is_crowd || judge::is_secret(strength, value.form, text, is_alone),
             is_quoted: value.is_quoted,
         });
+    }
+
+    /// How many signs behind a value close what it opened: of `f(x)` and `{a[0]}` the last is no part of it.
+    fn closing_signs(&self, value: &Value) -> usize {
+        let bytes = &self.text.bytes[value.start..value.end.min(value.start + judge::MAX_JUDGED)];
+        let count = |signs: &[u8]| bytes.iter().filter(|b| signs.contains(b)).count();
+        let opened = if value.is_quoted { 0 } else { count(b"([{").saturating_sub(count(b")]}")) };
+        if opened == 0 { 0 } else { self.text.span(value.end, opened, |b| b")]}".contains(&b)) }
     }
 
     /// The value of an `Authorization` header whose name ends at `end`.
@@ -298,7 +303,8 @@ impl Scanner<'_> {
         } else {
             self.closing(start, quote.byte, quote.level)
         };
-        let (end, is_quoted) = match self.end_in_document(start, closing, quote.byte).or(closing) {
+        let border = if quote.is_folded { None } else { self.end_in_document(start, closing, quote.byte) };
+        let (end, is_quoted) = match border.or(closing) {
             Some(end) => (end, true),
             None => (self.unquoted_end(start), false),
         };
@@ -310,7 +316,9 @@ impl Scanner<'_> {
         } else {
             Until::Quote { quote: quote.byte, level: quote.level }
         };
-        let behind = end + if is_quoted { quote.len } else { 0 };
+        // A quote of an outer string, with fewer backslashes, ends it too.
+        let closing_len = if quote.is_folded { quote.len } else { self.backslashes_at(end) + 1 };
+        let behind = end + if is_quoted && border.is_none() { closing_len } else { 0 };
         Some(Value { start, end, form, is_quoted, until, behind })
     }
 

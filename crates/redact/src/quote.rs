@@ -83,15 +83,28 @@ impl Scanner<'_> {
         }
     }
 
-    /// Where the string behind the doubled quote that ends at `start` is closed.
+    /// Where the string behind the doubled quote that ends at `start` is closed. A quote of an outer string ends the
+    /// search.
     pub(crate) fn folded_closing(&self, start: usize, quote: Quote) -> Option<usize> {
         let bytes = self.text.bytes;
         let sign = &bytes[start - quote.len..start];
-        let rest = &bytes[start..bytes.len().min(start + MAX_FOLDED)];
-        let found = rest.windows(sign.len()).position(|window| window == sign);
-        if found.is_none() && rest.len() < MAX_FOLDED {
-            self.text.touch();
+        let limit = start + MAX_FOLDED;
+        let mut at = start;
+        loop {
+            at += self.text.span(at, limit - at, |b| b != quote.byte && b != b'"');
+            if at >= limit || bytes.get(at).is_none_or(|b| *b != quote.byte) {
+                return None;
+            }
+            let slashes = self.text.backslashes_before(at).min(at - start);
+            let begin = at - slashes.min(quote.level);
+            if slashes == quote.level && self.text.starts_with(begin, sign) {
+                return Some(begin);
+            }
+            let is_tripled = quote.len == 3 * (quote.level + 1);
+            if slashes < quote.level || (slashes == quote.level && !is_tripled) {
+                return None;
+            }
+            at += 1;
         }
-        found.map(|n| start + n)
     }
 }

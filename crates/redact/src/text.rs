@@ -127,11 +127,16 @@ impl<'a> Text<'a> {
 
     /// Whether `literal` stands at `at`.
     pub(crate) fn has(&self, at: usize, literal: &str) -> bool {
+        self.starts_with(at, literal.as_bytes())
+    }
+
+    /// Whether `sign` stands at `at`.
+    pub(crate) fn starts_with(&self, at: usize, sign: &[u8]) -> bool {
         let rest = self.bytes.get(at..).unwrap_or_default();
-        if rest.len() < literal.len() && literal.as_bytes().starts_with(rest) {
+        if rest.len() < sign.len() && sign.starts_with(rest) {
             self.touch();
         }
-        rest.starts_with(literal.as_bytes())
+        rest.starts_with(sign)
     }
 
     /// How many bytes from `from` on pass the test, of at most `max`.

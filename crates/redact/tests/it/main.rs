@@ -6,6 +6,7 @@
 mod classes;
 mod evasion;
 mod json;
+mod named;
 mod personal;
 mod personal_properties;
 mod properties;
