@@ -77,7 +77,7 @@ impl Scanner<'_> {
             return None;
         }
         let asks = |word: &&str| name.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
-        if ASKING.iter().any(|word| asks(&word)) {
+        if ASKING.iter().any(asks) {
             return None;
         }
         let at = self.text.skip_space(at);

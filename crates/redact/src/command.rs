@@ -91,6 +91,8 @@ impl Scanner<'_> {
     pub(crate) fn is_behind(&self, at: usize, word: &[u8]) -> bool {
         let head = &self.text.bytes[at.saturating_sub(MAX_BACK)..at];
         let line = head.iter().rposition(|b| *b == b'\n').map_or(head, |newline| &head[newline..]);
-        line.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
+        let first = word[0];
+        memchr::memchr2_iter(first, first.to_ascii_uppercase(), line)
+            .any(|at| line[at..].get(..word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word)))
     }
 }

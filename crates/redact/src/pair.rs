@@ -88,20 +88,15 @@ impl Scanner<'_> {
     fn value_ahead(&mut self, behind: usize, sign: u8) -> Option<Value> {
         let goes_on = |b: u8| b != b'}' && (sign != b'=' || b != b'>');
         let len = self.text.span(behind, MAX_AHEAD, goes_on);
-        for n in 0..MAX_TRIES {
-            let at = self.nth_value_word(behind, behind + len, n)?;
-            if let Some(value) = self.member_value(at) {
-                return Some(value);
-            }
-        }
-        None
+        let words: Vec<usize> = self.value_words(behind, behind + len).take(MAX_TRIES).collect();
+        words.into_iter().find_map(|at| self.member_value(at))
     }
 
     /// The value in the same object or tag before the member at `naming`.
     fn value_first(&mut self, naming: usize) -> Option<Value> {
         let from = naming.saturating_sub(MAX_FIRST + VALUE.len() + 16);
-        let words: Vec<usize> = self.value_words(from, naming).collect();
-        for at in words.into_iter().rev().take(MAX_TRIES) {
+        let words: Vec<usize> = self.value_words(from, naming).rev().take(MAX_TRIES).collect();
+        for at in words {
             let value = self.member_value(at).filter(|value| value.is_quoted && value.behind <= naming);
             self.text.take_touched();
             let Some(value) = value.filter(|value| naming - value.start <= MAX_FIRST) else { continue };
@@ -113,19 +108,13 @@ impl Scanner<'_> {
     }
 
     /// Where members named `value` may be between `from` and `to`.
-    fn value_words(&self, from: usize, to: usize) -> impl Iterator<Item = usize> + use<> {
+    fn value_words(&self, from: usize, to: usize) -> impl DoubleEndedIterator<Item = usize> + use<'_> {
         let bytes = &self.text.bytes[from.min(to)..to];
-        let is_free = |at: usize| at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
-        let words = bytes.windows(VALUE.len()).enumerate();
-        let found: Vec<usize> = words
-            .filter(|(at, word)| word.eq_ignore_ascii_case(VALUE) && is_free(*at))
-            .map(|(at, _)| from + at)
-            .collect();
-        found.into_iter()
-    }
-
-    fn nth_value_word(&self, from: usize, to: usize, n: usize) -> Option<usize> {
-        self.value_words(from, to).nth(n)
+        let is_word = move |at: &usize| {
+            bytes.get(*at..*at + VALUE.len()).is_some_and(|word| word.eq_ignore_ascii_case(VALUE))
+                && (*at == 0 || !bytes[*at - 1].is_ascii_alphanumeric())
+        };
+        memchr::memchr2_iter(b'v', b'V', bytes).filter(is_word).map(move |at| from + at)
     }
 
     /// The value of the member whose name `value` begins at `at`.
@@ -173,7 +162,7 @@ impl Scanner<'_> {
             let common = if tail.is_empty() { head.len().min(naming.len()) } else { naming.len() };
             naming.as_bytes()[..common].eq_ignore_ascii_case(head)
         };
-        if !NAMING.iter().any(|naming| fits(&naming)) {
+        if !NAMING.iter().any(fits) {
             return None;
         }
         let name = tail.iter().position(|b| !is_sign(b) && !matches!(b, b':' | b'=')).unwrap_or(tail.len());
