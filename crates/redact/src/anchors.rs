@@ -45,6 +45,10 @@ pub(crate) enum Rule {
     Authorization,
     /// A word that may be the name of a secret.
     Keyword,
+    /// SQL's `IDENTIFIED BY`.
+    Identified,
+    /// The option of a command that takes `user:password`.
+    User,
 }
 
 impl Rule {
@@ -104,6 +108,22 @@ const ANCHORS: &[(&str, Rule)] = &[
     ("金鑰", Rule::Keyword),
     ("密鑰", Rule::Keyword),
     ("密钥", Rule::Keyword),
+    ("パスワード", Rule::Keyword),
+    ("비밀번호", Rule::Keyword),
+    ("kennwort", Rule::Keyword),
+    ("contraseña", Rule::Keyword),
+    ("contraseÑa", Rule::Keyword),
+    ("contrasena", Rule::Keyword),
+    ("contrasen\u{303}a", Rule::Keyword),
+    ("mot de passe", Rule::Keyword),
+    ("senha", Rule::Keyword),
+    ("wachtwoord", Rule::Keyword),
+    ("пароль", Rule::Keyword),
+    ("Пароль", Rule::Keyword),
+    ("ПАРОЛЬ", Rule::Keyword),
+    ("identified ", Rule::Identified),
+    ("-u ", Rule::User),
+    ("-user", Rule::User),
 ];
 
 /// Bytes of an anchor that are hashed.

@@ -12,8 +12,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use crate::Class;
 use crate::ident::Strength;
 use crate::judge;
-use crate::keyed::{is_name_byte, is_quote};
+use crate::keyed::{Found, is_name_byte};
 use crate::open::{Open, Until};
+use crate::quote::is_quote;
 use crate::scan::Scanner;
 use crate::text::Set;
 
@@ -44,7 +45,7 @@ impl Scanner<'_> {
         if is_name_byte(self.text.at(end)) {
             return;
         }
-        let Some(mut value) = self.value_of(start, end) else { return };
+        let Some(Found::Value(mut value)) = self.value_of(start, end) else { return };
         let head = &self.text.bytes[value.start..value.end.max(value.start)];
         let scheme_end = value.start + head.iter().take(MAX_SCHEME).take_while(|b| is_name_byte(**b)).count();
         let scheme = &self.text.str[value.start..scheme_end];
@@ -58,7 +59,7 @@ impl Scanner<'_> {
                 value.start = behind;
             }
         } else if let Some(end) = if behind > scheme_end { self.list_end(behind, is_token) } else { None } {
-            (value.start, value.end, value.until) = (behind, end, Until::List);
+            (value.start, value.end, value.until) = (behind, end, Until::Parameters);
         } else if is_token {
             (value.start, value.end) = (behind, self.unquoted_end(behind));
         } else if behind > scheme_end {

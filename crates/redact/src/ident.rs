@@ -26,6 +26,19 @@ const STRONG: &[&str] = &[
     "密碼",
     "密码",
     "口令",
+    "パスワード",
+    "비밀번호",
+    "passwort",
+    "kennwort",
+    "contraseña",
+    "contraseÑa",
+    "contrasena",
+    "motdepasse",
+    "senha",
+    "wachtwoord",
+    "пароль",
+    "Пароль",
+    "ПАРОЛЬ",
 ];
 
 const WEAK: &[&str] = &[
@@ -71,12 +84,38 @@ const HARMLESS: &[&str] = &[
     "pertoken",
 ];
 
+/// Words of [`WEAK`] that alone say little: prose and logs are full of them.
+const VAGUE: &[&str] = &["secret", "secrets", "token", "credential", "credentials"];
+
+/// Words that stand before `key`, `token`, `secret` in a name of two words.
+const QUALIFIERS: &[&str] = &[
+    "access",
+    "account",
+    "api",
+    "auth",
+    "bearer",
+    "client",
+    "deploy",
+    "encryption",
+    "master",
+    "oauth",
+    "private",
+    "refresh",
+    "secret",
+    "service",
+    "session",
+    "shared",
+    "signing",
+    "ssh",
+    "webhook",
+];
+
 /// The longest name that is looked at, in bytes.
 pub(crate) const MAX_NAME: usize = 64;
 
 /// What `name` says about its value; `None` if nothing.
 pub(crate) fn judge(name: &str) -> Option<(Strength, Class)> {
-    if name.len() > 2 * MAX_NAME || matches!(name, "PWD" | "OLDPWD") {
+    if name.len() > 2 * MAX_NAME || is_working_directory(name) {
         return None;
     }
     let plain: String =
@@ -98,6 +137,23 @@ pub(crate) fn judge(name: &str) -> Option<(Strength, Class)> {
         _ => Class::Secret,
     };
     Some((Strength::Weak, class))
+}
+
+/// Whether `name` is that of a shell's working directory, which some settings use for a password.
+pub(crate) fn is_working_directory(name: &str) -> bool {
+    matches!(name, "PWD" | "OLDPWD")
+}
+
+/// Whether `name` is only a word such as `token`, or `pass` in any name: without a sign behind it that says little.
+pub(crate) fn is_vague(name: &str) -> bool {
+    let word = name.rsplit(['-', '_', '.']).next().unwrap_or(name);
+    word.eq_ignore_ascii_case("pass")
+        || VAGUE.iter().any(|word| name.trim_start_matches('-').eq_ignore_ascii_case(word))
+}
+
+/// Whether `word` before the last word of a name belongs to it, as in `access token`.
+pub(crate) fn is_qualifier(word: &str) -> bool {
+    QUALIFIERS.iter().any(|listed| listed.eq_ignore_ascii_case(word))
 }
 
 /// `pass` as a word of its own, unlike `bypass` and `compass`.

@@ -5,7 +5,9 @@
 //! (`${VAR}`, `env://NAME`) or plainly not one (`changeme`, `required`) stays, since masking it would hide a mistake.
 //! In doubt the value is masked.
 
-use crate::ident::Strength;
+use std::borrow::Cow;
+
+use crate::ident::{self, Strength};
 use crate::mask::{credential_mask_len, mask_len};
 
 /// How a name and its value are connected.
@@ -21,13 +23,19 @@ pub(crate) enum Form {
     Colon,
     /// `the password is value`
     Said,
+    /// A string of a list that a name stands for: `"tokens": ["value"]`
+    Item,
+    /// The string that a call or a pair of strings gives a name: `setPassword("value")`, `("password", "value")`
+    Argument,
+    /// `password value`, `(access token value)`, `| password | value |`
+    Beside,
 }
 
 /// The shortest value, in characters, that is masked for its name alone.
 const MIN_CHARS: usize = 4;
 
 /// Of a longer value the first bytes are judged, which bounds the work.
-const MAX_JUDGED: usize = 256;
+pub(crate) const MAX_JUDGED: usize = 256;
 
 /// Words that stand for a value or speak about it. A value that consists of them is a placeholder.
 const FILLER: &[&str] = &[
@@ -131,17 +139,30 @@ const FILLER: &[&str] = &[
 
 /// Words that show a value of several words to be a sentence about secrets.
 const PROSE: &[&str] = &[
+    "are",
     "be",
+    "been",
+    "can",
+    "can't",
     "cannot",
     "characters",
     "contain",
+    "denied",
     "does",
+    "expired",
+    "failed",
     "field",
+    "found",
+    "has",
+    "have",
     "incorrect",
     "invalid",
     "is",
     "least",
+    "longer",
+    "malformed",
     "match",
+    "mismatch",
     "missing",
     "must",
     "needs",
@@ -149,9 +170,14 @@ const PROSE: &[&str] = &[
     "optional",
     "please",
     "required",
+    "revoked",
     "should",
     "too",
+    "unauthorized",
+    "used",
     "valid",
+    "was",
+    "will",
 ];
 
 /// Beginnings of references to a secret kept elsewhere.
@@ -201,17 +227,27 @@ pub(crate) fn is_secret(strength: Strength, form: Form, value: &str, is_alone: b
         return !rest.trim().is_empty() || head.len() < value.len();
     }
     // Masks of other data neither make a secret nor hide one.
-    let value = rest.as_str();
+    let value = half_width(&rest);
+    let is_wide = rest.contains(|c: char| ('！'..='～').contains(&c)) && value.is_ascii();
+    let value = value.as_ref();
     if value.chars().count() < MIN_CHARS || is_reference(value) || is_filler(value) || is_prose(value) {
         return false;
     }
     match (form, strength) {
         (Form::Member, _) => true,
+        // Nobody writes words in full width.
+        (Form::Beside, _) => is_beside(value) || (is_wide && value.len() >= 8 && has_letter_and_digit(value)),
         (_, Strength::Weak) => !is_path(value) && is_random(value, form),
-        (Form::Literal, Strength::Strong) => true,
+        (Form::Literal | Form::Item, Strength::Strong) => true,
         (Form::Assigned, Strength::Strong) => !is_call(value),
-        (Form::Colon, Strength::Strong) => is_alone || !value.bytes().all(|b| b.is_ascii_alphabetic()),
-        (Form::Said, Strength::Strong) => value.chars().count() >= 6 && has_letter_and_digit(value),
+        (Form::Colon, Strength::Strong) => {
+            let is_word = value.trim_start_matches(['*', '&']).bytes().all(|b| b.is_ascii_alphabetic());
+            (is_alone || !is_word) && !is_call(value)
+        }
+        (Form::Said | Form::Argument, Strength::Strong) => {
+            let is_mixed = value.chars().count() >= 6 && has_letter_and_digit(value);
+            (is_mixed || is_jumbled(value, 1)) && !is_call(value)
+        }
     }
 }
 
@@ -280,14 +316,39 @@ fn is_call(value: &str) -> bool {
     let name =
         value.bytes().take_while(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.' | b':')).count();
     name >= 3 && value.as_bytes().get(name) == Some(&b'(') && (value.ends_with(')') || value.ends_with('('))
+        || is_code(value)
 }
 
+/// `pkcs8::KeyRef`, `vec![0u8]`, `token1.clone()`, `other.dot2_token`: a path of identifiers that leads to something.
+fn is_code(value: &str) -> bool {
+    let is_identifier = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let path = value.bytes().take_while(|b| is_identifier(b) || matches!(b, b'.' | b':')).count();
+    let (path, rest) = value.split_at(path);
+    let mut names = path.split(['.', ':']);
+    if path.is_empty() || path.starts_with(|c: char| c.is_ascii_digit()) {
+        return false;
+    }
+    let is_dotted =
+        path.contains('.') && names.all(|name| name.contains(|c: char| c.is_ascii_alphabetic() || c == '_'));
+    let leads_to_name = || path.rsplit('.').next().is_some_and(|name| ident::judge(name).is_some());
+    path.contains("::") && !path.replace("::", "").contains(':')
+        || rest.starts_with("![")
+        || (rest.starts_with('[') && rest.ends_with(']'))
+        || rest.starts_with("!(")
+        || (is_dotted && (rest.starts_with('(') || (rest.is_empty() && leads_to_name())))
+}
+
+/// A path or an address; base64 that begins with a slash is none.
 fn is_path(value: &str) -> bool {
-    // A key in base64 may begin with a slash.
-    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    let is_key = (value.len() == 40 || value.ends_with('=')) && value.bytes().all(is_base64);
-    !(is_key && is_mixed(value.as_bytes()))
-        && ["/", "./", "../", "~/", "http://", "https://"].iter().any(|start| value.starts_with(start))
+    // a key in base64 may begin with a slash
+    let bytes = value.as_bytes();
+    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    let is_key = (value.len() == 40 && bytes.iter().all(is_base64))
+        || (value.len() >= 20 && (value.contains('+') || value.ends_with('=')));
+    let is_drive = bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1..3] == *b":\\";
+    ["/", "./", "../", "~/", "http://", "https://"].iter().any(|start| value.starts_with(start))
+        && !(is_key && is_mixed(bytes))
+        || is_drive
 }
 
 fn has_letter_and_digit(value: &str) -> bool {
@@ -302,10 +363,101 @@ fn is_random(value: &str, form: Form) -> bool {
     if head.len() < 8 || is_date || value.contains(char::is_whitespace) || is_call(value) {
         return false;
     }
-    let is_explicit = matches!(form, Form::Literal | Form::Assigned);
+    let is_explicit = matches!(form, Form::Literal | Form::Assigned | Form::Item);
     let is_solid = head.iter().all(u8::is_ascii_alphabetic);
     (has_letter_and_digit(value) && distinct(&head) >= 5)
+        || is_jumbled(value, 2)
         || (is_explicit && is_solid && head.len() >= 16 && entropy(&head) >= 3.3)
+}
+
+/// Whether letters around a sign are no words: `geqbOG+FIrgiTd`, which has no digit by chance. `least`: how many of
+/// what the capitals make of it must not be words.
+fn is_jumbled(value: &str, least: usize) -> bool {
+    let is_sign = |b: u8| b"@^+~!#$%&*?=/".contains(&b);
+    let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
+    let signs = value.bytes().filter(|b| is_sign(*b)).count();
+    (10..=64).contains(&value.len())
+        && letters + signs == value.len()
+        && (1..=3).contains(&signs)
+        && value.split(|c: char| !c.is_ascii_alphabetic()).map(no_words).sum::<usize>() >= least
+}
+
+/// Abbreviations that are no sign of chance.
+const USUAL: &[&str] = &[
+    "as", "at", "btn", "by", "cfg", "cmd", "cpp", "css", "ctx", "db", "dns", "fn", "ftp", "grpc", "hdr",
+    "html", "http", "https", "id", "in", "io", "ip", "is", "jwt", "mgr", "msg", "my", "no", "of", "ok", "on",
+    "os", "pdf", "png", "ptr", "pwd", "rgb", "rpc", "sftp", "smtp", "sql", "src", "ssh", "ssl", "std", "str",
+    "tcp", "tls", "tmp", "to", "ui", "xml",
+];
+
+/// How many of the words that capitals make of `letters` are none: of one or two letters, or without a vowel.
+fn no_words(letters: &str) -> usize {
+    let bytes = letters.as_bytes();
+    let is_capital = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_uppercase);
+    let is_small = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_lowercase);
+    // A word begins with a capital behind a small letter, and with the last of several capitals.
+    let begins = |at: &usize| is_capital(*at) && (is_small(at - 1) || is_small(at + 1));
+    let is_vowel = |b: u8| b"aeiouyAEIOUY".contains(&b);
+    let mut start = 0;
+    let ends = (1..bytes.len()).filter(begins).chain([bytes.len()]);
+    ends.filter(|end| {
+        let word = &letters[std::mem::replace(&mut start, *end)..*end];
+        let is_short = (1..=2).contains(&word.len()) || !word.bytes().any(is_vowel);
+        !word.is_empty() && is_short && !has_word(USUAL, word)
+    })
+    .count()
+}
+
+/// `value` with full-width characters in their usual width.
+fn half_width(value: &str) -> Cow<'_, str> {
+    let narrow = |c: char| match c {
+        '！'..='～' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        c => c,
+    };
+    if value.is_ascii() { Cow::Borrowed(value) } else { Cow::Owned(value.chars().map(narrow).collect()) }
+}
+
+/// What is asked of a value that only stands beside a name: words, identifiers and paths stand there too.
+fn is_beside(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    if !(8..=MAX_JUDGED).contains(&value.len()) || is_path(value) || !value.is_ascii() {
+        return false;
+    }
+    if is_jumbled(value, 2) {
+        return true;
+    }
+    if !has_letter_and_digit(value)
+        || distinct(bytes) < 5
+        || bytes.iter().any(|b| b" \t._:(<,;\\%".contains(b))
+    {
+        return false;
+    }
+    let has = |signs: &[u8]| bytes.iter().any(|b| signs.contains(b));
+    if bytes.iter().all(u8::is_ascii_alphanumeric) {
+        let is_hexadecimal = bytes.iter().all(u8::is_ascii_hexdigit) && bytes.len() >= 16;
+        return is_hexadecimal || changes(bytes) >= (bytes.len() / 5).max(2);
+    }
+    if has(b"/=") {
+        return is_mixed(bytes);
+    }
+    if has(b"-") {
+        let parts: Vec<&str> = value.split('-').collect();
+        let is_number = |part: &&str| part.len() >= 2 && part.bytes().all(|b| b.is_ascii_digit());
+        return bytes.len() >= 12
+            && parts.len() >= 3
+            && parts.last().is_some_and(is_number)
+            && !is_number(&parts[0]);
+    }
+    bytes.iter().filter(|b| b.is_ascii_digit()).count() >= 2 || changes(bytes) >= 3
+}
+
+/// How often capitals, small letters and digits take turns; a capital at the beginning of a word does not count.
+fn changes(bytes: &[u8]) -> usize {
+    let kind = |b: u8| (b.is_ascii_uppercase(), b.is_ascii_lowercase(), b.is_ascii_digit());
+    let is_change = |pair: &[u8]| {
+        kind(pair[0]) != kind(pair[1]) && !(pair[0].is_ascii_uppercase() && pair[1].is_ascii_lowercase())
+    };
+    bytes.windows(2).filter(|pair| is_change(pair)).count()
 }
 
 /// Shannon's entropy of the bytes, in bits a byte.

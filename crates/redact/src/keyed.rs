@@ -8,19 +8,46 @@ use crate::Class;
 use crate::ident::{self, Strength};
 use crate::judge::{self, Form};
 use crate::open::{Open, Until};
+use crate::quote::{Quote, is_quote};
 use crate::scan::{Candidate, Scanner};
+
+/// Words between a name and its value.
+const SAYING: &[&str] =
+    &["is ", "is: ", "was ", "ist ", "lautet ", "est ", "es ", "è ", "é ", "是：", "是", "為", "为"];
+/// The same where no blank stands before them.
+const SAYING_WIDE: &[&str] = &["是：", "是", "為", "为", "は", "는 ", "은 "];
 
 /// The longest rest of a name behind an anchor, in bytes.
 const MAX_NAME_REST: usize = 24;
+/// The longest emphasised value, in bytes.
+const MAX_EMPHASISED: usize = 256;
+
+/// A name that says its value is secret.
+#[derive(Clone, Copy)]
+pub(crate) struct Name {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) strength: Strength,
+    pub(crate) class: Class,
+}
 
 /// Where a value is.
 pub(crate) struct Value {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    form: Form,
+    pub(crate) form: Form,
     pub(crate) is_quoted: bool,
     /// Where it ends if it goes beyond the text.
     pub(crate) until: Until,
+    /// Behind its closing quote.
+    pub(crate) behind: usize,
+}
+
+/// What a name stands for.
+pub(crate) enum Found {
+    Value(Value),
+    /// The strings of a list, whose bracket is here.
+    List(usize),
 }
 
 pub(crate) fn is_name_byte(byte: u8) -> bool {
@@ -39,24 +66,44 @@ impl Scanner<'_> {
         self.last_name_end = name_end;
         let before = |b: &&u8| is_name_byte(**b) || **b == b'.';
         let name_start = start - bytes[..start].iter().rev().take(ident::MAX_NAME).take_while(before).count();
-        let name = &self.text.str[name_start..name_end];
-        let Some((strength, class)) = ident::judge(name) else { return };
-        match self.value_of(name_start, name_end) {
-            Some(value) => self.suspect(strength, class, &value),
-            None if self.text.take_touched() => {
-                self.open(Open { from: name_end, class, until: Until::Value });
-            }
-            None => {}
+        if bytes[name_start..name_end].eq_ignore_ascii_case(b"sshpass") {
+            return self.sshpass(name_end);
         }
+        let name_start = self.with_qualifier(name_start);
+        let name = &self.text.str[name_start..name_end];
+        let is_directory = ident::is_working_directory(name);
+        let judged = ident::judge(name).or(is_directory.then_some((Strength::Weak, Class::Secret)));
+        let Some((strength, class)) = judged else { return };
+        let name = Name { start: name_start, end: name_end, strength, class };
+        match self.value_of(name_start, name_end) {
+            Some(Found::Value(value)) => {
+                let form = if is_directory { Form::Assigned } else { value.form };
+                self.suspect(strength, class, &Value { form, ..value });
+            }
+            Some(Found::List(open)) => self.list(&name, open),
+            None => self.paired(&name),
+        }
+        if self.text.take_touched() {
+            self.open_value(name_end, class);
+        }
+    }
+
+    /// Where a name begins whose last word begins at `start`: `access token`, `API key`.
+    fn with_qualifier(&self, start: usize) -> usize {
+        let bytes = self.text.bytes;
+        let Some(blank) = start.checked_sub(1).filter(|at| bytes[*at] == b' ') else { return start };
+        let len = bytes[..blank].iter().rev().take(16).take_while(|b| is_name_byte(**b)).count();
+        let word = &self.text.str[blank - len..blank];
+        if ident::is_qualifier(word) { blank - len } else { start }
     }
 
     /// Judges a value and remembers it with the verdict.
     pub(crate) fn suspect(&mut self, strength: Strength, class: Class, value: &Value) {
         let is_alone = value.is_quoted || (value.form == Form::Colon && self.is_alone(value.end));
+        let text = &self.text.str[value.start..value.end + self.closing_signs(value)];
         if self.text.take_touched() {
             self.open(Open { from: value.start, class, until: value.until });
         }
-        let text = &self.text.str[value.start..value.end];
         let is_crowd = self.values.add(value.end);
         self.candidates.push(Candidate {
             start: value.start,
@@ -67,27 +114,46 @@ impl Scanner<'_> {
         });
     }
 
+    /// How many signs behind a value close what it opened: of `f(x)` and `{a[0]}` the last is no part of it.
+    fn closing_signs(&self, value: &Value) -> usize {
+        let bytes = &self.text.bytes[value.start..value.end.min(value.start + judge::MAX_JUDGED)];
+        let count = |signs: &[u8]| bytes.iter().filter(|b| signs.contains(b)).count();
+        let opened = if value.is_quoted { 0 } else { count(b"([{").saturating_sub(count(b")]}")) };
+        if opened == 0 { 0 } else { self.text.span(value.end, opened, |b| b")]}".contains(&b)) }
+    }
+
     /// The value that belongs to the name at `start..end`.
-    pub(crate) fn value_of(&mut self, start: usize, end: usize) -> Option<Value> {
-        let quote_at = end + self.backslashes_at(end);
-        let is_key_quoted = is_quote(self.text.at(quote_at));
-        if !is_key_quoted {
+    pub(crate) fn value_of(&mut self, start: usize, end: usize) -> Option<Found> {
+        let Some(quote) = self.quote_behind(start, end) else {
             if let Some(at) = self.tag_or_flag(start, end) {
                 return self.value_at(at, Form::Assigned, None);
             }
-            let (at, form) = self.separator(end)?;
-            return self.value_at(self.text.skip_blanks(at), form, None);
+            let end = self.behind_emphasis(start, end);
+            return match self.separator(end) {
+                Some((at, form)) => self.value_at(self.text.skip_blanks(at), form, None),
+                None => self.beside(start, end).map(Found::Value),
+            };
+        };
+        let behind = end + quote.len;
+        let bracket = usize::from(self.text.at(behind) == b']');
+        match self.separator(self.text.skip_space(behind + bracket)) {
+            Some((at, form)) => self.value_at(self.text.skip_space(at), form, Some(quote)),
+            None => self.argument(start, end, quote).map(Found::Value),
         }
-        let bracket = usize::from(self.text.at(quote_at + 1) == b']');
-        let (at, form) = self.separator(self.text.skip_space(quote_at + 1 + bracket))?;
-        self.value_at(self.text.skip_space(at), form, Some(quote_at))
+    }
+
+    /// Behind the asterisks that close what they opened before `start`: `**name**`.
+    fn behind_emphasis(&self, start: usize, end: usize) -> usize {
+        let is_star = |b: u8| b == b'*';
+        let before = self.text.bytes[..start].iter().rev().take(3).take_while(|b| is_star(**b)).count();
+        end + if before > 0 { self.text.span(end, before, is_star) } else { 0 }
     }
 
     /// `<name>` or `--name `: where the value begins.
     fn tag_or_flag(&self, start: usize, end: usize) -> Option<usize> {
         let before = start.checked_sub(1).map_or(0, |at| self.text.at(at));
         if self.text.at(end) == b'>' && matches!(before, b'<' | b':') {
-            return Some(end + 1);
+            return (!self.is_placeholder(end + 1)).then_some(end + 1);
         }
         let value = self.text.skip_blanks(end);
         let name = &self.text.str[start..end];
@@ -96,6 +162,13 @@ impl Scanner<'_> {
             || (self.text.at(value) == b'-' && !self.text.has(value, "---"));
         let is_flag = has_dashes && value > end && !is_other;
         is_flag.then_some(value)
+    }
+
+    /// Whether a name in angle brackets that end at `at` stands for a value, as in `https://<user>:<password>@host`.
+    fn is_placeholder(&self, at: usize) -> bool {
+        let is_sign = matches!(self.text.at(at), b'@' | b':' | b'/' | b'.' | b'-');
+        let len = if is_sign { self.text.span(at, MAX_EMPHASISED, |b| b > b' ' && b != b'<') } else { 0 };
+        is_sign && !self.text.has(at + len, "</")
     }
 
     /// What connects a name that ends at `end` with its value: the position behind it.
@@ -108,51 +181,70 @@ impl Scanner<'_> {
         if self.text.has(at, "::") || self.text.has(at, "://") {
             return None;
         }
-        if let Some(at) = first(&["===", "==", "=>", ":=", "=", "＝", "%3D", "%3d"]) {
+        if let Some(at) = first(&["===", "==", "=>", "=&gt;", ":=", "=", "＝", "%3D", "%3d"]) {
             return Some((at, Form::Assigned));
         }
         if let Some(at) = first(&[":", "：", "%3A", "%3a"]) {
             return Some((at, Form::Colon));
         }
-        let words: &[&str] =
-            if at > end { &["is ", "is: ", "was "] } else { &["是：", "是", "為", "为"] };
+        if let Some(at) = first(&["->", "-&gt;", "→", "⇒"]) {
+            return Some((at, Form::Said));
+        }
+        let words = if at > end { SAYING } else { SAYING_WIDE };
         first(words).map(|at| (at, Form::Said))
     }
 
-    /// The value that begins at `at`, which may be a quote; `key_quote`: where the
-    /// name's closing quote is.
-    fn value_at(&mut self, at: usize, form: Form, key_quote: Option<usize>) -> Option<Value> {
+    /// The value that begins at `at`, which may be a quote; `key_quote`: the name's closing quote.
+    pub(crate) fn value_at(&mut self, at: usize, form: Form, key_quote: Option<Quote>) -> Option<Found> {
         let literal_prefix =
             matches!(self.text.at(at), b'b' | b'r' | b'f' | b'u') && is_quote(self.text.at(at + 1));
         let at = at + usize::from(literal_prefix);
-        let level = self.backslashes_at(at);
-        let quote = self.text.at(at + level);
-        let is_key_quoted = key_quote.is_some();
-        if is_quote(quote) && key_quote.is_some_and(|at| self.text.backslashes_before(at) != level) {
-            // The quote closes the string in which the quoted name stands.
+        if let Some(quote) = self.opening_quote(at) {
+            // A quote at another level closes the string in which the quoted name stands.
+            if key_quote.is_some_and(|key| !key.is_like(quote)) {
+                return None;
+            }
+            let form = match key_quote {
+                Some(key) if key.byte != b'`' => Form::Member,
+                // What documents set in code.
+                _ if quote.byte == b'`' => form,
+                _ => Form::Literal,
+            };
+            let is_same_quote = quote.is_folded || key_quote.is_some_and(|key| key.byte == quote.byte);
+            return self.string_at(at + quote.len, quote, form, is_same_quote).map(Found::Value);
+        }
+        if self.text.at(at) == b'[' && self.text.mask_len(at).is_none() {
+            return Some(Found::List(at));
+        }
+        let emphasis = if self.text.has(at, "**") { 2 } else { 0 };
+        let mut value = self.unquoted(at + emphasis, form);
+        if emphasis > 0 {
+            let head = &self.text.bytes[value.start..value.end.min(value.start + MAX_EMPHASISED)];
+            match head.windows(2).position(|pair| pair == b"**") {
+                Some(len) => value.end = value.start + len,
+                None => value.start = at,
+            }
+        }
+        let is_json = key_quote.is_some() && value.start < value.end;
+        if value.end <= value.start || (is_json && is_json_scalar(&self.text.bytes[value.start..value.end])) {
             return None;
         }
-        if is_quote(quote) {
-            let start = at + level + 1;
-            let is_same_quote = key_quote.is_some_and(|at| self.text.at(at) == quote);
-            return self.string_at(start, quote, level, is_key_quoted, is_same_quote);
-        }
-        let opens_list = self.text.at(at) == b'[' && self.text.mask_len(at).is_none();
-        let end = self.unquoted_end(at);
-        if opens_list || end <= at || (is_key_quoted && is_json_scalar(&self.text.bytes[at..end])) {
-            return None;
-        }
-        Some(Value { start: at, end, form, is_quoted: false, until: Until::Value })
+        Some(Found::Value(value))
     }
 
-    /// The value in a string that begins at `start`, behind `level` backslashes and `quote`. Of a string that is not
-    /// closed the first word is the value.
-    fn string_at(
+    /// The value that begins at `start` without a quote.
+    pub(crate) fn unquoted(&mut self, start: usize, form: Form) -> Value {
+        let end = self.unquoted_end(start).max(start);
+        Value { start, end, form, is_quoted: false, until: Until::Value, behind: end }
+    }
+
+    /// The value in a string that begins at `start`, behind `quote`. Of a string that is not closed the first word is
+    /// the value.
+    pub(crate) fn string_at(
         &mut self,
         start: usize,
-        quote: u8,
-        level: usize,
-        is_member: bool,
+        quote: Quote,
+        form: Form,
         is_same_quote: bool,
     ) -> Option<Value> {
         // A quote directly behind `name:` may close a string instead of opening one: what follows tells.
@@ -160,17 +252,28 @@ impl Scanner<'_> {
         if !is_same_quote && matches!(head, b',' | b':' | b'}' | b']') {
             return None;
         }
-        let form = if is_member { Form::Member } else { Form::Literal };
-        let closing = self.closing(start, quote, level);
-        let (end, is_quoted) = match self.end_in_document(start, closing, quote).or(closing) {
+        let closing = if quote.is_folded {
+            self.folded_closing(start, quote)
+        } else {
+            self.closing(start, quote.byte, quote.level)
+        };
+        let border = if quote.is_folded { None } else { self.end_in_document(start, closing, quote.byte) };
+        let (end, is_quoted) = match border.or(closing) {
             Some(end) => (end, true),
             None => (self.unquoted_end(start), false),
         };
         if self.text.str[start..end].trim_start().is_empty() {
             return None;
         }
-        let until = Until::Quote { quote, level };
-        Some(Value { start, end, form, is_quoted, until })
+        let until = if quote.is_folded {
+            Until::Value
+        } else {
+            Until::Quote { quote: quote.byte, level: quote.level }
+        };
+        // A quote of an outer string, with fewer backslashes, ends it too.
+        let closing_len = if quote.is_folded { quote.len } else { self.backslashes_at(end) + 1 };
+        let behind = end + if is_quoted && border.is_none() { closing_len } else { 0 };
+        Some(Value { start, end, form, is_quoted, until, behind })
     }
 
     /// Where the string that began at `start` with `level` backslashes and `quote` ends.
@@ -277,10 +380,6 @@ impl Scanner<'_> {
     pub(crate) fn backslashes_at(&self, at: usize) -> usize {
         self.text.span(at, 64, |b| b == b'\\')
     }
-}
-
-pub(crate) fn is_quote(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\'' | b'`')
 }
 
 fn is_json_scalar(value: &[u8]) -> bool {

@@ -12,8 +12,10 @@
 
 mod anchors;
 mod bare;
+mod beside;
 mod class;
 mod clean;
+mod command;
 mod document;
 mod encoded;
 mod header;
@@ -21,10 +23,13 @@ mod ident;
 mod json;
 mod judge;
 mod keyed;
+mod list;
 mod mask;
 mod open;
+mod pair;
 mod pem;
 mod personal;
+mod quote;
 mod redactor;
 mod rules;
 mod scan;

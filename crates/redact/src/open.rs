@@ -21,7 +21,9 @@ pub(crate) enum Until {
     /// At the quote that closes a string, which stands behind so many backslashes.
     Quote { quote: u8, level: usize },
     /// With the list of parameters, at the latest with the line.
-    List,
+    Parameters,
+    /// With the bracket that closes a list of strings, which stands behind such a quote.
+    List { quote: u8, level: usize },
     /// With the last line of a private key; `is_in_string`: if it stands in a string, with that.
     Block { is_in_string: Option<bool> },
     /// With the secret part of a PuTTY key; `over_strings`: which goes on over the end of a string.
@@ -59,6 +61,11 @@ impl Scanner<'_> {
         }
     }
 
+    /// Notes that a value behind `from` is not in sight.
+    pub(crate) fn open_value(&mut self, from: usize, class: Class) {
+        self.open(Open { from, class, until: Until::Value });
+    }
+
     /// Notes what the rule of the anchor at `start..end` left open, if it looked past the end.
     pub(crate) fn open_rule(&mut self, rule: Rule, start: usize, end: usize) {
         if !self.text.take_touched() {
@@ -77,7 +84,9 @@ impl Scanner<'_> {
             Rule::Webhook { .. } => (end, Class::Webhook),
             Rule::Url | Rule::EscapedUrl => (end, Class::UrlPassword),
             Rule::Scheme | Rule::Authorization => (end, Class::Authorization),
-            Rule::PrivateKey | Rule::Putty | Rule::Keyword => (end, Class::Secret),
+            Rule::PrivateKey | Rule::Putty | Rule::Keyword | Rule::Identified | Rule::User => {
+                (end, Class::Secret)
+            }
         };
         self.open(Open { from, class, until: Until::Value });
     }
@@ -91,7 +100,7 @@ impl Scanner<'_> {
     }
 
     /// Notes what is open in a view that reaches the end.
-    pub(crate) fn open_in_view(&mut self, inner: &Scanner<'_>, view: &View) {
+    pub(crate) fn open_in_view(&mut self, inner: &mut Scanner<'_>, view: &View) {
         let place = |at: usize| view.in_original(at, at).0;
         for open in [inner.open, inner.open_block].into_iter().flatten() {
             self.open(Open { from: place(open.from), ..open });
@@ -116,13 +125,14 @@ impl Scanner<'_> {
 
     /// From where the last bytes could become part of a find for which nothing else stands yet; `before`: from where
     /// they are part of one.
-    pub(crate) fn open_tail(&self, before: usize) -> usize {
+    pub(crate) fn open_tail(&mut self, before: usize) -> usize {
         let from = self.tail_of_anchors(before);
         self.aws_secret_before(from).min(self.secret_in_view)
     }
 
-    fn tail_of_anchors(&self, before: usize) -> usize {
+    fn tail_of_anchors(&mut self, before: usize) -> usize {
         let bytes = self.text.bytes;
+        let pair = self.partial_pair();
         let personal = if self.rules.looks_for_personal() {
             personal::tail::open_from(self.text.str)
         } else {
@@ -131,6 +141,7 @@ impl Scanner<'_> {
         before
             .min(personal)
             .min(self.tail_in_view)
+            .min(pair)
             .min(self.partial_anchor())
             .min(partial_label(bytes))
             .min(last_run(bytes))

@@ -56,6 +56,8 @@ pub(crate) struct Scanner<'a> {
     pub(crate) jwt_tries: (usize, u32),
     /// End of the last name looked at, so that `secret_key` is judged once and not for each of its words.
     pub(crate) last_name_end: usize,
+    /// End of the last list of values.
+    pub(crate) last_list_end: usize,
     /// Remembered extent of the last unquoted value, and whether the end of the text was in sight.
     pub(crate) last_value: (usize, usize, bool),
     /// Remembered extent of the last value that reaches to the end of its line.
@@ -97,6 +99,7 @@ impl<'a> Scanner<'a> {
             pem_marks: Vec::new(),
             jwt_tries: (0, 0),
             last_name_end: 0,
+            last_list_end: 0,
             last_value: (0, 0, false),
             last_header: (0, 0),
             values: Crowd::default(),
@@ -161,7 +164,7 @@ impl<'a> Scanner<'a> {
                 self.hits.push(Finding { start, end, ..found });
             }
             if self.goes_on && view.end == text.bytes.len() {
-                self.open_in_view(&inner, &view);
+                self.open_in_view(&mut inner, &view);
             }
         }
         self.text = text;
@@ -265,6 +268,8 @@ impl<'a> Scanner<'a> {
             Rule::Scheme => self.scheme(start, end),
             Rule::Authorization => self.authorization(start, end),
             Rule::Keyword => self.keyword(start, end),
+            Rule::Identified => self.identified(start, end),
+            Rule::User => self.user_option(start, end),
         }
         self.open_rule(rule, start, end);
     }

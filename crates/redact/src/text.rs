@@ -15,6 +15,9 @@ use crate::view::View;
 /// The widest gap between a name, a sign and a value, in bytes.
 const MAX_GAP: usize = 256;
 
+/// The widest gap that is looked back over, in bytes.
+const MAX_BACK_GAP: usize = 64;
+
 /// A set of bytes a token may consist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Set {
@@ -124,11 +127,16 @@ impl<'a> Text<'a> {
 
     /// Whether `literal` stands at `at`.
     pub(crate) fn has(&self, at: usize, literal: &str) -> bool {
+        self.starts_with(at, literal.as_bytes())
+    }
+
+    /// Whether `sign` stands at `at`.
+    pub(crate) fn starts_with(&self, at: usize, sign: &[u8]) -> bool {
         let rest = self.bytes.get(at..).unwrap_or_default();
-        if rest.len() < literal.len() && literal.as_bytes().starts_with(rest) {
+        if rest.len() < sign.len() && sign.starts_with(rest) {
             self.touch();
         }
-        rest.starts_with(literal.as_bytes())
+        rest.starts_with(sign)
     }
 
     /// How many bytes from `from` on pass the test, of at most `max`.
@@ -190,6 +198,11 @@ impl<'a> Text<'a> {
     /// How many backslashes stand directly before `at`.
     pub(crate) fn backslashes_before(&self, at: usize) -> usize {
         self.bytes[..at].iter().rev().take_while(|b| **b == b'\\').count()
+    }
+
+    /// The end of what stands before white space that ends at `at`; of a longer gap, [`MAX_BACK_GAP`] bytes before.
+    pub(crate) fn back_over_space(&self, at: usize) -> usize {
+        at - self.bytes[..at].iter().rev().take(MAX_BACK_GAP).take_while(|b| b.is_ascii_whitespace()).count()
     }
 
     /// The first position at or after `from` that is no space or tab; of a longer gap, what is behind 256 of them.

@@ -93,7 +93,20 @@ fn border(scanner: &mut Scanner<'_>, until: Until, from: usize) -> Border {
                 None => Border::Beyond(bytes.len() - scanner.text.backslashes_before(bytes.len()), until),
             }
         }
-        Until::List => end_of_list(scanner, from),
+        Until::Parameters => end_of_list(scanner, from),
+        Until::List { quote, level } => {
+            let closes = |at: &usize| {
+                let string = bytes[..*at].trim_ascii_end();
+                let Some(last) = string.len().checked_sub(1).filter(|last| string[*last] == quote) else {
+                    return false;
+                };
+                bytes[*at] == b']' && scanner.text.backslashes_before(last) == level
+            };
+            match (from..bytes.len()).find(closes) {
+                Some(at) => Border::At(at),
+                None => Border::Beyond(bytes.len(), until),
+            }
+        }
         Until::Encoded => {
             let goes_on = |b: u8| is_base64(b) || matches!(b, b'=' | b'\n' | b'\r' | b'\\');
             let len = scanner.text.span(from, usize::MAX, goes_on);
@@ -117,7 +130,7 @@ fn border(scanner: &mut Scanner<'_>, until: Until, from: usize) -> Border {
 /// parameter.
 fn end_of_list(scanner: &Scanner<'_>, from: usize) -> Border {
     let bytes = scanner.text.bytes;
-    let beyond = Border::Beyond(bytes.len().saturating_sub(AHEAD), Until::List);
+    let beyond = Border::Beyond(bytes.len().saturating_sub(AHEAD), Until::Parameters);
     let stops = (from..bytes.len()).filter(|at| matches!(bytes[*at], b'\n' | b'\r' | b'"' | b'\''));
     for at in stops {
         let start = at - scanner.text.backslashes_before(at).min(at - from);

@@ -7,6 +7,7 @@ mod classes;
 mod evasion;
 mod formats;
 mod json;
+mod named;
 mod personal;
 mod personal_properties;
 mod properties;

@@ -63,6 +63,7 @@ proptest! {
         "password", "token", "key", "=", ":", " ", "\"", "\\\"", "'", "\\", "\n", ",", ";", "]", "}", "{", "[", "://", "@", "/", "u:p",
         "hunter2", "abcd1234", "12345678", "[SECRET]", "[JWT]", "Bearer ", "Authorization: ", "AKIAIOSFODNN7EXAMPLE", "密碼", "：", "é",
         "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "required", "ghp_q7Rw2Zk9Xb4Nc6Vm1Lp8Td3Hs5Gf0J", "--password ", " is ", "<", ">", "$", "%3D",
+        "\"name\":\"", "\"value\":\"", "(", ")", "|", "**", "->", "-u ", "curl", "identified by ", "''", "\"\"", "'\\''", "API ", "Harbor2222!",
     ]), 0..14)) {
         let text = pieces.concat();
         let redactor = Redactor::new();

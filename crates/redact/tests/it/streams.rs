@@ -147,7 +147,60 @@ fn secrets() -> Vec<String> {
         ]
         .map(str::to_owned),
     );
+    list.extend(beside_names());
     list
+}
+
+/// Secrets that no sign connects with their name, and what only looks so.
+fn beside_names() -> Vec<String> {
+    [
+        r#"{"password":["Harbor-1", "x", ["sunset77"]],"n":1}"#,
+        r#""{\"passwords\":[\"Harbor-1\",\"sunset77\"]}""#,
+        "passwords = ['Harbor-1', 'sunset77'] # both",
+        r#"{"name": "DB_PASSWORD", "value": "Harbor2222!"} next"#,
+        r#"{"name":"DB_PASSWORD","type":"text","value":"Harbor2222!"}"#,
+        r#"{"value": "Harbor2222!", "name": "DB_PASSWORD"} next"#,
+        r#"{"value": "Harbor2222!", "name": "city"} next"#,
+        r#""{\"value\":\"Harbor2222!\",\"name\":\"DB_PASSWORD\"}""#,
+        "<add key=\"Password\" value=\"Harbor2222!\"/> and",
+        "<input value='Harbor2222!' name='password'>",
+        "<entry key=\"password\">Harbor2222!</entry>",
+        "  - name: DB_PASSWORD\n    value: Harbor2222!\n  - name: x\n",
+        "machine db login app password sunset\nmachine x",
+        "git config --global http.password ember-Falcon-33",
+        "client.setPassword(\"Harbor2222!\"); x()",
+        "define('DB_PASSWORD', 'Harbor2222!');",
+        "ALTER ROLE app WITH PASSWORD 'sunset'; SELECT",
+        "CREATE USER 'app'@'%' IDENTIFIED BY 'sunset';",
+        "CREATE USER app IDENTIFIED WITH sha256_password BY 'sunset' x",
+        "password -> Harbor2222! and",
+        "curl -u app:Harbor2222! https://x.org/",
+        "curl --user 'app:Harbor2222!' https://x.org/",
+        "sshpass -p Harbor2222! ssh app@host",
+        "| password | Harbor2222! |\n| port | 8080 |",
+        "The **password** is **Harbor2222!**.",
+        "**API key:** Xb8iqR3WjWDdXya2 ok",
+        "Their API key - Xb8iqR3WjWDdXya2 - was",
+        "(access token Xb8iqR3WjWDdXya2). The order",
+        "密碼為Harbor2222!），謝謝",
+        "密碼（Harbor2222!）與",
+        "API 金鑰 Xb8iqR3WjWDdXya2。",
+        "パスワード：Harbor2222!、",
+        "비밀번호: Harbor2222! 입니다",
+        "Passwort: Harbor2222! und contraseña: Harbor2222! y mot de passe : Harbor2222!",
+        "accessToken: TPimTe^HtIbYKL",
+        "a,\"password=\"\"Harbor2222!\"\"\",b",
+        "VALUES ('password=''Harbor 2222!'' x')",
+        "sh -c 'password='\\''Harbor2222!'\\'' x'",
+        "password = \"\"\"Harbor2222!\"\"\"",
+        "password=\"\" x=\"y\"",
+        "https://<user>:<password>@example.org/",
+        r#"{"errors":{"token":"has expired"}}"#,
+        "password: String, token = get_token(a)",
+        "PWD=/home/app x PWD=Xb8iqR3WjWDdXya2",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// The secret among other things: prose, code, logs, YAML, documents.
@@ -258,6 +311,26 @@ fn any_text() -> impl Strategy<Value = String> {
         "Q~",
         "?",
         "https://hooks.slack.com/services/",
+        "\"name\":\"",
+        "\"value\":\"",
+        " value=\"",
+        "name: ",
+        "\nvalue: ",
+        "(",
+        ")",
+        "|",
+        "**",
+        "->",
+        "curl -u ",
+        "identified by ",
+        "user",
+        "''",
+        "\"\"",
+        "'\\''",
+        "API ",
+        "login ",
+        "sshpass -p",
+        "Harbor2222!",
     ]
     .map(str::to_owned)
     .to_vec();
