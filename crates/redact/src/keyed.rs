@@ -107,6 +107,7 @@ impl Scanner<'_> {
             let len = rest.iter().take_while(|b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\')).count();
             self.last_header = (start, start + len);
         }
+        self.text.reach(self.last_header.1 + 1);
         if self.last_header.1 >= self.text.bytes.len() {
             self.text.touch();
         }
@@ -251,6 +252,7 @@ impl Scanner<'_> {
     /// behind which something else begins.
     pub(crate) fn unquoted_end(&mut self, start: usize) -> usize {
         if self.last_value.0 <= start && start < self.last_value.1 {
+            self.text.reach(self.last_value.1 + 1);
             if self.last_value.2 {
                 self.text.touch();
             }
@@ -289,6 +291,7 @@ impl Scanner<'_> {
             self.text.touch();
         }
         let at = at.min(bytes.len());
+        self.text.reach(at + 1);
         let is_touched = self.text.take_touched();
         self.last_value = (start, at, is_touched);
         if is_touched || was_touched {

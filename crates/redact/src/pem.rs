@@ -113,6 +113,7 @@ impl Scanner<'_> {
         }
         let stop = end + stop.unwrap_or(rest.len());
         self.putty_end = stop;
+        self.text.reach(stop + PUTTY_END.len());
         let slashes = self.text.backslashes_before(stop).min(stop - end);
         self.push(Class::PrivateKey, start, stop - slashes);
     }

@@ -55,6 +55,10 @@ pub(crate) struct Text<'a> {
     /// What was read before the text.
     before: Document,
     touched: Cell<bool>,
+    /// The byte behind the farthest that a long look reached since this was last asked.
+    reach: Cell<usize>,
+    /// Whether it was asked since whether the text is a document.
+    is_document_asked: Cell<bool>,
     /// The text that was decoded to make this one.
     original: Option<(&'a View, &'a Text<'a>)>,
 }
@@ -70,6 +74,8 @@ impl<'a> Text<'a> {
             document: Cell::new((before, 0)),
             before,
             touched: Cell::new(false),
+            reach: Cell::new(0),
+            is_document_asked: Cell::new(false),
             original: None,
         }
     }
@@ -89,6 +95,7 @@ impl<'a> Text<'a> {
         if let Some((view, original)) = self.original {
             return original.is_in_document(view.in_original(at, at).0);
         }
+        self.is_document_asked.set(true);
         let (mut document, mut read) = self.document.get();
         if at < read {
             (document, read) = (self.before, 0);
@@ -106,6 +113,21 @@ impl<'a> Text<'a> {
     /// Whether a rule looked past the end since this was last asked.
     pub(crate) fn take_touched(&self) -> bool {
         self.touched.take()
+    }
+
+    /// Notes a look up to `to`.
+    pub(crate) fn reach(&self, to: usize) {
+        self.reach.set(self.reach.get().max(to));
+    }
+
+    /// How far a rule looked since this was last asked.
+    pub(crate) fn take_reach(&self) -> usize {
+        self.reach.take().min(self.bytes.len())
+    }
+
+    /// Whether a rule asked since this was last asked what all of the text before it decides.
+    pub(crate) fn take_document_asked(&self) -> bool {
+        self.is_document_asked.take()
     }
 
     /// The byte at `at`, if the text goes so far.
@@ -135,6 +157,7 @@ impl<'a> Text<'a> {
     pub(crate) fn span(&self, from: usize, max: usize, test: impl Fn(u8) -> bool) -> usize {
         let rest = self.bytes.get(from..).unwrap_or_default();
         let len = rest.iter().take(max).take_while(|b| test(**b)).count();
+        self.reach(from + len + 1);
         if len == rest.len() && len < max {
             self.touch();
         }
@@ -163,6 +186,7 @@ impl<'a> Text<'a> {
             *oldest = (*oldest + 1) % REMEMBERED;
             end
         });
+        self.reach(end + 1);
         if end >= self.bytes.len() {
             self.touch();
         }

@@ -67,11 +67,21 @@ impl Scanner<'_> {
         }
     }
 
-    /// Visits every run of digits and every colon.
+    /// Visits every run of digits and every colon of the zones.
     fn numbers(&mut self, wanted: Wanted) {
+        let mut at = 0;
+        for (from, to) in self.zones.clone() {
+            // A run of digits or colons is visited as a whole.
+            let border = self.text.bytes[at.min(from)..from].iter().rposition(u8::is_ascii_whitespace);
+            at = self.numbers_between(wanted, at + border.unwrap_or(0), to);
+        }
+    }
+
+    /// Visits those that begin between `from` and `to`; says where the last ends.
+    fn numbers_between(&mut self, wanted: Wanted, from: usize, to: usize) -> usize {
         let bytes = self.text.bytes;
-        let (mut at, mut settled) = (0, 0);
-        while let Some(stop) = next_digit_or_colon(bytes, at) {
+        let (mut at, mut settled) = (from, 0);
+        while let Some(stop) = next_digit_or_colon(&bytes[..to.max(at)], at) {
             if bytes[stop] == b':' {
                 at = stop + 1;
                 if wanted.ip && stop >= settled {
@@ -89,6 +99,7 @@ impl Scanner<'_> {
                 at = last;
             }
         }
+        at
     }
 
     /// What the run of digits at `start..end` is part of.
