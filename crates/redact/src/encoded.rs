@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use crate::work;
+
 /// The shortest run that is looked at: 18 bytes of text.
 const MIN_RUN: usize = 24;
 /// The shortest line of a run that goes on in the next one.
@@ -45,6 +47,7 @@ pub(crate) fn runs(text: &str) -> impl Iterator<Item = Encoded> {
     std::iter::from_fn(move || {
         while let Some(start) = next_run(bytes, at) {
             at = run_end(bytes, start);
+            work::count(at - start);
             if let Some(found) = decode(bytes, start, at) {
                 return Some(found);
             }

@@ -9,6 +9,7 @@ use crate::ident::{self, Strength};
 use crate::judge::{self, Form};
 use crate::open::{Open, Until};
 use crate::scan::{Candidate, Scanner};
+use crate::work;
 
 /// The longest rest of a name behind an anchor, in bytes.
 const MAX_NAME_REST: usize = 24;
@@ -106,6 +107,7 @@ impl Scanner<'_> {
             let rest = &self.text.bytes[start..];
             let len = rest.iter().take_while(|b| !matches!(b, b'\n' | b'\r' | b'"' | b'\\')).count();
             self.last_header = (start, start + len);
+            work::count(len);
         }
         self.text.reach(self.last_header.1 + 1);
         if self.last_header.1 >= self.text.bytes.len() {
@@ -242,6 +244,7 @@ impl Scanner<'_> {
         let string = &self.text.bytes[start..end.unwrap_or(self.text.bytes.len())];
         let is_border =
             |at: &usize| self.text.at(*at) == b'"' && self.text.backslashes_before(*at).is_multiple_of(2);
+        work::count(string.len());
         if quote == b'"' || !string.contains(&b'"') || !self.text.is_in_document(start) {
             return None;
         }
@@ -292,6 +295,7 @@ impl Scanner<'_> {
         }
         let at = at.min(bytes.len());
         self.text.reach(at + 1);
+        work::count(at - start);
         let is_touched = self.text.take_touched();
         self.last_value = (start, at, is_touched);
         if is_touched || was_touched {

@@ -33,6 +33,7 @@ mod text;
 mod token;
 mod url;
 mod view;
+mod work;
 mod zones;
 
 pub use class::{Class, CustomName, Family};

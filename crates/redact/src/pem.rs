@@ -8,6 +8,7 @@
 use crate::Class;
 use crate::open::{Open, Until};
 use crate::scan::{PemMark, Scanner};
+use crate::work;
 
 /// Names of lines before the body of a block.
 const HEADERS: [&str; 6] = ["Proc-Type", "DEK-Info", "Comment", "Version", "Subject", "Charset"];
@@ -53,6 +54,7 @@ impl Scanner<'_> {
                 next.map_or(self.text.bytes.len(), |next| if next.opens { next.start } else { next.end });
             let body = &self.text.bytes[mark.end.min(limit)..limit];
             let border = body.iter().position(|b| matches!(b, b'\n' | b'"')).map(|n| mark.end + n);
+            work::count(border.map_or(body.len(), |at| at - mark.end));
             let is_in_string = border.map(|at| self.text.at(at) == b'"');
             let is_decided = match border.filter(|_| is_in_string == Some(true)) {
                 None => {
@@ -95,6 +97,7 @@ impl Scanner<'_> {
             if run.saturating_sub(escape) >= MIN_PIECE && letters >= 4 {
                 self.push(Class::PrivateKey, at + escape, at + run);
             }
+            work::count(run.max(1));
             at += run.max(1);
         }
         at
@@ -112,6 +115,7 @@ impl Scanner<'_> {
             self.open(Open { from: start, class: Class::PrivateKey, until: Until::Putty });
         }
         let stop = end + stop.unwrap_or(rest.len());
+        work::count(stop - end);
         self.putty_end = stop;
         self.text.reach(stop + PUTTY_END.len());
         let slashes = self.text.backslashes_before(stop).min(stop - end);

@@ -18,7 +18,7 @@ use crate::open::{Open, Until};
 use crate::rules::{Action, Rules};
 use crate::text::Text;
 use crate::zones::{Span, Stretches};
-use crate::{Class, Finding, Redactor, encoded, view};
+use crate::{Class, Finding, Redactor, encoded, view, work};
 
 /// The value of a name that says it is secret.
 pub(crate) struct Candidate {
@@ -143,6 +143,7 @@ impl<'a> Scanner<'a> {
     fn read(&mut self) {
         for (from, to) in self.zones.clone() {
             for (rule, start, end) in self.redactor.anchors.find(self.text.str, from, to) {
+                work::count(end - start);
                 self.apply(rule, start, end);
                 let reach = self.text.take_reach().max(end);
                 self.looked.add(start, reach);
@@ -223,7 +224,12 @@ impl<'a> Scanner<'a> {
                 && (self.rules.action(class) == Action::Allow
                     || self.rules.allows(class, &self.text.str[start..end]))
         };
-        if start < end && !stays() {
+        // Of many that end together, as in `sk-sk-sk-`, the first says all there is to say.
+        let is_known = self
+            .hits
+            .last()
+            .is_some_and(|last| last.class == class && last.start <= start && end <= last.end);
+        if start < end && !is_known && !stays() {
             self.hits.push(Finding { class, start, end });
         }
     }
@@ -389,6 +395,7 @@ pub(crate) fn mask_with_places(
     findings: &[Finding],
     before: Document,
 ) -> (String, Vec<Mask>) {
+    work::count(text.len());
     let mut masked = String::with_capacity(text.len());
     let mut masks = Vec::with_capacity(findings.len());
     let mut bare = Bare::behind(text, before);

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use crate::document::Document;
 use crate::mask::{MAX_MASK, mask_len};
 use crate::view::View;
+use crate::work;
 
 /// The widest gap between a name, a sign and a value, in bytes.
 const MAX_GAP: usize = 256;
@@ -100,6 +101,7 @@ impl<'a> Text<'a> {
         if at < read {
             (document, read) = (self.before, 0);
         }
+        work::count(at - read);
         document.read(&self.bytes[read..at]);
         self.document.set((document, at));
         document.is_one()
@@ -158,6 +160,7 @@ impl<'a> Text<'a> {
         let rest = self.bytes.get(from..).unwrap_or_default();
         let len = rest.iter().take(max).take_while(|b| test(**b)).count();
         self.reach(from + len + 1);
+        work::count(len);
         if len == rest.len() && len < max {
             self.touch();
         }
@@ -181,6 +184,7 @@ impl<'a> Text<'a> {
         let end = known.unwrap_or_else(|| {
             let rest = &self.bytes[from.min(self.bytes.len())..];
             let end = from + rest.iter().take_while(|b| set.holds(**b)).count();
+            work::count(end - from);
             let oldest = &mut self.oldest[set as usize];
             runs[*oldest] = (from, end);
             *oldest = (*oldest + 1) % REMEMBERED;
@@ -213,7 +217,9 @@ impl<'a> Text<'a> {
 
     /// How many backslashes stand directly before `at`.
     pub(crate) fn backslashes_before(&self, at: usize) -> usize {
-        self.bytes[..at].iter().rev().take_while(|b| **b == b'\\').count()
+        let count = self.bytes[..at].iter().rev().take_while(|b| **b == b'\\').count();
+        work::count(count);
+        count
     }
 
     /// The first position at or after `from` that is no space or tab; of a longer gap, what is behind 256 of them.

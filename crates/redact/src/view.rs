@@ -9,6 +9,8 @@
 
 use memchr::{memchr2_iter, memchr3_iter};
 
+use crate::work;
+
 /// Bytes on both sides of a spelling that are read with it: the longest name and value that are looked at, and room.
 const AROUND: usize = 1024;
 /// Beyond that a window grows to the next white space, at most by so much.
@@ -63,6 +65,7 @@ impl View {
     }
 
     fn of(text: &str, spellings: &[Spelling], start: usize, end: usize) -> View {
+        work::count(end - start);
         let mut view = View { text: String::with_capacity(end - start), pieces: Vec::new(), start, end };
         let mut copied = start;
         for spelling in spellings {
@@ -96,11 +99,12 @@ pub(crate) fn windows(text: &str, is_wanted: impl Fn(usize, usize) -> bool) -> i
             let first = spellings.get(next)?;
             let start = back_to_border(text, first.start);
             let begin = next;
-            let mut end = ahead_to_border(text, first.start + first.len);
+            let mut solid = 0;
+            let mut end = ahead_to_border(text, first.start + first.len, &mut solid);
             while let Some(spelling) = spellings.get(next).filter(|spelling| spelling.start < end) {
                 let reach = (spelling.start + spelling.len + AROUND).min(text.len());
                 if reach > end {
-                    end = ahead_to_border(text, spelling.start + spelling.len);
+                    end = ahead_to_border(text, spelling.start + spelling.len, &mut solid);
                 }
                 next += 1;
             }
@@ -150,10 +154,14 @@ fn back_to_border(text: &str, at: usize) -> usize {
     text[far..near].rfind(char::is_whitespace).map_or(near, |n| far + n)
 }
 
-fn ahead_to_border(text: &str, at: usize) -> usize {
+/// `solid`: up to where no white space stands from the last border on, so that no byte is looked at twice.
+fn ahead_to_border(text: &str, at: usize, solid: &mut usize) -> usize {
     let near = text.floor_char_boundary((at + AROUND).min(text.len()));
     let far = text.floor_char_boundary((near + TO_BORDER).min(text.len()));
-    text[near..far].find(char::is_whitespace).map_or(near, |n| near + n)
+    let from = (*solid).clamp(near, far);
+    work::count(far - from);
+    *solid = far;
+    text[from..far].find(char::is_whitespace).map_or(near, |n| from + n)
 }
 
 /// Everything in `text` that is spelled in another way, by position.

@@ -6,8 +6,8 @@
 //! then looks further than its zone, the whole text is read instead.
 //! Not noted are looks of less than [`BEFORE`] bytes ahead and [`AFTER`] bytes back: each zone has those as its edges.
 
-/// The farthest that a rule looks ahead without noting it: the user information of a URL, an e-mail address.
-const BEFORE: usize = 512;
+/// The farthest that a rule looks ahead without noting it: from the sign of an e-mail address.
+const BEFORE: usize = 320;
 /// The farthest that a rule looks back.
 const AFTER: usize = 128;
 /// Stretches that are nearer to each other are one, which bounds how many there are.
@@ -41,8 +41,8 @@ impl Stretches {
         self.0.iter().copied()
     }
 
-    /// The zones around `changes` in a text of `len` bytes, by position and apart; all of the text if they are most
-    /// of it.
+    /// The zones around `changes` in a text of `len` bytes, by position and apart; all of the text if they are almost
+    /// all of it.
     pub(crate) fn zones(&self, mut changes: Vec<Span>, len: usize) -> Vec<Span> {
         changes.sort_unstable();
         let mut zones = Stretches::default();
@@ -53,7 +53,7 @@ impl Stretches {
             zones.add(from, to);
         }
         let read: usize = zones.iter().map(|(from, to)| to - from).sum();
-        if read > len / 2 { vec![(0, len)] } else { zones.0 }
+        if read > len / 8 * 7 { vec![(0, len)] } else { zones.0 }
     }
 
     /// The stretch that goes over `at`.
@@ -75,17 +75,17 @@ mod tests {
             .for_each(|(a, b)| looked.add(a, b));
         assert_eq!(looked.0, [(100, 300), (5000, 9000), (20_000, 20_010)]);
         for (change, zone) in [
-            ((700, 710), (100, 838)),
-            ((3000, 3010), (2488, 3138)),
-            ((4900, 4950), (4388, 9000)),
-            ((9500, 9510), (5000, 9638)),
-            ((20_005, 20_005), (19_493, 20_133)),
-            ((99_990, 99_995), (99_478, 100_000)),
+            ((600, 610), (100, 738)),
+            ((3000, 3010), (2680, 3138)),
+            ((4900, 4950), (4580, 9000)),
+            ((9300, 9310), (5000, 9438)),
+            ((20_005, 20_005), (19_685, 20_133)),
+            ((99_990, 99_995), (99_670, 100_000)),
         ] {
             assert_eq!(looked.zones(vec![change], 100_000), [zone], "{change:?}");
         }
-        assert_eq!(looked.zones(vec![(700, 710), (1, 2), (3000, 3001)], 100_000), [(0, 838), (2488, 3129)]);
-        assert_eq!(looked.zones(vec![(700, 710)], 1000), [(0, 1000)]);
+        assert_eq!(looked.zones(vec![(600, 610), (1, 2), (3000, 3001)], 100_000), [(0, 738), (2680, 3129)]);
+        assert_eq!(looked.zones(vec![(350, 360)], 500), [(0, 500)]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod taiwan;
 use crate::Class;
 use crate::rules::Rules;
 use crate::scan::Scanner;
+use crate::work;
 
 /// Most bytes before a value that its rule looks at: its context, or the sign before it.
 const LOOK_BACK: usize = 48;
@@ -93,6 +94,7 @@ impl Scanner<'_> {
             }
             let len = bytes[stop..].iter().take_while(|b| b.is_ascii_digit()).count();
             let end = stop + len;
+            work::count(len);
             at = end;
             if let Some((class, (first, last))) = self.number(wanted, self.behind_escape(stop), end) {
                 self.push_personal(class, first, last);
