@@ -324,6 +324,8 @@ impl<'a> Scanner<'a> {
 
 /// How often a masked text is scanned again at most. One more round than the first is the rule.
 pub(crate) const MAX_ROUNDS: usize = 8;
+/// How often zones are widened to where their rules looked before the whole text is read.
+const MAX_ATTEMPTS: usize = 3;
 
 /// All finds in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
 /// change what its surroundings mean, so the masked text is scanned until nothing new is found.
@@ -344,20 +346,27 @@ pub(crate) fn findings_behind(redactor: &Redactor, text: &str, name: &str, befor
         let (masked, masks) = mask_with_places(&redactor.rules, text, &found, before);
         looked.extend(found.iter().map(span));
         changed.extend(&asked);
-        let zones = looked.zones(changed, text.len()).into_iter();
-        let zones = zones.map(|zone| in_masked(&masks, zone)).collect();
-        let mut scanner = Scanner::again(redactor, Text::new(&masked, before), name, zones);
-        let mut more = scanner.findings();
-        if scanner.is_beyond {
-            let whole = vec![(0, masked.len())];
-            scanner = Scanner::again(redactor, Text::new(&masked, before), name, whole);
+        let mut more = Vec::new();
+        for attempt in 0..=MAX_ATTEMPTS {
+            let zones = match attempt {
+                MAX_ATTEMPTS => vec![(0, masked.len())],
+                _ => looked
+                    .zones(&changed, text.len())
+                    .into_iter()
+                    .map(|zone| in_masked(&masks, zone))
+                    .collect(),
+            };
+            let mut scanner = Scanner::again(redactor, Text::new(&masked, before), name, zones);
             more = scanner.findings();
+            let place = |(start, end): Span| {
+                (position_in_input(&masks, start, false), position_in_input(&masks, end, true))
+            };
+            looked.extend(scanner.looked.iter().map(place));
+            asked.extend(scanner.asked.iter().copied().map(place));
+            if !scanner.is_beyond {
+                break;
+            }
         }
-        let place = |(start, end): Span| {
-            (position_in_input(&masks, start, false), position_in_input(&masks, end, true))
-        };
-        looked.extend(scanner.looked.iter().map(place));
-        asked.extend(scanner.asked.into_iter().map(place));
         let known = found.clone();
         found.extend(in_input(&masks, &more));
         found = merged(found);

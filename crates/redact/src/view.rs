@@ -160,8 +160,9 @@ fn ahead_to_border(text: &str, at: usize, solid: &mut usize) -> usize {
     let far = text.floor_char_boundary((near + TO_BORDER).min(text.len()));
     let from = (*solid).clamp(near, far);
     work::count(far - from);
-    *solid = far;
-    text[from..far].find(char::is_whitespace).map_or(near, |n| from + n)
+    let border = text[from..far].find(char::is_whitespace).map(|n| from + n);
+    *solid = border.unwrap_or(far);
+    border.unwrap_or(near)
 }
 
 /// Everything in `text` that is spelled in another way, by position.
@@ -250,6 +251,7 @@ fn hex(bytes: &[u8], at: usize, digits: usize) -> Option<u16> {
 }
 
 /// A full-width, typographic or invisible character whose first byte is at `at`.
+#[inline]
 fn wide_or_invisible(text: &str, at: usize) -> Option<Spelling> {
     let bytes = text.as_bytes();
     // Most of what begins with these bytes is punctuation; it is told apart without decoding.

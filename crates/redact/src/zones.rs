@@ -3,7 +3,7 @@
 //! A mask may change what the text beside it means, but only to a rule that looks at it. So a scan notes the stretches
 //! that its rules looked at. One that no change touches is as it was, and what was found there is masked already.
 //! Reading again begins and ends between stretches, where no rule remembers anything of what came before; if a rule
-//! then looks further than its zone, the whole text is read instead.
+//! then looks further than its zone, the zone is widened to there.
 //! Not noted are looks of less than [`BEFORE`] bytes ahead and [`AFTER`] bytes back: each zone has those as its edges.
 
 /// The farthest that a rule looks ahead without noting it: from the sign of an e-mail address.
@@ -43,7 +43,8 @@ impl Stretches {
 
     /// The zones around `changes` in a text of `len` bytes, by position and apart; all of the text if they are almost
     /// all of it.
-    pub(crate) fn zones(&self, mut changes: Vec<Span>, len: usize) -> Vec<Span> {
+    pub(crate) fn zones(&self, changes: &[Span], len: usize) -> Vec<Span> {
+        let mut changes = changes.to_vec();
         changes.sort_unstable();
         let mut zones = Stretches::default();
         for (start, end) in changes {
@@ -82,10 +83,10 @@ mod tests {
             ((20_005, 20_005), (19_685, 20_133)),
             ((99_990, 99_995), (99_670, 100_000)),
         ] {
-            assert_eq!(looked.zones(vec![change], 100_000), [zone], "{change:?}");
+            assert_eq!(looked.zones(&[change], 100_000), [zone], "{change:?}");
         }
-        assert_eq!(looked.zones(vec![(600, 610), (1, 2), (3000, 3001)], 100_000), [(0, 738), (2680, 3129)]);
-        assert_eq!(looked.zones(vec![(350, 360)], 500), [(0, 500)]);
+        assert_eq!(looked.zones(&[(600, 610), (1, 2), (3000, 3001)], 100_000), [(0, 738), (2680, 3129)]);
+        assert_eq!(looked.zones(&[(350, 360)], 500), [(0, 500)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Anchors are not among them: the redactor knows its own.
 
 /// Signs and beginnings that some rule walks from, besides the anchors.
-pub const PIECES: &[&str] = &[
+pub(super) const PIECES: &[&str] = &[
     "@",
     "a@",
     "a.b@c.de ",
@@ -96,7 +96,7 @@ pub const PIECES: &[&str] = &[
 ];
 
 /// What is found: a text of these is finds and little else.
-pub fn finds() -> Vec<String> {
+pub(super) fn finds() -> Vec<String> {
     let token = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0";
     let mut finds: Vec<String> = [
         "ann.lee@example.org ",

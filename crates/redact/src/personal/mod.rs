@@ -81,8 +81,9 @@ impl Scanner<'_> {
     /// Visits those that begin between `from` and `to`; says where the last ends.
     fn numbers_between(&mut self, wanted: Wanted, from: usize, to: usize) -> usize {
         let bytes = self.text.bytes;
+        let zone = &bytes[..to];
         let (mut at, mut settled) = (from, 0);
-        while let Some(stop) = next_digit_or_colon(&bytes[..to.max(at)], at) {
+        while let Some(stop) = next_digit_or_colon(zone, at) {
             if bytes[stop] == b':' {
                 at = stop + 1;
                 if wanted.ip && stop >= settled {
