@@ -1,5 +1,7 @@
 //! Pieces of text that cost some rule work: repeated, alone and in pairs, they make the worst texts known.
-//! Anchors are not among them: the redactor knows its own.
+//!
+//! The example measures them, and a test of the crate counts what is looked at in them. Anchors are not among them:
+//! the redactor knows its own.
 
 /// Signs and beginnings that some rule walks from, besides the anchors.
 pub(super) const PIECES: &[&str] = &[
