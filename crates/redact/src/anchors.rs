@@ -126,6 +126,11 @@ const ANCHORS: &[(&str, Rule)] = &[
     ("-user", Rule::User),
 ];
 
+/// Every literal that is looked for, in small letters or as it is written.
+pub(crate) fn literals() -> impl Iterator<Item = &'static str> {
+    PREFIXES.iter().map(|prefix| prefix.literal).chain(ANCHORS.iter().map(|anchor| anchor.0))
+}
+
 /// Bytes of an anchor that are hashed.
 const GRAM: usize = 3;
 /// Places that are looked at together: those of eight bytes at which three begin.
@@ -178,18 +183,26 @@ impl Anchors {
         }
     }
 
-    /// The anchors in `text`, from left to right: rule, start, end.
-    pub(crate) fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (Rule, usize, usize)> + 'a {
+    /// The anchors in `text` that begin between `from` and `to`, from left to right: rule, start, end.
+    pub(crate) fn find<'a>(
+        &'a self,
+        text: &'a str,
+        from: usize,
+        to: usize,
+    ) -> impl Iterator<Item = (Rule, usize, usize)> + 'a {
         let bytes = text.as_bytes();
-        let mut at = 0;
+        let mut at = from;
         std::iter::from_fn(move || {
-            while at < bytes.len() {
+            while at < to {
                 let candidates = self.candidates(bytes, at);
                 if candidates == 0 {
                     at += STEP;
                     continue;
                 }
                 at += usize::try_from(candidates.trailing_zeros()).expect("a bit of 32 has a small number");
+                if at >= to {
+                    break;
+                }
                 if let Some((rule, len)) = self.anchor_at(bytes, at) {
                     at += len;
                     return Some((rule, at - len, at));
@@ -254,7 +267,8 @@ mod tests {
             text.push_str(&if n % 2 == 0 { literal.to_uppercase() } else { literal.to_owned() });
             text.push_str(["", " ", "x", "密", "%%", "a b c d e f"][n % 6]);
         }
-        let found: Vec<(usize, usize)> = anchors.find(&text).map(|(_, start, end)| (start, end)).collect();
+        let found: Vec<(usize, usize)> =
+            anchors.find(&text, 0, text.len()).map(|(_, start, end)| (start, end)).collect();
         let mut expected = Vec::new();
         let mut at = 0;
         while at < text.len() {
@@ -267,7 +281,11 @@ mod tests {
         }
         assert_eq!(found, expected);
         for text in ["", "a", "ke", "key", "密碼", "q~", "xq~"] {
-            assert_eq!(anchors.find(text).count(), usize::from(text.len() > 2 || text == "q~"), "{text}");
+            assert_eq!(
+                anchors.find(text, 0, text.len()).count(),
+                usize::from(text.len() > 2 || text == "q~"),
+                "{text}"
+            );
         }
     }
 

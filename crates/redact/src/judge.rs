@@ -470,13 +470,16 @@ fn entropy(bytes: &[u8]) -> f64 {
 
 /// How many different bytes there are among the first 256.
 fn distinct(bytes: &[u8]) -> usize {
-    let mut seen = [false; 256];
-    bytes.iter().take(256).for_each(|b| seen[usize::from(*b)] = true);
-    seen.iter().filter(|is_seen| **is_seen).count()
+    let mut seen = [0_u64; 4];
+    bytes.iter().take(256).for_each(|b| seen[usize::from(b >> 6)] |= 1 << (b & 63));
+    seen.iter().map(|bits| bits.count_ones() as usize).sum()
 }
 
 /// `value` without the masks whose length `mask_len` tells.
-fn without(value: &str, mask_len: fn(&[u8]) -> Option<usize>) -> String {
+fn without(value: &str, mask_len: fn(&[u8]) -> Option<usize>) -> Cow<'_, str> {
+    if !value.contains('[') {
+        return Cow::Borrowed(value);
+    }
     let mut rest = String::new();
     let mut at = 0;
     while let Some(open) = value[at..].find('[').map(|n| at + n) {
@@ -485,7 +488,7 @@ fn without(value: &str, mask_len: fn(&[u8]) -> Option<usize>) -> String {
         at = open + len.unwrap_or(1);
     }
     rest.push_str(&value[at..]);
-    rest
+    Cow::Owned(rest)
 }
 
 #[cfg(test)]

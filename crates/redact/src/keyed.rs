@@ -10,6 +10,7 @@ use crate::judge::{self, Form};
 use crate::open::{Open, Until};
 use crate::quote::{Quote, is_quote};
 use crate::scan::{Candidate, Scanner};
+use crate::work;
 
 /// Words between a name and its value.
 const SAYING: &[&str] =
@@ -298,6 +299,7 @@ impl Scanner<'_> {
         let string = &self.text.bytes[start..end.unwrap_or(self.text.bytes.len())];
         let is_border =
             |at: &usize| self.text.at(*at) == b'"' && self.text.backslashes_before(*at).is_multiple_of(2);
+        work::count(string.len());
         if quote == b'"' || !string.contains(&b'"') || !self.text.is_in_document(start) {
             return None;
         }
@@ -308,6 +310,7 @@ impl Scanner<'_> {
     /// behind which something else begins.
     pub(crate) fn unquoted_end(&mut self, start: usize) -> usize {
         if self.last_value.0 <= start && start < self.last_value.1 {
+            self.text.reach(self.last_value.1 + 1);
             if self.last_value.2 {
                 self.text.touch();
             }
@@ -346,6 +349,8 @@ impl Scanner<'_> {
             self.text.touch();
         }
         let at = at.min(bytes.len());
+        self.text.reach(at + 1);
+        work::count(at - start);
         let is_touched = self.text.take_touched();
         self.last_value = (start, at, is_touched);
         if is_touched || was_touched {

@@ -39,6 +39,8 @@ mod text;
 mod token;
 mod url;
 mod view;
+mod work;
+mod zones;
 
 pub use class::{Class, CustomName, Family};
 pub use clean::{Clean, CleanJson};

@@ -69,29 +69,39 @@ pub(crate) fn one_spelling(class: Class, value: &str) -> String {
 
 /// The length in bytes of the mask that begins `bytes`, if one does: a built-in class's, plain or tagged.
 pub(crate) fn mask_len(bytes: &[u8]) -> Option<usize> {
-    mask_len_of(bytes, Class::CREDENTIALS.iter().chain(&Class::PERSONAL).map(Class::as_str))
+    mask_len_by(bytes, |name| is_class(&Class::CREDENTIALS, name) || is_class(&Class::PERSONAL, name))
 }
 
 /// The same for masks of credentials.
 pub(crate) fn credential_mask_len(bytes: &[u8]) -> Option<usize> {
-    mask_len_of(bytes, Class::CREDENTIALS.iter().map(Class::as_str))
+    mask_len_by(bytes, |name| is_class(&Class::CREDENTIALS, name))
 }
 
 /// The same for masks of these names.
 pub(crate) fn mask_len_of<'a>(bytes: &[u8], mut names: impl Iterator<Item = &'a str>) -> Option<usize> {
+    mask_len_by(bytes, |name| names.any(|listed| listed.as_bytes() == name))
+}
+
+/// The same for masks whose name is known.
+fn mask_len_by(bytes: &[u8], is_known: impl FnOnce(&[u8]) -> bool) -> Option<usize> {
     let rest = bytes.strip_prefix(b"[")?;
-    names.find_map(|name| {
-        let behind = rest.strip_prefix(name.as_bytes())?;
-        match behind.first()? {
-            b']' => Some(name.len() + 2),
-            b':' => {
-                let tag = behind.get(1..=TAG_DIGITS)?;
-                let is_tag = tag.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
-                (is_tag && behind.get(TAG_DIGITS + 1) == Some(&b']')).then_some(name.len() + TAG_DIGITS + 3)
-            }
-            _ => None,
+    let is_name = |b: &&u8| b.is_ascii_uppercase() || b.is_ascii_digit() || **b == b'_';
+    let len = rest.iter().take(MAX_MASK).take_while(is_name).count();
+    let behind = &rest[len..];
+    let len_of_all = match behind.first()? {
+        b']' => len + 2,
+        b':' => {
+            let tag = behind.get(1..=TAG_DIGITS)?;
+            let is_tag = tag.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
+            (is_tag && behind.get(TAG_DIGITS + 1) == Some(&b']')).then_some(len + TAG_DIGITS + 3)?
         }
-    })
+        _ => return None,
+    };
+    is_known(&rest[..len]).then_some(len_of_all)
+}
+
+fn is_class(classes: &[Class], name: &[u8]) -> bool {
+    name.len() > 2 && classes.iter().any(|class| class.as_str().as_bytes() == name)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use crate::Class;
 use crate::open::{Open, Until};
 use crate::scan::{PemMark, Scanner};
+use crate::work;
 
 /// Names of lines before the body of a block.
 const HEADERS: [&str; 6] = ["Proc-Type", "DEK-Info", "Comment", "Version", "Subject", "Charset"];
@@ -88,7 +89,9 @@ impl Scanner<'_> {
         let bytes = self.text.bytes;
         let mut at = from;
         loop {
-            at += memchr::memchr2(b'\n', b'"', &bytes[at..to])?;
+            let stop = memchr::memchr2(b'\n', b'"', &bytes[at..to]);
+            work::count(stop.unwrap_or(to - at));
+            at += stop?;
             let slashes = self.text.backslashes_before(at).min(at - from);
             let is_comment =
                 bytes[at] == b'"' && bytes[from..at - slashes].trim_ascii_end().ends_with(b"Comment:");
@@ -114,6 +117,7 @@ impl Scanner<'_> {
             }
             at += piece.len;
             let Some(joined) = self.joined(at, to) else { break };
+            work::count(piece.len + joined - at);
             at = joined;
         }
         at.min(to)
@@ -190,6 +194,8 @@ impl Scanner<'_> {
             });
         }
         let stop = end + stop.unwrap_or(rest.len());
+        work::count(stop - end);
+        self.text.reach(stop + PUTTY_END.len());
         let slashes = self.text.backslashes_before(stop).min(stop - end);
         self.push(Class::PrivateKey, start, stop - slashes);
         self.putty_end = stop;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
-use crate::anchors::Anchors;
+use crate::anchors::{self, Anchors};
 use crate::class::Family;
 use crate::rules::{Action, Rules};
 use crate::{Class, scan};
@@ -58,6 +58,12 @@ impl Redactor {
     /// A redactor that obeys `rules`.
     pub fn with(rules: Rules) -> Self {
         Redactor { anchors: Arc::clone(&BUILT_IN), rules: Arc::new(rules) }
+    }
+
+    /// The literals it looks around, for those who measure what a text full of them costs.
+    #[doc(hidden)]
+    pub fn anchors() -> impl Iterator<Item = &'static str> {
+        anchors::literals()
     }
 
     /// What it does with each class.

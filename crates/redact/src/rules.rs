@@ -195,7 +195,7 @@ impl Rules {
     pub(crate) fn mask(&self, class: Class, value: &str) -> String {
         match (self.action(class), &self.tag_key) {
             (Action::Tag, Some(key)) => format!("[{class}:{}]", key.tag(class, &view::decoded(value))),
-            _ => format!("[{class}]"),
+            _ => ["[", class.as_str(), "]"].concat(),
         }
     }
 }

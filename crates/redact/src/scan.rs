@@ -18,7 +18,8 @@ use crate::open::{Open, Until};
 use crate::rules::{Action, Rules};
 use crate::shaped::MIN_SHAPED;
 use crate::text::Text;
-use crate::{Class, Finding, Redactor, encoded, view};
+use crate::zones::{Span, Stretches};
+use crate::{Class, Finding, Redactor, encoded, view, work};
 
 /// The value of a name that says it is secret.
 pub(crate) struct Candidate {
@@ -82,6 +83,14 @@ pub(crate) struct Scanner<'a> {
     long_runs: Vec<(usize, usize)>,
     /// The name the text is the value of, such as the key of a JSON member; empty if it has none.
     pub(crate) name: &'a str,
+    /// What is read of the text, by position and apart.
+    pub(crate) zones: Vec<Span>,
+    /// What rules looked at.
+    looked: Stretches,
+    /// Where a rule asked what all of the text before it decides.
+    asked: Vec<Span>,
+    /// Whether a rule looked beyond its zone.
+    is_beyond: bool,
     hits: Vec<Finding>,
 }
 
@@ -89,7 +98,6 @@ impl<'a> Scanner<'a> {
     /// A scan of a text that is whole and is the value of `name`.
     pub(crate) fn new(redactor: &'a Redactor, text: Text<'a>, name: &'a str) -> Self {
         Scanner {
-            text,
             redactor,
             rules: &redactor.rules,
             is_again: false,
@@ -112,13 +120,18 @@ impl<'a> Scanner<'a> {
             userinfo_ends: Vec::new(),
             long_runs: Vec::new(),
             name,
+            zones: vec![(0, text.bytes.len())],
+            looked: Stretches::default(),
+            asked: Vec::new(),
+            is_beyond: false,
             hits: Vec::new(),
+            text,
         }
     }
 
-    /// A scan of a text in which finds were masked.
-    pub(crate) fn again(redactor: &'a Redactor, text: Text<'a>, name: &'a str) -> Self {
-        Scanner { is_again: true, ..Scanner::new(redactor, text, name) }
+    /// A scan of the zones of a text in which finds were masked.
+    fn again(redactor: &'a Redactor, text: Text<'a>, name: &'a str, zones: Vec<Span>) -> Self {
+        Scanner { is_again: true, zones, ..Scanner::new(redactor, text, name) }
     }
 
     /// Scans, and gives what it finds, by position, without overlaps: in the text as it stands, in what it says to a
@@ -127,14 +140,25 @@ impl<'a> Scanner<'a> {
         self.read();
         self.views();
         self.encoded();
+        // A block that begins may end anywhere.
+        self.is_beyond |= self.pem_marks.iter().any(|mark| mark.opens);
         self.pem_blocks();
         self.finish()
     }
 
     /// Looks around every anchor, at every long run, and for what the rules name.
     fn read(&mut self) {
-        for (rule, start, end) in self.redactor.anchors.find(self.text.str) {
-            self.apply(rule, start, end);
+        for (from, to) in self.zones.clone() {
+            for (rule, start, end) in self.redactor.anchors.find(self.text.str, from, to) {
+                work::count(end - start);
+                self.apply(rule, start, end);
+                let reach = self.text.take_reach().max(end);
+                self.looked.add(start, reach);
+                self.is_beyond |= reach > to;
+                if self.text.take_document_asked() {
+                    self.asked.push((start, end));
+                }
+            }
         }
         self.long_runs = encoded::long_runs(self.text.str).collect();
         for n in 0..self.long_runs.len() {
@@ -150,10 +174,18 @@ impl<'a> Scanner<'a> {
     /// Looks at what is spelled in another way.
     fn views(&mut self) {
         let text = std::mem::replace(&mut self.text, Text::new("", Document::new()));
-        for view in view::windows(text.str).filter(|view| !view.text.is_empty()) {
+        let zones = self.zones.clone();
+        let is_wanted = |start: usize, end: usize| {
+            let next = zones.partition_point(|(_, to)| to + view::REACH < start);
+            zones.get(next).is_some_and(|(from, _)| *from < end + view::REACH)
+        };
+        for view in view::windows(text.str, is_wanted).filter(|view| !view.text.is_empty()) {
             let mut inner = Scanner::new(self.redactor, Text::of_view(&view, &text), self.name);
             inner.is_again = self.is_again;
             inner.read();
+            if text.take_document_asked() {
+                self.asked.push((view.start, view.end));
+            }
             // A block that begins in a window may end anywhere.
             for mark in std::mem::take(&mut inner.pem_marks) {
                 let (start, end) = view.in_original(mark.start, mark.end);
@@ -210,7 +242,12 @@ impl<'a> Scanner<'a> {
                 && (self.rules.action(class) == Action::Allow
                     || self.rules.allows(class, &self.text.str[start..end]))
         };
-        if start < end && !stays() {
+        // Of many that end together, as in `sk-sk-sk-`, the first says all there is to say.
+        let is_known = self
+            .hits
+            .last()
+            .is_some_and(|last| last.class == class && last.start <= start && end <= last.end);
+        if start < end && !is_known && !stays() {
             self.hits.push(Finding { class, start, end });
         }
     }
@@ -314,6 +351,8 @@ impl<'a> Scanner<'a> {
 
 /// How often a masked text is scanned again at most. One more round than the first is the rule.
 pub(crate) const MAX_ROUNDS: usize = 8;
+/// How often zones are widened to where their rules looked before the whole text is read.
+const MAX_ATTEMPTS: usize = 3;
 
 /// All finds in `text`, by position, without overlaps, and such that the masked text holds no more: a mask may
 /// change what its surroundings mean, so the masked text is scanned until nothing new is found.
@@ -323,21 +362,52 @@ pub(crate) fn findings(redactor: &Redactor, text: &str, name: &str) -> Vec<Findi
 
 /// The same for a text that follows `before`.
 pub(crate) fn findings_behind(redactor: &Redactor, text: &str, name: &str, before: Document) -> Vec<Finding> {
-    let mut found = Scanner::new(redactor, Text::new(text, before), name).findings();
+    let mut scanner = Scanner::new(redactor, Text::new(text, before), name);
+    let mut found = scanner.findings();
+    let Scanner { mut looked, mut asked, .. } = scanner;
+    let mut changed: Vec<Span> = found.iter().map(span).collect();
     for _ in 0..MAX_ROUNDS {
-        if found.is_empty() {
+        if changed.is_empty() {
             break;
         }
         let (masked, masks) = mask_with_places(&redactor.rules, text, &found, before);
-        let more = Scanner::again(redactor, Text::new(&masked, before), name).findings();
-        if more.is_empty() {
-            break;
+        looked.extend(found.iter().map(span));
+        changed.extend(&asked);
+        let mut more = Vec::new();
+        for attempt in 0..=MAX_ATTEMPTS {
+            let zones = match attempt {
+                MAX_ATTEMPTS => vec![(0, masked.len())],
+                _ => looked
+                    .zones(&changed, text.len())
+                    .into_iter()
+                    .map(|zone| in_masked(&masks, zone))
+                    .collect(),
+            };
+            let mut scanner = Scanner::again(redactor, Text::new(&masked, before), name, zones);
+            more = scanner.findings();
+            let place = |(start, end): Span| {
+                (position_in_input(&masks, start, false), position_in_input(&masks, end, true))
+            };
+            looked.extend(scanner.looked.iter().map(place));
+            asked.extend(scanner.asked.iter().copied().map(place));
+            if !scanner.is_beyond {
+                break;
+            }
         }
-        let more = in_input(&masks, &more);
-        found.extend(more);
+        let known = found.clone();
+        found.extend(in_input(&masks, &more));
         found = merged(found);
+        let is_known = |finding: &Finding| {
+            let at = known.partition_point(|earlier| earlier.start < finding.start);
+            known.get(at) == Some(finding)
+        };
+        changed = found.iter().filter(|finding| !is_known(finding)).map(span).collect();
     }
     found
+}
+
+fn span(finding: &Finding) -> Span {
+    (finding.start, finding.end)
 }
 
 /// Replaces each finding by its mask.
@@ -361,6 +431,7 @@ pub(crate) fn mask_with_places(
     findings: &[Finding],
     before: Document,
 ) -> (String, Vec<Mask>) {
+    work::count(text.len());
     let mut masked = String::with_capacity(text.len());
     let mut masks = Vec::with_capacity(findings.len());
     let mut bare = Bare::behind(text, before);
@@ -399,6 +470,18 @@ pub(crate) fn position_in_input(masks: &[Mask], at: usize, is_end: bool) -> usiz
         None if is_end => mask.finding.end,
         None => mask.finding.start,
     }
+}
+
+/// Where a part of the input lies in the masked text, of whose masks it has none in part.
+fn in_masked(masks: &[Mask], (start, end): Span) -> Span {
+    let place = |at: usize| {
+        let before = masks.partition_point(|mask| mask.finding.end <= at);
+        match before.checked_sub(1).map(|n| &masks[n]) {
+            Some(mask) => mask.end + (at - mask.finding.end),
+            None => at,
+        }
+    };
+    (place(start), place(end))
 }
 
 /// What one scan of `text` finds, by position, without overlaps.

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use crate::document::Document;
 use crate::mask::{MAX_MASK, mask_len};
 use crate::view::View;
+use crate::work;
 
 /// The widest gap between a name, a sign and a value, in bytes.
 const MAX_GAP: usize = 256;
@@ -58,6 +59,10 @@ pub(crate) struct Text<'a> {
     /// What was read before the text.
     before: Document,
     touched: Cell<bool>,
+    /// The byte behind the farthest that a long look reached since this was last asked.
+    reach: Cell<usize>,
+    /// Whether it was asked since whether the text is a document.
+    is_document_asked: Cell<bool>,
     /// The text that was decoded to make this one.
     original: Option<(&'a View, &'a Text<'a>)>,
 }
@@ -73,6 +78,8 @@ impl<'a> Text<'a> {
             document: Cell::new((before, 0)),
             before,
             touched: Cell::new(false),
+            reach: Cell::new(0),
+            is_document_asked: Cell::new(false),
             original: None,
         }
     }
@@ -92,10 +99,12 @@ impl<'a> Text<'a> {
         if let Some((view, original)) = self.original {
             return original.is_in_document(view.in_original(at, at).0);
         }
+        self.is_document_asked.set(true);
         let (mut document, mut read) = self.document.get();
         if at < read {
             (document, read) = (self.before, 0);
         }
+        work::count(at - read);
         document.read(&self.bytes[read..at]);
         self.document.set((document, at));
         document.is_one()
@@ -109,6 +118,21 @@ impl<'a> Text<'a> {
     /// Whether a rule looked past the end since this was last asked.
     pub(crate) fn take_touched(&self) -> bool {
         self.touched.take()
+    }
+
+    /// Notes a look up to `to`.
+    pub(crate) fn reach(&self, to: usize) {
+        self.reach.set(self.reach.get().max(to));
+    }
+
+    /// How far a rule looked since this was last asked.
+    pub(crate) fn take_reach(&self) -> usize {
+        self.reach.take().min(self.bytes.len())
+    }
+
+    /// Whether a rule asked since this was last asked what all of the text before it decides.
+    pub(crate) fn take_document_asked(&self) -> bool {
+        self.is_document_asked.take()
     }
 
     /// The byte at `at`, if the text goes so far.
@@ -143,6 +167,8 @@ impl<'a> Text<'a> {
     pub(crate) fn span(&self, from: usize, max: usize, test: impl Fn(u8) -> bool) -> usize {
         let rest = self.bytes.get(from..).unwrap_or_default();
         let len = rest.iter().take(max).take_while(|b| test(**b)).count();
+        self.reach(from + len + 1);
+        work::count(len);
         if len == rest.len() && len < max {
             self.touch();
         }
@@ -166,11 +192,13 @@ impl<'a> Text<'a> {
         let end = known.unwrap_or_else(|| {
             let rest = &self.bytes[from.min(self.bytes.len())..];
             let end = from + rest.iter().take_while(|b| set.holds(**b)).count();
+            work::count(end - from);
             let oldest = &mut self.oldest[set as usize];
             runs[*oldest] = (from, end);
             *oldest = (*oldest + 1) % REMEMBERED;
             end
         });
+        self.reach(end + 1);
         if end >= self.bytes.len() {
             self.touch();
         }
@@ -197,7 +225,9 @@ impl<'a> Text<'a> {
 
     /// How many backslashes stand directly before `at`.
     pub(crate) fn backslashes_before(&self, at: usize) -> usize {
-        self.bytes[..at].iter().rev().take_while(|b| **b == b'\\').count()
+        let count = self.bytes[..at].iter().rev().take_while(|b| **b == b'\\').count();
+        work::count(count);
+        count
     }
 
     /// The end of what stands before white space that ends at `at`; of a longer gap, [`MAX_BACK_GAP`] bytes before.

@@ -7,6 +7,7 @@ use crate::Class;
 use crate::judge;
 use crate::scan::Scanner;
 use crate::text::Set;
+use crate::work;
 
 /// The longest `user:password`, in bytes.
 const MAX_USERINFO: usize = 480;
@@ -53,6 +54,8 @@ impl Scanner<'_> {
         };
         let limit = rest.len().min(MAX_USERINFO);
         let word = (0..limit).find(stops).unwrap_or(limit);
+        work::count(word);
+        self.text.reach(start + word + 1);
         let is_cut = word == rest.len() && word < MAX_USERINFO;
         let path = rest[..word].iter().position(|b| matches!(b, b'/' | b'?' | b'#'));
         if is_cut && path.is_none() {

@@ -9,10 +9,14 @@
 
 use memchr::{memchr2_iter, memchr3_iter};
 
+use crate::work;
+
 /// Bytes on both sides of a spelling that are read with it: the longest name and value that are looked at, and room.
 const AROUND: usize = 1024;
 /// Beyond that a window grows to the next white space, at most by so much.
 const TO_BORDER: usize = 256;
+/// How far from a spelling a change may alter what is read with it.
+pub(crate) const REACH: usize = AROUND + TO_BORDER + 8;
 /// The longest run of percent escapes that is decoded together, in characters of UTF-8 (3 bytes each in the text).
 const MAX_PERCENT_RUN: usize = 4;
 /// The longest spelling without its backslashes but one, in bytes.
@@ -24,7 +28,8 @@ pub(crate) struct View {
     pub(crate) text: String,
     /// Where its pieces come from, by position.
     pieces: Vec<Piece>,
-    /// Where it ends in the original.
+    /// Where it is in the original.
+    pub(crate) start: usize,
     pub(crate) end: usize,
 }
 
@@ -60,7 +65,8 @@ impl View {
     }
 
     fn of(text: &str, spellings: &[Spelling], start: usize, end: usize) -> View {
-        let mut view = View { text: String::with_capacity(end - start), pieces: Vec::new(), end };
+        work::count(end - start);
+        let mut view = View { text: String::with_capacity(end - start), pieces: Vec::new(), start, end };
         let mut copied = start;
         for spelling in spellings {
             view.copy(text, copied, spelling.start);
@@ -83,23 +89,29 @@ impl View {
     }
 }
 
-/// The decoded windows of `text`, in order; none if nothing in it is spelled in another way.
-pub(crate) fn windows(text: &str) -> impl Iterator<Item = View> {
+/// The decoded windows of `text`, in order, of whose places `is_wanted` approves; none if nothing in it is spelled in
+/// another way.
+pub(crate) fn windows(text: &str, is_wanted: impl Fn(usize, usize) -> bool) -> impl Iterator<Item = View> {
     let spellings = spellings(text);
     let mut next = 0;
     std::iter::from_fn(move || {
-        let first = spellings.get(next)?;
-        let start = back_to_border(text, first.start);
-        let begin = next;
-        let mut end = ahead_to_border(text, first.start + first.len);
-        while let Some(spelling) = spellings.get(next).filter(|spelling| spelling.start < end) {
-            let reach = (spelling.start + spelling.len + AROUND).min(text.len());
-            if reach > end {
-                end = ahead_to_border(text, spelling.start + spelling.len);
+        loop {
+            let first = spellings.get(next)?;
+            let start = back_to_border(text, first.start);
+            let begin = next;
+            let mut solid = 0;
+            let mut end = ahead_to_border(text, first.start + first.len, &mut solid);
+            while let Some(spelling) = spellings.get(next).filter(|spelling| spelling.start < end) {
+                let reach = (spelling.start + spelling.len + AROUND).min(text.len());
+                if reach > end {
+                    end = ahead_to_border(text, spelling.start + spelling.len, &mut solid);
+                }
+                next += 1;
             }
-            next += 1;
+            if is_wanted(start, end) {
+                return Some(View::of(text, &spellings[begin..next], start, end));
+            }
         }
-        Some(View::of(text, &spellings[begin..next], start, end))
     })
 }
 
@@ -145,10 +157,15 @@ fn back_to_border(text: &str, at: usize) -> usize {
     text[far..near].rfind(char::is_whitespace).map_or(near, |n| far + n)
 }
 
-fn ahead_to_border(text: &str, at: usize) -> usize {
+/// `solid`: up to where no white space stands from the last border on, so that no byte is looked at twice.
+fn ahead_to_border(text: &str, at: usize, solid: &mut usize) -> usize {
     let near = text.floor_char_boundary((at + AROUND).min(text.len()));
     let far = text.floor_char_boundary((near + TO_BORDER).min(text.len()));
-    text[near..far].find(char::is_whitespace).map_or(near, |n| near + n)
+    let from = (*solid).clamp(near, far);
+    work::count(far - from);
+    let border = text[from..far].find(char::is_whitespace).map(|n| from + n);
+    *solid = border.unwrap_or(far);
+    border.unwrap_or(near)
 }
 
 /// Everything in `text` that is spelled in another way, by position.
@@ -241,6 +258,7 @@ fn hex(bytes: &[u8], at: usize, digits: usize) -> Option<u16> {
 }
 
 /// A full-width, typographic or invisible character whose first byte is at `at`.
+#[inline]
 fn wide_or_invisible(text: &str, at: usize) -> Option<Spelling> {
     let bytes = text.as_bytes();
     // Most of what begins with these bytes is punctuation; it is told apart without decoding.
@@ -324,7 +342,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> String {
-        windows(text).map(|view| view.text).collect()
+        windows(text, |_, _| true).map(|view| view.text).collect()
     }
 
     #[test]
@@ -355,7 +373,7 @@ mod tests {
     #[test]
     fn a_place_of_the_view_is_whole_characters_of_the_text() {
         let text = r"x \u0041bc%44 ｅf";
-        let view = windows(text).next().expect("there is one");
+        let view = windows(text, |_, _| true).next().expect("there is one");
         assert_eq!(view.text, "x AbcD ef");
         let original = |part: &str| {
             let start = view.text.find(part).expect("it is there");
@@ -373,7 +391,7 @@ mod tests {
     fn windows_lie_around_the_spellings_and_do_not_overlap() {
         let far = "word ".repeat(2000);
         let text = format!("{far}a%41 {far}b%42 c%43 {far}");
-        let views: Vec<View> = windows(&text).collect();
+        let views: Vec<View> = windows(&text, |_, _| true).collect();
         assert_eq!(views.len(), 2);
         assert!(views.iter().all(|view| view.text.len() < 3 * (AROUND + TO_BORDER)));
         assert!(views[1].text.contains("bB cC"));

@@ -11,6 +11,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use super::LOOK_BACK;
 use crate::mask::mask_len;
 use crate::scan::Scanner;
+use crate::work;
 
 /// What a word says that a number is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,6 +326,7 @@ impl Scanner<'_> {
     pub(super) fn word_before(&self, start: usize) -> Option<Word<'_>> {
         let from = self.text.str.floor_char_boundary(start.saturating_sub(LOOK_BACK));
         let window = &self.text.str[from..start];
+        work::count(window.len());
         let bytes = window.as_bytes();
         let is_break =
             |n: &usize| bytes[*n] == b'\n' || (bytes[*n] == b'n' && *n > 0 && bytes[*n - 1] == b'\\');
@@ -374,6 +376,10 @@ fn name_start(window: &[u8]) -> usize {
 /// The last word of the table in `window`.
 fn nearest(window: &str) -> Option<Word<'_>> {
     let bytes = window.as_bytes();
+    // Between numbers there is often no word at all.
+    if !bytes.iter().any(|b| b.is_ascii_alphabetic() || !b.is_ascii()) {
+        return None;
+    }
     let is_whole = |start: usize, end: usize| {
         let first = bytes[start];
         if !first.is_ascii() {

@@ -84,10 +84,14 @@ fn is_local(byte: u8) -> bool {
 }
 
 impl Scanner<'_> {
-    /// Finds the addresses.
+    /// Finds the addresses whose sign is in the zones.
     pub(super) fn emails(&mut self) {
         let bytes = self.text.bytes;
-        for at in memchr::memchr_iter(b'@', bytes) {
+        let zones = self.zones.clone();
+        let signs = zones
+            .iter()
+            .flat_map(|(from, to)| memchr::memchr_iter(b'@', &bytes[*from..*to]).map(move |at| from + at));
+        for at in signs {
             if self.userinfo_ends.binary_search(&at).is_err()
                 && let Some((start, end)) = self.email_around(at)
             {

@@ -12,6 +12,7 @@ use super::Span;
 use super::context::Topic;
 use crate::Class;
 use crate::scan::Scanner;
+use crate::work;
 
 /// The longest text form of an IPv6 address.
 const MAX_IPV6: usize = 45;
@@ -66,6 +67,7 @@ impl Scanner<'_> {
         }
         let head = bytes[..colon].iter().rev().take(5).take_while(|b| b.is_ascii_hexdigit()).count();
         let run = bytes[colon..].iter().take_while(|b| b.is_ascii_hexdigit() || **b == b':').count();
+        work::count(run);
         let found =
             if head <= 4 && run + head <= MAX_IPV6 { self.ipv6_at(colon - head, colon + run) } else { None };
         if let Some((start, end)) = found {

@@ -18,6 +18,7 @@ mod taiwan;
 use crate::Class;
 use crate::rules::Rules;
 use crate::scan::Scanner;
+use crate::work;
 
 /// Most bytes before a value that its rule looks at: its context, or the sign before it.
 const LOOK_BACK: usize = 48;
@@ -67,11 +68,22 @@ impl Scanner<'_> {
         }
     }
 
-    /// Visits every run of digits and every colon.
+    /// Visits every run of digits and every colon of the zones.
     fn numbers(&mut self, wanted: Wanted) {
+        let mut at = 0;
+        for (from, to) in self.zones.clone() {
+            // A run of digits or colons is visited as a whole.
+            let border = self.text.bytes[at.min(from)..from].iter().rposition(u8::is_ascii_whitespace);
+            at = self.numbers_between(wanted, at + border.unwrap_or(0), to);
+        }
+    }
+
+    /// Visits those that begin between `from` and `to`; says where the last ends.
+    fn numbers_between(&mut self, wanted: Wanted, from: usize, to: usize) -> usize {
         let bytes = self.text.bytes;
-        let (mut at, mut settled) = (0, 0);
-        while let Some(stop) = next_digit_or_colon(bytes, at) {
+        let zone = &bytes[..to];
+        let (mut at, mut settled) = (from, 0);
+        while let Some(stop) = next_digit_or_colon(zone, at) {
             if bytes[stop] == b':' {
                 at = stop + 1;
                 if wanted.ip && stop >= settled {
@@ -83,12 +95,14 @@ impl Scanner<'_> {
             }
             let len = bytes[stop..].iter().take_while(|b| b.is_ascii_digit()).count();
             let end = stop + len;
+            work::count(len);
             at = end;
             if let Some((class, (first, last))) = self.number(wanted, self.behind_escape(stop), end) {
                 self.push_personal(class, first, last);
                 at = last;
             }
         }
+        at
     }
 
     /// What the run of digits at `start..end` is part of.

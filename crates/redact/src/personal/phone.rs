@@ -101,8 +101,13 @@ impl Scanner<'_> {
         let is_area = before == b'(' && groups.gaps[0] == b')';
         let from = if n.is_some() || before == b'+' || is_area { from } else { start };
         let n = n.or_else(|| self.said(&groups, start))?;
-        let (end, has_extension) = self.extension(groups.ends[n - 1]);
-        (has_extension || self.is_open_after(end)).then_some((from, end))
+        self.end_of_all(groups.ends[n - 1]).map(|end| (from, end))
+    }
+
+    /// Where a number whose digits end at `end` ends with its extension; none if a word goes on there.
+    fn end_of_all(&self, end: usize) -> Option<usize> {
+        let (end, has_extension) = self.extension(end);
+        (has_extension || self.is_open_after(end)).then_some(end)
     }
 
     /// Whether a slash before `at` parts two numbers and not the steps of a path.
@@ -212,7 +217,12 @@ impl Scanner<'_> {
             lens[..n] == [4, 4] && is_year && matches!(groups.digits()[4..6], [b'1', b'9'] | [b'2', b'0']);
         let is_fraction = n == 2 && groups.gaps[0] == b'.';
         let is_time = in_one_piece && lens[0] > 12;
-        (!is_date && !is_years && !is_fraction && !is_time && self.is_about(Topic::Phone, start)).then_some(n)
+        let is_likely = !is_date
+            && !is_years
+            && !is_fraction
+            && !is_time
+            && self.end_of_all(groups.ends[n - 1]).is_some();
+        (is_likely && self.is_about(Topic::Phone, start)).then_some(n)
     }
 
     /// The end of the extension behind a number that ends at `end`, if there is one.

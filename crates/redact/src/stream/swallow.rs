@@ -154,7 +154,7 @@ fn end_of_list(scanner: &Scanner<'_>, from: usize) -> Border {
 /// The end of a private key block.
 fn end_of_block(scanner: &mut Scanner<'_>, is_in_string: Option<bool>, from: usize) -> Border {
     let bytes = scanner.text.bytes;
-    for (rule, start, end) in scanner.redactor.anchors.find(scanner.text.str) {
+    for (rule, start, end) in scanner.redactor.anchors.find(scanner.text.str, 0, bytes.len()) {
         if matches!(rule, Rule::PrivateKey) {
             scanner.pem_mark(start, end);
         }
