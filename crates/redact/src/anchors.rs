@@ -143,7 +143,7 @@ pub(crate) struct Anchors {
     /// A bit for each hash with which an anchor may begin.
     begins: Box<[u64; 1024]>,
     /// The anchors by the low byte of their hash, in the order of the table.
-    by_hash: Vec<Vec<(&'static [u8], Rule)>>,
+    by_hash: Vec<Vec<Entry>>,
     masked: Vec<(&'static str, Rule)>,
 }
 
@@ -153,7 +153,11 @@ impl Anchors {
         let prefixes = PREFIXES.iter().map(|prefix| (prefix.literal, Rule::Prefixed(prefix)));
         let table: Vec<(&'static str, Rule)> = prefixes.chain(ANCHORS.iter().copied()).collect();
         let masked = table.iter().filter(|(_, rule)| rule.masks_its_anchor()).copied().collect();
-        let mut anchors = Anchors { begins: Box::new([0; 1024]), by_hash: vec![Vec::new(); 256], masked };
+        let mut anchors = Anchors {
+            begins: Box::new([0; 1024]),
+            by_hash: std::iter::repeat_with(Vec::new).take(256).collect(),
+            masked,
+        };
         for (literal, rule) in table {
             anchors.add(literal.as_bytes(), rule);
         }
@@ -178,8 +182,8 @@ impl Anchors {
         let hash = hash(u64::from_le_bytes([gram[0], gram[1], gram[2], 0, 0, 0, 0, 0]) | FOLD);
         self.begins[usize::from(hash >> 6)] |= 1 << (hash & 63);
         let bucket = &mut self.by_hash[usize::from(hash & 0xff)];
-        if !bucket.iter().any(|(listed, _)| *listed == literal) {
-            bucket.push((literal, rule));
+        if !bucket.iter().any(|entry| entry.literal == literal) {
+            bucket.push(Entry::new(literal, rule));
         }
     }
 
@@ -216,14 +220,7 @@ impl Anchors {
     /// At which of the next six places an anchor may begin, a bit a place.
     #[inline]
     fn candidates(&self, bytes: &[u8], at: usize) -> u32 {
-        let word = match bytes[at..].first_chunk() {
-            Some(eight) => u64::from_le_bytes(*eight),
-            None => {
-                let mut eight = [0; 8];
-                eight[..bytes.len() - at].copy_from_slice(&bytes[at..]);
-                u64::from_le_bytes(eight)
-            }
-        } | FOLD;
+        let word = folded(&bytes[at..]);
         let is_begin = |place: usize| {
             let hash = hash(word >> (8 * place));
             u32::from(self.begins[usize::from(hash >> 6)] >> (hash & 63) & 1 == 1) << place
@@ -234,13 +231,47 @@ impl Anchors {
     /// The anchor that begins at `at`, and its length.
     fn anchor_at(&self, bytes: &[u8], at: usize) -> Option<(Rule, usize)> {
         let rest = &bytes[at..];
-        let gram = [rest[0], *rest.get(1)?, rest.get(2).copied().unwrap_or(0)];
-        let hash = hash(u64::from_le_bytes([gram[0], gram[1], gram[2], 0, 0, 0, 0, 0]) | FOLD);
-        let bucket = &self.by_hash[usize::from(hash & 0xff)];
-        let is_here =
-            |literal: &[u8]| rest.get(..literal.len()).is_some_and(|head| head.eq_ignore_ascii_case(literal));
-        bucket.iter().find(|(literal, _)| is_here(literal)).map(|(literal, rule)| (*rule, literal.len()))
+        let word = folded(rest);
+        let bucket = &self.by_hash[usize::from(hash(word) & 0xff)];
+        let is_here = |entry: &&Entry| {
+            word & entry.mask == entry.head
+                && rest
+                    .get(..entry.literal.len())
+                    .is_some_and(|head| head.eq_ignore_ascii_case(entry.literal))
+        };
+        bucket.iter().find(is_here).map(|entry| (entry.rule, entry.literal.len()))
     }
+}
+
+/// An anchor among those whose beginning has the same hash.
+struct Entry {
+    literal: &'static [u8],
+    rule: Rule,
+    /// Its first eight bytes, folded, and which of them there are: most others are told apart by them.
+    head: u64,
+    mask: u64,
+}
+
+impl Entry {
+    fn new(literal: &'static [u8], rule: Rule) -> Self {
+        let missing = 8_u32.saturating_sub(u32::try_from(literal.len()).unwrap_or(8));
+        let mask = u64::MAX.checked_shr(8 * missing).unwrap_or(0);
+        Entry { literal, rule, head: folded(literal) & mask, mask }
+    }
+}
+
+/// The first eight bytes, folded.
+#[inline]
+fn folded(bytes: &[u8]) -> u64 {
+    let word = match bytes.first_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => {
+            let mut eight = [0; 8];
+            eight[..bytes.len()].copy_from_slice(bytes);
+            u64::from_le_bytes(eight)
+        }
+    };
+    word | FOLD
 }
 
 /// Spreads the low three bytes over 16 bits (Fibonacci hashing: the factor is 2^32 over the golden ratio).
@@ -257,13 +288,13 @@ mod tests {
     #[test]
     fn the_pass_finds_what_a_plain_search_finds() {
         let anchors = Anchors::built_in();
-        let all: Vec<(&[u8], Rule)> = anchors.by_hash.iter().flatten().copied().collect();
+        let all: Vec<&[u8]> = anchors.by_hash.iter().flatten().map(|entry| entry.literal).collect();
         let mut state = 1_u64;
         let mut text = String::new();
         for n in 0..4000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let pick = usize::try_from(state >> 33).expect("31 bits") % all.len();
-            let literal = std::str::from_utf8(all[pick].0).expect("anchors are text");
+            let literal = std::str::from_utf8(all[pick]).expect("anchors are text");
             text.push_str(&if n % 2 == 0 { literal.to_uppercase() } else { literal.to_owned() });
             text.push_str(["", " ", "x", "密", "%%", "a b c d e f"][n % 6]);
         }
@@ -275,7 +306,7 @@ mod tests {
             let rest = &text.as_bytes()[at..];
             let here = |l: &[u8]| rest.len() >= l.len() && rest[..l.len()].eq_ignore_ascii_case(l);
             // None is the beginning of an earlier one in the table, so the longest is the first.
-            let longest = all.iter().map(|(literal, _)| literal).filter(|l| here(l)).map(|l| l.len()).max();
+            let longest = all.iter().filter(|l| here(l)).map(|l| l.len()).max();
             expected.extend(longest.map(|len| (at, at + len)));
             at += longest.unwrap_or(1);
         }

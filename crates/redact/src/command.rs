@@ -28,13 +28,13 @@ impl Scanner<'_> {
         let is_dashed = start > 0 && self.text.bytes[start - 1] == b'-' || self.has_back(start, b"--proxy");
         let is_short = self.text.bytes[end - 1] == b' ';
         let at = self.text.skip_blanks(end + usize::from(!is_short && self.text.at(end) == b'='));
-        if is_short == is_dashed || (!is_short && at == end) || !self.is_behind(start, b"curl") {
+        if is_short == is_dashed || (!is_short && at == end) {
             return;
         }
         let at = at + self.plain_quote(at).map_or(0, |quote| quote.len);
         let is_user = |b: u8| is_name_byte(b) || matches!(b, b'.' | b'@' | b'%' | b'+' | b'\\');
         let colon = at + self.text.span(at, MAX_USER, is_user);
-        if self.text.at(colon) != b':' {
+        if self.text.at(colon) != b':' || !self.is_behind(start, b"curl") {
             return;
         }
         let value = self.unquoted(colon + 1, Form::Assigned);

@@ -118,10 +118,18 @@ pub(crate) fn judge(name: &str) -> Option<(Strength, Class)> {
     if name.len() > 2 * MAX_NAME || is_working_directory(name) {
         return None;
     }
-    let plain: String =
-        name.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
+    let mut plain = [0; 2 * MAX_NAME];
+    let mut len = 0;
+    for c in name.chars().filter(|c| is_part(*c)) {
+        len += c.to_ascii_lowercase().encode_utf8(&mut plain[len..]).len();
+    }
+    let plain = std::str::from_utf8(&plain[..len]).expect("it was made of characters");
     let plain = plain.trim_end_matches(|c: char| c.is_ascii_digit());
-    let ends_in = |list: &[&str]| list.iter().any(|word| plain.ends_with(word));
+    let last = plain.as_bytes().last();
+    // Most words end otherwise, which one byte tells.
+    let ends_in = |list: &[&str]| {
+        list.iter().filter(|word| word.as_bytes().last() == last).any(|word| plain.ends_with(word))
+    };
     if plain.ends_with("authorization") {
         return Some((Strength::Strong, Class::Authorization));
     }
@@ -137,6 +145,12 @@ pub(crate) fn judge(name: &str) -> Option<(Strength, Class)> {
         _ => Class::Secret,
     };
     Some((Strength::Weak, class))
+}
+
+/// Whether a character of a name counts when names are compared: separators and the accents of Unicode's decomposed
+/// forms do not. What else is not ASCII is a letter of the word that was found.
+fn is_part(c: char) -> bool {
+    if c.is_ascii() { c.is_ascii_alphanumeric() } else { !('\u{300}'..='\u{36f}').contains(&c) }
 }
 
 /// Whether `name` is that of a shell's working directory, which some settings use for a password.

@@ -10,6 +10,7 @@ use crate::judge::{self, Form};
 use crate::open::{Open, Until};
 use crate::quote::{Quote, is_quote};
 use crate::scan::{Candidate, Scanner};
+use crate::text::Set;
 use crate::work;
 
 /// Words between a name and its value.
@@ -59,12 +60,15 @@ impl Scanner<'_> {
     /// A word at `start..end` that may be, or end, the name of a secret.
     pub(crate) fn keyword(&mut self, start: usize, end: usize) {
         let bytes = self.text.bytes;
-        let rest = self.text.span(end, MAX_NAME_REST, is_name_byte);
+        let rest = self.text.run_len(Set::Url, end, MAX_NAME_REST);
         let name_end = end + rest;
         if rest == MAX_NAME_REST || name_end == self.last_name_end {
             return;
         }
         self.last_name_end = name_end;
+        if !self.text.at(name_end).is_ascii() && self.goes_on_in_letters(name_end) {
+            return;
+        }
         let before = |b: &&u8| is_name_byte(**b) || **b == b'.';
         let name_start = start - bytes[..start].iter().rev().take(ident::MAX_NAME).take_while(before).count();
         if bytes[name_start..name_end].eq_ignore_ascii_case(b"sshpass") {
@@ -87,6 +91,12 @@ impl Scanner<'_> {
         if self.text.take_touched() {
             self.open_value(name_end, class);
         }
+    }
+
+    /// Whether a letter stands at `at` that connects nothing, as in `密碼錯誤`.
+    fn goes_on_in_letters(&self, at: usize) -> bool {
+        let connects = |c: char| SAYING_WIDE.iter().any(|word| word.starts_with(c));
+        self.text.str[at..].chars().next().is_some_and(|c| c.is_alphanumeric() && !connects(c))
     }
 
     /// Where a name begins whose last word begins at `start`: `access token`, `API key`.
@@ -175,6 +185,9 @@ impl Scanner<'_> {
     /// What connects a name that ends at `end` with its value: the position behind it.
     fn separator(&self, end: usize) -> Option<(usize, Form)> {
         let at = self.text.skip_blanks(end);
+        if !begins_separator(self.text.at(at)) {
+            return None;
+        }
         let first = |signs: &[&str]| {
             let sign = signs.iter().find(|sign| self.text.has(at, sign))?;
             Some(at + sign.len())
@@ -385,6 +398,25 @@ impl Scanner<'_> {
     pub(crate) fn backslashes_at(&self, at: usize) -> usize {
         self.text.span(at, 64, |b| b == b'\\')
     }
+}
+
+/// Whether a byte may be the first of what connects a name with its value.
+fn begins_separator(byte: u8) -> bool {
+    const IS_FIRST: [bool; 256] = {
+        let mut table = [false; 256];
+        let lists = [SAYING, SAYING_WIDE, &["=", "%", ":", "-", "＝", "→", "⇒"]];
+        let mut list = 0;
+        while list < lists.len() {
+            let mut word = 0;
+            while word < lists[list].len() {
+                table[lists[list][word].as_bytes()[0] as usize] = true;
+                word += 1;
+            }
+            list += 1;
+        }
+        table
+    };
+    IS_FIRST[usize::from(byte)]
 }
 
 fn is_json_scalar(value: &[u8]) -> bool {

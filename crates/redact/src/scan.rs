@@ -181,7 +181,7 @@ impl<'a> Scanner<'a> {
         };
         for view in view::windows(text.str, is_wanted).filter(|view| !view.text.is_empty()) {
             let mut inner = Scanner::new(self.redactor, Text::of_view(&view, &text), self.name);
-            inner.is_again = self.is_again;
+            (inner.is_again, inner.goes_on) = (self.is_again, self.goes_on);
             inner.read();
             if text.take_document_asked() {
                 self.asked.push((view.start, view.end));
@@ -362,6 +362,17 @@ pub(crate) fn findings(redactor: &Redactor, text: &str, name: &str) -> Vec<Findi
 
 /// The same for a text that follows `before`.
 pub(crate) fn findings_behind(redactor: &Redactor, text: &str, name: &str, before: Document) -> Vec<Finding> {
+    findings_within(redactor, text, name, before, MAX_ATTEMPTS)
+}
+
+/// The same, where zones are widened so often before the whole text is read.
+fn findings_within(
+    redactor: &Redactor,
+    text: &str,
+    name: &str,
+    before: Document,
+    attempts: usize,
+) -> Vec<Finding> {
     let mut scanner = Scanner::new(redactor, Text::new(text, before), name);
     let mut found = scanner.findings();
     let Scanner { mut looked, mut asked, .. } = scanner;
@@ -374,10 +385,10 @@ pub(crate) fn findings_behind(redactor: &Redactor, text: &str, name: &str, befor
         looked.extend(found.iter().map(span));
         changed.extend(&asked);
         let mut more = Vec::new();
-        for attempt in 0..=MAX_ATTEMPTS {
-            let zones = match attempt {
-                MAX_ATTEMPTS => vec![(0, masked.len())],
-                _ => looked
+        for attempt in 0..=attempts {
+            let zones = match attempt == attempts {
+                true => vec![(0, masked.len())],
+                false => looked
                     .zones(&changed, text.len())
                     .into_iter()
                     .map(|zone| in_masked(&masks, zone))
@@ -504,4 +515,84 @@ pub(crate) fn merged(mut hits: Vec<Finding>) -> Vec<Finding> {
         }
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Finds, what changes the meaning of what stands beside it, and room between them.
+    fn any_text() -> impl Strategy<Value = String> {
+        let token = "q7Rw2Zk9Xb4Nc6Vm1Lp8Td3Hs5Gf0JyQeUaIoWxPzKn";
+        let mut pieces: Vec<String> = [
+            "password=",
+            "password ",
+            "token: ",
+            "\"",
+            "'",
+            "\\\"",
+            ",",
+            ";",
+            " ",
+            "\n",
+            "://",
+            "@",
+            ":",
+            "[",
+            "]",
+            "{",
+            "}",
+            "login ",
+            "machine x ",
+            "curl ",
+            "-u a:",
+            "identified by ",
+            "user ",
+            "config a.password ",
+            "| password | ",
+            "\"name\":\"password\",\"value\":",
+            "\"value\":\"x1y2z3\",\"name\":\"password\"",
+            "Private-Lines:",
+            "-----BEGIN PRIVATE KEY-----",
+            "-----END PRIVATE KEY-----",
+            "Authorization: ",
+            "Bearer ",
+            "AKIAIOSFODNN7EXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "4111 1111 1111 1111",
+            "ann@example.org",
+            "phone ",
+            "02-2345-6789",
+            "\u{200b}",
+            "%3D",
+            "\\u0041",
+            "密碼",
+            "：",
+            "eyJ",
+            ".",
+            "required",
+            "**",
+            "(",
+            ")",
+            "-",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        pieces.extend([format!("ghp_{}", &token[..36]), token[..7].to_owned(), token.to_owned()]);
+        pieces.extend(["and so on ".repeat(5), "word ".repeat(60), "12 ".repeat(120), "a".repeat(400)]);
+        prop::collection::vec(prop::sample::select(pieces), 0..30).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn reading_the_surroundings_again_finds_what_reading_everything_again_finds(text in any_text()) {
+            let redactor = Redactor::with(Rules::everything(Action::Mask));
+            let all = |attempts| findings_within(&redactor, &text, "", Document::new(), attempts);
+            prop_assert_eq!(all(MAX_ATTEMPTS), all(0));
+        }
+    }
 }

@@ -20,9 +20,11 @@ pub(crate) const MAX_SHAPED: usize = 96;
 impl Scanner<'_> {
     /// An Azure DevOps token: 76 letters and digits, `AZDO`, four or more.
     pub(crate) fn azure_devops(&mut self, anchor: usize) {
+        if !self.text.has(anchor, "AZDO") {
+            return;
+        }
         let before = self.text.bytes[..anchor].iter().rev().take(AZURE_DEVOPS);
-        let is_long = before.take_while(|b| b.is_ascii_alphanumeric()).count() == AZURE_DEVOPS;
-        if !is_long || !self.text.has(anchor, "AZDO") {
+        if before.take_while(|b| b.is_ascii_alphanumeric()).count() < AZURE_DEVOPS {
             return;
         }
         let end = self.text.run_end(Set::Alnum, anchor);

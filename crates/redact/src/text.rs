@@ -187,22 +187,37 @@ impl<'a> Text<'a> {
 
     /// The end of the run of `set` that begins at or before `from`.
     pub(crate) fn run_end(&mut self, set: Set, from: usize) -> usize {
-        let runs = &mut self.runs[set as usize];
-        let known = runs.iter().find(|(start, end)| *start <= from && from < *end).map(|(_, end)| *end);
-        let end = known.unwrap_or_else(|| {
-            let rest = &self.bytes[from.min(self.bytes.len())..];
-            let end = from + rest.iter().take_while(|b| set.holds(**b)).count();
-            work::count(end - from);
-            let oldest = &mut self.oldest[set as usize];
-            runs[*oldest] = (from, end);
-            *oldest = (*oldest + 1) % REMEMBERED;
-            end
-        });
+        let end = self.remembered_run(set, from);
         self.reach(end + 1);
         if end >= self.bytes.len() {
             self.touch();
         }
         end
+    }
+
+    fn remembered_run(&mut self, set: Set, from: usize) -> usize {
+        let runs = &mut self.runs[set as usize];
+        if let Some((_, end)) = runs.iter().find(|(start, end)| *start <= from && from < *end) {
+            return *end;
+        }
+        let rest = &self.bytes[from.min(self.bytes.len())..];
+        let end = from + rest.iter().take_while(|b| set.holds(**b)).count();
+        work::count(end - from);
+        let oldest = &mut self.oldest[set as usize];
+        runs[*oldest] = (from, end);
+        *oldest = (*oldest + 1) % REMEMBERED;
+        end
+    }
+
+    /// How many bytes from `from` on are of `set`, of at most `max`.
+    pub(crate) fn run_len(&mut self, set: Set, from: usize, max: usize) -> usize {
+        let end = self.remembered_run(set, from);
+        let len = (end - from).min(max);
+        self.reach(from + len + 1);
+        if end >= self.bytes.len() && len < max {
+            self.touch();
+        }
+        len
     }
 
     /// Whether a token may begin at `at`: nothing alphanumeric before it, or only the end of an escape

@@ -174,11 +174,17 @@ impl Scanner<'_> {
 
     /// A JWT whose header begins at `start`: two to five base64url segments, the first a JSON object with `alg`.
     pub(crate) fn jwt(&mut self, start: usize) {
-        if !(self.text.has(start, "eyJ") || self.text.has(start, "ewog")) || !self.begins_like_json(start) {
+        if !(self.text.has(start, "eyJ") || self.text.has(start, "ewog")) {
             return;
         }
         let header_end = self.text.run_end(Set::Url, start);
-        if self.text.at(header_end) != b'.' {
+        let is_cut = self.goes_on && header_end == self.text.bytes.len();
+        if (self.text.at(header_end) != b'.' && !is_cut) || !self.begins_like_json(start) {
+            // nothing that may follow makes it one
+            self.text.take_touched();
+            return;
+        }
+        if is_cut {
             return;
         }
         let mut end = self.text.run_end(Set::Url, header_end + 1);
