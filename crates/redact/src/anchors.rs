@@ -1,7 +1,8 @@
 //! The literal anchors: every credential this crate knows has one of them in or beside it.
 //!
 //! They are found in one pass without regard to case; the rule of an anchor checks case and everything else.
-//! Matches do not overlap, leftmost first, so of two anchors with a common start the longer must come first.
+//! Matches do not overlap but for a full stop, leftmost first, so of two anchors with a common start the longer must
+//! come first.
 //! The pass is bound by how fast bytes are read: the three bytes at every place are hashed to a bit that says whether
 //! an anchor may begin so, six places at a time, which is some three times as fast as an automaton of all anchors.
 
@@ -208,8 +209,9 @@ impl Anchors {
                     break;
                 }
                 if let Some((rule, len)) = self.anchor_at(bytes, at) {
-                    at += len;
-                    return Some((rule, at - len, at));
+                    let (start, end) = (at, at + len);
+                    at = next_place(bytes, end);
+                    return Some((rule, start, end));
                 }
                 at += 1;
             }
@@ -241,6 +243,12 @@ impl Anchors {
         };
         bucket.iter().find(is_here).map(|entry| (entry.rule, entry.literal.len()))
     }
+}
+
+/// Where to go on behind an anchor that ends at `end`: its last full stop may be the first of the next, as in
+/// `…SG.atlasv1.`.
+fn next_place(bytes: &[u8], end: usize) -> usize {
+    if bytes[end - 1] == b'.' { end - 1 } else { end }
 }
 
 /// An anchor among those whose beginning has the same hash.
@@ -308,7 +316,7 @@ mod tests {
             // None is the beginning of an earlier one in the table, so the longest is the first.
             let longest = all.iter().filter(|l| here(l)).map(|l| l.len()).max();
             expected.extend(longest.map(|len| (at, at + len)));
-            at += longest.unwrap_or(1);
+            at = longest.map_or(at + 1, |len| next_place(text.as_bytes(), at + len));
         }
         assert_eq!(found, expected);
         for text in ["", "a", "ke", "key", "密碼", "q~", "xq~"] {

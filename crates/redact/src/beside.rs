@@ -6,10 +6,12 @@
 
 use crate::ident;
 use crate::judge::Form;
-use crate::keyed::Value;
+use crate::keyed::{Value, is_name_byte};
 use crate::quote::Quote;
 use crate::scan::Scanner;
 
+/// The longest beginning of a cell before the name's last word, in bytes.
+const MAX_CELL: usize = 48;
 /// The longest value in quotes, in bytes.
 const MAX_STRING: usize = 256;
 /// Words before a name that set a value: `WITH PASSWORD 'x'`.
@@ -87,8 +89,8 @@ impl Scanner<'_> {
 
     /// `| name | x |`; the bar between stands at `bar`.
     fn cell(&mut self, start: usize, bar: usize) -> Option<Value> {
-        let before =
-            self.text.bytes[..start].iter().rev().take(16).find(|b| !matches!(b, b' ' | b'\t' | b'*' | b'`'));
+        let is_name = |b: &u8| is_name_byte(*b) || matches!(b, b' ' | b'\t' | b'*' | b'`');
+        let before = self.text.bytes[..start].iter().rev().take(MAX_CELL).find(|b| !is_name(b));
         if before != Some(&b'|') || self.text.at(bar + 1) == b'|' {
             return None;
         }

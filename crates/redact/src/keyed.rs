@@ -21,6 +21,8 @@ const SAYING_WIDE: &[&str] = &["是：", "是", "為", "为", "は", "는 ", "�
 
 /// The longest rest of a name behind an anchor, in bytes.
 const MAX_NAME_REST: usize = 24;
+/// The words in front of an emphasised name, in bytes.
+const MAX_WORDS: usize = 48;
 /// The longest emphasised value, in bytes.
 const MAX_EMPHASISED: usize = 256;
 
@@ -153,10 +155,17 @@ impl Scanner<'_> {
         }
     }
 
-    /// Behind the asterisks that close what they opened before `start`: `**name**`.
+    /// Behind the asterisks that close what they opened before the name, or before words in front of it: `**name**`,
+    /// `**the name**`.
     fn behind_emphasis(&self, start: usize, end: usize) -> usize {
         let is_star = |b: u8| b == b'*';
-        let before = self.text.bytes[..start].iter().rev().take(3).take_while(|b| is_star(**b)).count();
+        if !is_star(self.text.at(end)) {
+            return end;
+        }
+        let is_word = |b: &&u8| is_name_byte(**b) || **b == b' ';
+        let words = self.text.bytes[..start].iter().rev().take(MAX_WORDS).take_while(is_word).count();
+        let head = &self.text.bytes[..start - words];
+        let before = head.iter().rev().take(3).take_while(|b| is_star(**b)).count();
         end + if before > 0 { self.text.span(end, before, is_star) } else { 0 }
     }
 

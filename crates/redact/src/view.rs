@@ -309,11 +309,11 @@ fn is_wide_digit(c: char) -> bool {
 }
 
 /// Whether a finer sign for `plain` that stands behind `before` may part groups of a number: behind the brackets of
-/// an area code and behind `分機` only a blank.
+/// an area code, behind `ext.` and behind `分機` only a blank.
 fn joins_groups(before: char, plain: char) -> bool {
     before.is_ascii_alphanumeric()
         || is_wide_word(before)
-        || (plain == ' ' && (before.is_alphabetic() || matches!(before, ')' | '）')))
+        || (plain == ' ' && (before.is_alphabetic() || matches!(before, ')' | '）' | '.')))
 }
 
 /// The sign between groups of a number for which typesetters have finer ones.

@@ -16,6 +16,7 @@ NATIONAL = Label(("id_number", "national_id", "identity_no"), ("national ID", "I
 RESIDENT = Label(("arc_number", "resident_id", "national_id"), ("ARC number", "resident ID"), ("居留證號", "統一證號"))
 COMPANY = Label(("tax_id", "company_number", "ubn", "vat_number"), ("unified business number", "tax ID"), ("統一編號", "統編"))
 CARD = Label(("card", "card_number", "pan", "note"), ("card number", "credit card"), ("卡號", "信用卡"))
+NAMED_CARD = CARD._replace(keys=("card", "card_number", "pan"))
 IBAN = Label(("iban", "account", "bank_account", "note"), ("IBAN", "account"), ("帳號", "銀行帳戶"))
 ADDRESS = Label(("ip", "client_ip", "remote_addr", "host"), ("IP address", "client address"), ("IP 位址", "來源位址"))
 
@@ -160,7 +161,10 @@ def cards(rng):
             body = start + pick(rng, DIGITS, length - len(start) - 1)
             text = body + luhn_digit(body)
             more = {"numeric": True, "leak": 7}
-            yield personal("CARD", f"{brand} {length}", text, CARD, number=True, **more)
+            # thirteen digits in one piece are an article's number as often as a card's: somebody has to say which
+            is_common = length == 13
+            label = NAMED_CARD if is_common else CARD
+            yield personal("CARD", f"{brand} {length}", text, label, number=True, needs_label=is_common, **more)
             yield personal("CARD", f"{brand} {length}, spaces", grouped(text, sizes, " "), CARD, **more)
             yield personal("CARD", f"{brand} {length}, dashes", grouped(text, sizes, "-"), CARD, **more)
 

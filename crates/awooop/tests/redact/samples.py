@@ -12,6 +12,7 @@ import tokens
 
 EVADED = 0.4  # of the samples with a value
 BASE64 = 0.15  # of those
+SHORTEST_ENCODED = 15
 INNOCENT = 0.2  # of all samples
 CROWDS = 0.03
 FLOODED = 0.003
@@ -39,6 +40,8 @@ def plant(rng, value, evade=True):
     evasion = evasions.choose(rng, value, context) if is_evaded and not around else evasions.none
     template, text = write(rng, value, context, evasion)
     is_json = context.is_json
+    # a shorter text in base64 is not told from a word
+    around = around and len(text.encode()) >= SHORTEST_ENCODED
     if around:
         text, is_json = evasions.base64_around(rng, text)
     name = "base64_around" if around else evasion.__name__

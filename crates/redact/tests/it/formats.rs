@@ -191,3 +191,12 @@ fn the_password_of_a_url_is_found_behind_escaped_slashes() {
     }
     check(r"C:\\users\\a:b@c d:\x", r"C:\\users\\a:b@c d:\x");
 }
+
+#[test]
+fn an_anchor_may_end_where_the_next_begins() {
+    let token = format!(
+        "AoQOsSW7Y7VY{}.atlasv1.{}",
+        "Sg", "WUWFalaoHwsBZ8O673Kaq527jQ9isrK5rJ2YzrzA2Ss9L0_0PE02gkG1IiLqkZ9K3t2"
+    );
+    check(&format!("at={token}&x=1"), "at=[SERVICE_TOKEN]&x=1");
+}

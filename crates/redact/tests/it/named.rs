@@ -159,3 +159,17 @@ fn source_code_beside_secret_names_stays() {
         "/// Map of `Token` -> `TcpStream`.",
     ]);
 }
+
+#[test]
+fn a_name_of_several_words_stands_in_a_cell_and_between_asterisks() {
+    let secret = format!("KIzz8zMdmJZxbJV7Uk8G{}", "Sf0GSRI68eEEErTulT+S");
+    for (before, behind) in
+        [("| AWS secret access key | ", " |\n"), ("The **AWS secret access key** is **", "**.")]
+    {
+        let text = format!("{before}{secret}{behind}");
+        assert_eq!(masked(&text), format!("{before}[SECRET]{behind}"));
+    }
+    for text in ["| reset the password | required |", "The **user password** is **required**."] {
+        assert_eq!(masked(text), text);
+    }
+}

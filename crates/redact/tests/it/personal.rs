@@ -253,3 +253,10 @@ fn a_class_that_is_allowed_stays() {
 fn the_digits_of_a_tag_are_nobody_s() {
     stays(&["[PHONE:091234567890]", "phone [PHONE:123456789012] [CARD:411111111111]"]);
 }
+
+#[test]
+fn an_extension_behind_a_fine_blank_belongs_to_the_number() {
+    let redactor = Redactor::with(Rules::everything(Action::Mask));
+    let text = redactor.redact("mobile 02\u{2010}7393\u{2010}0463\u{a0}ext.\u{a0}537, and").text.into_owned();
+    assert_eq!(text, "mobile [PHONE], and");
+}
