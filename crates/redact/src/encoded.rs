@@ -128,7 +128,8 @@ fn run_end(bytes: &[u8], at: usize) -> usize {
     loop {
         let next = end + line_break(&bytes[end..]);
         let is_full = line != at || end - line >= MIN_LINE;
-        if next == end || !is_full || line_end(next) < next + 4 {
+        let padding = bytes[line_end(next)..].iter().take(2).take_while(|b| **b == b'=').count();
+        if next == end || !is_full || line_end(next) + padding < next + 4 {
             return end;
         }
         let (before, length) = (end - line, line_end(next) - next);

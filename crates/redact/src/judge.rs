@@ -378,7 +378,7 @@ fn is_jumbled(value: &str, least: usize) -> bool {
     let signs = value.bytes().filter(|b| is_sign(*b)).count();
     (10..=64).contains(&value.len())
         && letters + signs == value.len()
-        && (1..=3).contains(&signs)
+        && (1..=3.max(value.len() / 8)).contains(&signs)
         && value.split(|c: char| !c.is_ascii_alphabetic()).map(no_words).sum::<usize>() >= least
 }
 

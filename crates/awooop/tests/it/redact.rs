@@ -2,7 +2,7 @@
 //!
 //! The attack's generator and judge are Python and share no table with the redactor (`tests/redact`); run by hand with
 //! another seed they look for more: `python tests/redact/main.py check target/debug/awooop --seed 7 --count 50000`.
-//! The suite asks for the classes of which nothing survives in any context or spelling; the figures of all are in
+//! Other seeds find one value in some thirty thousand that only chance makes look like words; the figures are in
 //! `bench/results/redact.md`.
 
 use std::io::Write;
@@ -12,25 +12,12 @@ use serde_json::{Value, json};
 
 use crate::support::{python, root};
 
-/// Classes of which nothing that the generator makes survives.
-const TIGHT: [&str; 9] = [
-    "AWOOOP_KEY",
-    "COMPANY_NUMBER",
-    "EMAIL",
-    "GITHUB_TOKEN",
-    "GITLAB_TOKEN",
-    "GOOGLE_KEY",
-    "MODEL_KEY",
-    "NATIONAL_ID",
-    "REGISTRY_TOKEN",
-];
-
 #[test]
-fn nothing_planted_of_the_tight_classes_survives() {
+fn nothing_planted_survives_and_nothing_innocent_is_masked() {
     let script = root().join("crates/awooop/tests/redact/main.py");
     let mut command = Command::new(python());
-    command.arg("-B").arg(script).args(["check", env!("CARGO_BIN_EXE_awooop"), "--count", "12000", "--only"]);
-    let output = command.args(TIGHT).output().expect("the test's Python runs");
+    command.arg("-B").arg(script).args(["check", env!("CARGO_BIN_EXE_awooop"), "--count", "12000"]);
+    let output = command.output().expect("the test's Python runs");
     assert!(output.status.success(), "{}{}", said(&output.stdout), said(&output.stderr));
 }
 
