@@ -4,6 +4,8 @@
 //!
 //! `waiting_approval` and `waiting_tool` are states of the contract that no event here enters yet.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
@@ -12,7 +14,7 @@ use crate::error::ErrorCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateName {
-    /// Queued, or due after a reap.
+    /// Queued, or waiting for the time of its next try.
     Pending,
     /// Claimed by a worker under a lease.
     Running,
@@ -115,6 +117,11 @@ pub enum Event {
     },
     /// Its worker gave it back unharmed (a drain): the claim does not count as an attempt.
     Released,
+    /// It failed in a way that may pass: due again after a while, if another claim is allowed.
+    Retried {
+        /// Claims the agent allows.
+        max_attempts: u32,
+    },
 }
 
 /// An event that the state does not allow.
@@ -156,12 +163,32 @@ impl RunState {
                 Ok(S::Pending { attempt, epoch: epoch + 1 })
             }
             (S::Running { .. }, E::Reaped { .. }) => Ok(S::Failed(ErrorCode::Run010)),
+            (S::Running { attempt, epoch }, E::Retried { max_attempts }) if attempt < max_attempts => {
+                Ok(S::Pending { attempt, epoch: epoch + 1 })
+            }
             (S::Running { attempt, epoch }, E::Released) => {
                 Ok(S::Pending { attempt: attempt - 1, epoch: epoch + 1 })
             }
             (state, event) => Err(Forbidden { state: state.name(), event }),
         }
     }
+}
+
+/// The pause before the second try.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause that is not asked for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// How long a run that failed in its `attempt`th try (from 1) waits before the next: 1 s, doubled with every try, at
+/// most 5 minutes, of which `jitter` (0 to 1, random) takes up to half away, so that runs which failed together do not
+/// come back together. Where the one that failed said how long to wait (`asked`), not less than that and not more
+/// than half as much again.
+pub fn retry_pause(attempt: u32, asked: Option<Duration>, jitter: f64) -> Duration {
+    let jitter = jitter.clamp(0.0, 1.0);
+    let doubled =
+        FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_PAUSE);
+    let own = doubled.mul_f64(1.0 - jitter / 2.0);
+    asked.map_or(own, |asked| own.max(asked.saturating_add(asked.mul_f64(jitter / 2.0))))
 }
 
 /// How far a run's effects may go. Ordered: a run never acts above its mode.
@@ -219,6 +246,7 @@ mod tests {
             1 => Just(Event::TimedOut),
             3 => (1u32..4).prop_map(|max_attempts| Event::Reaped { max_attempts }),
             2 => Just(Event::Released),
+            3 => (1u32..4).prop_map(|max_attempts| Event::Retried { max_attempts }),
         ]
     }
 
@@ -246,12 +274,27 @@ mod tests {
                 if let (Some((_, before)), Some((_, after))) = (numbers(state), numbers(next)) {
                     prop_assert!(after > before);
                 }
-                if let Event::Reaped { max_attempts } = event {
+                if let Event::Reaped { max_attempts } | Event::Retried { max_attempts } = event {
                     prop_assert!(numbers(next).is_none_or(|(attempt, _)| attempt < max_attempts));
                 }
                 state = next;
             }
         }
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_respect_what_was_asked() {
+        let pause = |attempt, asked: Option<u64>, jitter| {
+            retry_pause(attempt, asked.map(Duration::from_secs), jitter).as_millis()
+        };
+        assert_eq!([1, 2, 3, 9].map(|n| pause(n, None, 0.0)), [1000, 2000, 4000, 256_000]);
+        assert_eq!(pause(10, None, 0.0), 300_000);
+        assert_eq!(pause(u32::MAX, None, 0.0), 300_000);
+        assert_eq!(pause(1, None, 1.0), 500);
+        assert_eq!(pause(1, Some(60), 0.0), 60_000);
+        assert_eq!(pause(1, Some(60), 1.0), 90_000);
+        assert_eq!(pause(9, Some(1), 0.0), 256_000);
+        assert_eq!(pause(1, None, f64::INFINITY), 500);
     }
 
     #[test]

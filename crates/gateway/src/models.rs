@@ -68,6 +68,23 @@ impl CompleteError {
         }
     }
 
+    /// May the same request succeed later without a change, and was nothing billed for this one that anybody knows
+    /// of? An answer that was cut off or came too late may be on the bill: it is not asked for again.
+    pub fn may_pass(&self) -> bool {
+        use ModelError as E;
+        matches!(self, Self::Model(E::RateLimited { .. } | E::Server { .. } | E::Connect))
+    }
+
+    /// How long the provider asked to wait.
+    pub fn asked_to_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Model(ModelError::RateLimited { retry_after_ms }) => {
+                retry_after_ms.map(Duration::from_millis)
+            }
+            _ => None,
+        }
+    }
+
     /// Can the provider not have billed anything?
     pub fn is_unbilled(&self) -> bool {
         match self {

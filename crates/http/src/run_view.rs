@@ -88,6 +88,19 @@ pub(crate) struct RunDocument {
     output: Option<Value>,
     /// Why it failed; null unless it did.
     error: Option<RunError>,
+    /// What a pending run waits for after a failure that may pass; else null.
+    retry: Option<RunRetry>,
+}
+
+/// The next try of a run that failed in a way that may pass.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunRetry {
+    /// When it is due.
+    #[schema(format = DateTime)]
+    at: String,
+    /// The code of the failure.
+    code: String,
+    message: String,
 }
 
 /// Why a run failed.
@@ -168,6 +181,11 @@ impl Shown {
             attempt: run.attempt,
             output: output.map_err(|e| StoreError::Corrupt(e.to_string()))?.map(|value| self.json(value)),
             error,
+            retry: run.retry.as_ref().map(|retry| RunRetry {
+                at: retry.at.to_string(),
+                code: retry.code.clone(),
+                message: self.text(&retry.reason),
+            }),
         })
     }
 

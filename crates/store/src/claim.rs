@@ -41,6 +41,8 @@ pub struct ClaimedRun {
     pub epoch: i64,
     /// This claim's ordinal, from 1.
     pub attempt: i32,
+    /// Claims the agent allowed when the run was made.
+    pub max_attempts: i32,
     /// The agent.
     pub agent_id: AgentId,
     /// The version the run was created with.
@@ -63,6 +65,11 @@ impl ClaimedRun {
     /// The run's project; the actor is the agent.
     pub fn scope(&self) -> &ProjectScope {
         &self.scope
+    }
+
+    /// Is there another claim to be had, and time left, at this moment?
+    pub fn may_retry_at(&self, due_at: Timestamp) -> bool {
+        self.attempt < self.max_attempts && due_at < self.timeout_at
     }
 
     /// The key under which step `n` is done, in this epoch and in any later one.
@@ -134,6 +141,7 @@ impl Store {
                     lease_id,
                     epoch: row.get(1),
                     attempt: row.get(2),
+                    max_attempts: row.get(10),
                     agent_id,
                     agent_version_id: row.get(4),
                     agent: spec,
@@ -155,16 +163,16 @@ impl Store {
         project: &ProjectId,
         row: &tokio_postgres::Row,
     ) -> Result<Result<AgentSpec, SignatureProblem>, StoreError> {
-        if row.get::<_, Option<&str>>(11).is_none() {
+        if row.get::<_, Option<&str>>(12).is_none() {
             return Ok(Err(SignatureProblem::Absent));
         }
-        let version = version::read_from(&self.inner.keyring, project.as_str(), row, 11)?;
+        let version = version::read_from(&self.inner.keyring, project.as_str(), row, 12)?;
         if version.key.kind != Kind::Agent || version.key.id != row.get::<_, &str>(3) {
             return Ok(Err(SignatureProblem::Mismatch));
         }
         match version.not_in_force() {
             Some(problem) => Ok(Err(problem)),
-            None => version::agent(&version, row.get(10)).map(Ok),
+            None => version::agent(&version, row.get(11)).map(Ok),
         }
     }
 
@@ -219,7 +227,7 @@ u AS (
     attempt = r.attempt + 1, started_at = coalesce(r.started_at, $4)
   FROM d WHERE r.project_id = $1 AND r.run_id = d.run_id AND r.state = 'pending'
   RETURNING r.run_id, r.lease_epoch, r.attempt, r.agent_id, r.agent_version_id, r.mode, r.trace_id,
-    r.timeout_at, r.created_at, r.input),
+    r.timeout_at, r.created_at, r.input, r.max_attempts),
 l AS (   -- one lease row for the batch
   INSERT INTO run_lease (project_id, lease_id, worker_id, incarnation, deadline_at, run_ids)
   SELECT $1, $5, $3, $6, min(timeout_at), array_agg(run_id) FROM u HAVING count(*) > 0)

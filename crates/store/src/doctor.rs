@@ -57,15 +57,16 @@ WHERE s.nspname = 'awooop' AND c.relkind = 'r'
 
 const INVARIANTS: &str = "
 WITH r AS (SELECT run_id, state, lease_id, lease_epoch FROM run_state WHERE project_id = $1),
-q AS (SELECT run_id, count(*) AS n FROM run_queue WHERE project_id = $1 GROUP BY run_id),
+q AS (SELECT run_id, count(*) AS n FROM (SELECT run_id FROM run_queue WHERE project_id = $1
+    UNION ALL SELECT run_id FROM run_timer WHERE project_id = $1) d GROUP BY run_id),
 l AS (SELECT lease_id, run_ids FROM run_lease WHERE project_id = $1)
-SELECT 'run ' || r.run_id || ' is pending and not in the queue' FROM r LEFT JOIN q USING (run_id)
+SELECT 'run ' || r.run_id || ' is pending and neither queued nor waiting for its time, or both' FROM r LEFT JOIN q USING (run_id)
   WHERE r.state = 'pending' AND coalesce(q.n, 0) <> 1
 UNION ALL
-SELECT 'run ' || r.run_id || ' is ' || r.state || ' and in the queue' FROM r JOIN q USING (run_id)
+SELECT 'run ' || r.run_id || ' is ' || r.state || ' and still queued, or waiting for a time' FROM r JOIN q USING (run_id)
   WHERE r.state <> 'pending'
 UNION ALL
-SELECT 'the queue names a run that does not exist: ' || q.run_id FROM q LEFT JOIN r USING (run_id)
+SELECT 'a queue or timer row names a run that does not exist: ' || q.run_id FROM q LEFT JOIN r USING (run_id)
   WHERE r.run_id IS NULL
 UNION ALL
 SELECT 'run ' || r.run_id || ' is running under a lease that does not list it' FROM r

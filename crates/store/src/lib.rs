@@ -24,6 +24,7 @@ pub mod pool;
 pub mod project;
 pub mod redaction;
 mod refusals;
+pub mod retry;
 pub mod run;
 pub mod scope;
 pub mod tool;

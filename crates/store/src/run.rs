@@ -48,12 +48,32 @@ pub struct Run {
     pub output_sha256: Option<String>,
     /// Answers of the model so far.
     pub step_count: i64,
+    /// What it waits for, after a failure that may pass.
+    pub retry: Option<Retry>,
+}
+
+/// The next try of a run.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// When it is due.
+    pub at: Timestamp,
+    /// The code of the failure before it.
+    pub code: String,
+    /// That failure in words.
+    pub reason: String,
 }
 
 const RUN_COLUMNS: &str = "r.project_id, r.run_id, r.state, r.agent_id, r.mode, r.trace_id, r.parent_run_id,
     r.trigger_type, r.triggered_by, r.attempt, r.lease_epoch, r.created_at, r.started_at, r.completed_at,
     r.timeout_at, r.error_code, r.error_message, r.input_sha256, r.output, r.output_sha256,
-    (SELECT count(*) FROM step_journal j WHERE j.project_id = $1 AND j.run_id = r.run_id AND j.kind = 'llm')";
+    (SELECT count(*) FROM step_journal j WHERE j.project_id = $1 AND j.run_id = r.run_id AND j.kind = 'llm'),
+    t.due_at, t.code, t.reason";
+
+/// The run's timer, of the runs in `r`.
+const RUN_TIMER: &str = "LEFT JOIN LATERAL (
+    SELECT t.due_at, j.code, j.body::json ->> 'reason' AS reason FROM run_timer t JOIN step_journal j
+      ON j.project_id = $1 AND j.run_id = t.run_id AND j.n = -t.epoch::int AND j.phase = 'retried'
+    WHERE t.project_id = $1 AND t.run_id = r.run_id) t ON r.state = 'pending'";
 
 fn run(row: &Row) -> Result<Run, StoreError> {
     let (state, mode): (String, String) = (row.get(2), row.get(4));
@@ -79,6 +99,11 @@ fn run(row: &Row) -> Result<Run, StoreError> {
         output: row.get(18),
         output_sha256: row.get(19),
         step_count: row.get(20),
+        retry: row.get::<_, Option<Timestamp>>(21).map(|at| Retry {
+            at,
+            code: row.get(22),
+            reason: row.get(23),
+        }),
     })
 }
 
@@ -287,7 +312,9 @@ impl Store {
 
     /// The run; `None` also for a run of another project.
     pub async fn find_run(&self, scope: &ProjectScope, run_id: RunId) -> Result<Option<Run>, StoreError> {
-        let sql = format!("SELECT {RUN_COLUMNS} FROM run_state r WHERE r.project_id = $1 AND r.run_id = $2");
+        let sql = format!(
+            "SELECT {RUN_COLUMNS} FROM run_state r {RUN_TIMER} WHERE r.project_id = $1 AND r.run_id = $2"
+        );
         let rows = self.once(scope, &sql, &[&scope.project().as_str(), &run_id]).await?;
         rows.first().map(run).transpose()
     }
@@ -295,7 +322,7 @@ impl Store {
     /// The project's runs, newest first.
     pub async fn list_runs(&self, scope: &ProjectScope, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
         let sql = format!(
-            "SELECT {RUN_COLUMNS} FROM run_state r
+            "SELECT {RUN_COLUMNS} FROM run_state r {RUN_TIMER}
              WHERE r.project_id = $1 AND r.run_id < $2
                AND ($3::text IS NULL OR r.state = $3) AND ($4::text IS NULL OR r.agent_id = $4)
              ORDER BY r.run_id DESC LIMIT $5"
@@ -357,11 +384,13 @@ a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_i
 SELECT run_id FROM r";
 
 const CANCEL_PENDING: &str = "
-WITH q AS (   -- the guard: whoever deletes the queue row owns the run
+WITH q AS (   -- the guard: whoever deletes the queue row, or the timer's, owns the run
   DELETE FROM run_queue WHERE project_id = $1 AND run_id = $2
     AND priority = (SELECT priority FROM run_state WHERE project_id = $1 AND run_id = $2) RETURNING run_id),
+t AS (DELETE FROM run_timer WHERE project_id = $1 AND run_id = $2 RETURNING run_id),
+g AS (SELECT run_id FROM q UNION ALL SELECT run_id FROM t),
 u AS (UPDATE run_state r SET state = 'cancelled', completed_at = $3, lease_epoch = r.lease_epoch + 1
-  FROM q WHERE r.project_id = $1 AND r.run_id = q.run_id AND r.state = 'pending' RETURNING r.run_id, r.trace_id),
+  FROM g WHERE r.project_id = $1 AND r.run_id = g.run_id AND r.state = 'pending' RETURNING r.run_id, r.trace_id),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
   SELECT $1, $4, $3, $5, 'run.cancel', 'run/' || run_id, run_id, trace_id, $6, $7, $8 FROM u)
 SELECT run_id FROM u";

@@ -1,5 +1,5 @@
 //! The reaper, on any node: takes back the runs of workers that fell silent, ends queued runs whose time is
-//! over, charges holds nobody will settle. A worker that starts again takes back its own former leases at
+//! over, queues those whose next try is due, charges holds nobody will settle. A worker that starts again takes back its own former leases at
 //! once, and so it does with present ones that none of its tasks has; for any other's it waits out the
 //! silence. What fails for one project is logged and keeps no other waiting.
 
@@ -19,6 +19,7 @@ use crate::held::Held;
 pub(crate) struct Report {
     pub(crate) reaped: usize,
     pub(crate) timed_out: usize,
+    pub(crate) woken: usize,
     pub(crate) charged: i64,
 }
 
@@ -77,6 +78,7 @@ impl Reaper {
         let silent = SignedDuration::try_from(self.config.silent_after).unwrap_or(SignedDuration::MAX);
         report.reaped += self.reap_each(self.store.dead_leases(me, silent).await?).await?;
         report.timed_out = self.store.time_out_queued().await?;
+        report.woken = self.store.wake_due().await?;
         for project in self.store.projects_with_expired_holds().await? {
             report.charged += self.store.charge_abandoned(&project).await?;
         }

@@ -43,6 +43,7 @@ pub(crate) fn shown(mut document: Value, steps: Vec<Value>) -> Reply {
         parts.push(table(&["STEP", "WHAT", "STATUS", "GATES", "MS"], &rows));
     }
     parts.push(facts(&document));
+    parts.extend(retry(&document["retry"]));
     document["steps"] = steps.into();
     Reply::done(document, parts.join("\n\n"))
 }
@@ -106,6 +107,14 @@ pub(crate) fn gates(step: &Value) -> String {
 /// How long a step took.
 pub(crate) fn milliseconds(step: &Value) -> String {
     cell(&step["duration_ms"])
+}
+
+/// What a run waits for after a failure that may pass.
+fn retry(retry: &Value) -> Option<String> {
+    retry.is_object().then(|| {
+        let [at, code, message] = ["at", "code", "message"].map(|field| cell(&retry[field]));
+        format!("next try at {at}: {message} ({code})")
+    })
 }
 
 fn facts(document: &Value) -> String {

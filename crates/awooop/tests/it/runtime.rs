@@ -138,7 +138,7 @@ async fn heavy_a_model_s_answers_decide_how_its_run_ends() {
 
     check_schema_loop(&model, document("unfit"), document("mends"));
     assert_eq!(document("plain")["output"], "just words, 就這樣");
-    assert_eq!(model.asked_of("trouble").len(), 3, "a provider in trouble is tried three times, no more");
+    assert_eq!(model.asked_of("trouble").len(), 9, "three tries by each of three claims, no more");
     assert_eq!(model.asked_of("mute").len(), 1, "an answer that may be billed is not asked for again");
     for name in ["trouble", "garbled", "unreachable", "too-slow"] {
         let made = steps(&api, document(name)).await;
@@ -506,4 +506,54 @@ async fn heavy_a_watcher_sees_each_step_once_however_often_it_comes_back() {
     }
     let nonsense = api.send("GET", &path, &[("Last-Event-ID", "soon")], None).await.unwrap();
     assert!([200, 400].contains(&nonsense.status), "{}", nonsense.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_run_whose_model_is_away_waits_without_a_worker_and_is_tried_again() {
+    // away until the third claim; a claim asks three times by itself
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let model = Scripted::start(move |request| {
+        let times = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match request["model"] == "away" && times < 6 {
+            true => Say::Status(503, json!({"error": {"message": format!("key {PLANTED}")}})),
+            false => done(),
+        }
+    })
+    .await;
+    let stage = Stage::start(&[], None).await;
+    let brain = manifest("provider", PROJECT, "brain", model.model_spec(&["away"]));
+    let patient = agent(PROJECT, "away", "brain/away", &[], json!({"max_attempts": 3}));
+    let api = stage.apply(PROJECT, &[project(), brain, patient]).await;
+    let run_id = api.create_run("away", &json!("go")).await.unwrap();
+    let path = format!("{RUNS}/{run_id}");
+    let waiting = loop {
+        let found = api.get(&path).await.unwrap().expect(200).unwrap();
+        if found["retry"].is_object() {
+            break found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
+    assert_eq!((&waiting["run"]["state"], &waiting["error"]), (&json!("pending"), &Value::Null), "{waiting}");
+    assert_eq!(waiting["retry"]["code"], "E-RUN-013", "{waiting}");
+    let shown = stage.home.cli(&["runs", "get", &run_id, "--project", PROJECT]).await.unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let is_over = api.wait_for_end(&run_id, PATIENCE).await.unwrap();
+    assert_eq!((end(&is_over), &is_over["attempt"]), (("completed", ""), &json!(3)), "{is_over}");
+    assert_eq!((is_over["retry"].is_null(), &is_over["run"]["step_count"]), (true, &json!(1)), "{is_over}");
+    // it may have been queued again between the two looks
+    assert!(
+        shown.contains("next try at") || shown.contains("attempt 2") || shown.contains("attempt 3"),
+        "{shown}"
+    );
+    assert_eq!(
+        model.asked_of("away").len(),
+        7,
+        "three tries by each of two claims, and the one that was answered"
+    );
+    let budget = budget(&api).await;
+    assert_eq!(budget["held"], 0, "{budget}");
+    let page = api.get("/v1/platform/audit?action=run.retry&limit=50").await.unwrap().expect(200).unwrap();
+    assert_eq!(page["items"].as_array().unwrap().len(), 2, "{page}");
+    stage.assert_unseen(PLANTED, &[shown, page.to_string(), is_over.to_string()]).await;
+    stage.assert_well().await;
 }

@@ -346,7 +346,7 @@ async fn the_doctor_sees_what_is_wrong() {
             format!("DELETE FROM run_lease WHERE lease_id = '{}'", run.lease_id),
             "under a lease that does not list it",
         ),
-        ("DELETE FROM run_queue".to_owned(), "is pending and not in the queue"),
+        ("DELETE FROM run_queue".to_owned(), "is pending and neither queued nor waiting"),
         ("UPDATE budget SET held = 5 WHERE project_id <> 'platform'".to_owned(), "its holds say 0"),
         ("UPDATE budget SET settled = 5 WHERE project_id <> 'platform'".to_owned(), "its ledger says 0"),
         ("UPDATE contract SET active_version = 9 WHERE kind = 'agent'".to_owned(), "has no active version 9"),

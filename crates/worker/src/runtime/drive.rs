@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use awooop_core::ErrorCode;
 use awooop_core::contract::AgentSpec;
+use awooop_core::run::retry_pause;
 use awooop_gateway::model::{ModelReply, ModelRequest, ToolCall, ToolSpec, input_upper_bound};
 use awooop_gateway::{CompleteError, ListedTool, PassError, names};
 use awooop_redact::Clean;
@@ -64,7 +65,7 @@ impl Runtime {
                 Next::End(outcome) => return self.store.end_run(run, &outcome, None, share.is_last()).await,
                 Next::Call(call) => drive.call(&mut talk, &call).await?,
                 Next::Ask => {
-                    let made = drive.ask(&talk).await?;
+                    let Some(made) = drive.ask(&talk).await? else { return Ok(()) };
                     talk.apply(&recorded(&made.step, &body_of(&made.step)));
                     // the last step travels with the end of the run
                     if let Next::End(outcome) = talk.next() {
@@ -99,8 +100,8 @@ impl Runtime {
 }
 
 impl Drive<'_> {
-    /// One model step: hold, ask, and what is to be settled and recorded.
-    async fn ask(&self, talk: &Conversation<'_>) -> Result<Made, RecordError> {
+    /// One model step: hold, ask, and what is to be settled and recorded. None when the run was put off.
+    async fn ask(&self, talk: &Conversation<'_>) -> Result<Option<Made>, RecordError> {
         let n = talk.next_n();
         let request = self.request(talk, n);
         let clock = self.runtime.store.clock();
@@ -112,7 +113,7 @@ impl Drive<'_> {
             Err(PassError::Blocked(blocked)) => {
                 let message = PassError::Blocked(blocked).to_string();
                 let step = self.failed(n, started_at, 0, about, ErrorCode::Redact001, &message);
-                return Ok(Made { step, settlement: None });
+                return Ok(Some(Made { step, settlement: None }));
             }
         };
         // masks may be longer than what they stand for: what is sent is what is counted
@@ -124,21 +125,38 @@ impl Drive<'_> {
             Err(ReserveError::Store(error)) => return Err(error.into()),
             Err(error) => {
                 let step = self.failed(n, started_at, 0, about, error.code(), &error.to_string());
-                return Ok(Made { step, settlement: None });
+                return Ok(Some(Made { step, settlement: None }));
             }
         };
         *self.in_flight.lock().await = Some(hold.in_full());
         let answer = self.runtime.gateway.complete(self.run, &hold, &passed).await;
         let duration_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
         match answer {
-            Ok(reply) => Ok(self.answered(n, started_at, duration_ms, about, reply, hold)),
+            Ok(reply) => Ok(Some(self.answered(n, started_at, duration_ms, about, reply, hold))),
             Err(CompleteError::Store(error)) => Err(error.into()),
             Err(error) => {
                 let settlement = if error.is_unbilled() { hold.settle(0, false) } else { hold.in_full() };
+                if error.may_pass() && self.put_off(&error, &settlement).await? {
+                    return Ok(None);
+                }
                 let step = self.failed(n, started_at, duration_ms, about, error.code(), &error.to_string());
-                Ok(Made { step, settlement: Some(settlement) })
+                Ok(Some(Made { step, settlement: Some(settlement) }))
             }
         }
+    }
+
+    /// Settles the call and lets go of the run until its next try; false when there is none to be had. The step is
+    /// done again then, under the same key.
+    async fn put_off(&self, error: &CompleteError, settlement: &Settlement) -> Result<bool, RecordError> {
+        let (store, attempt) = (&self.runtime.store, u32::try_from(self.run.attempt).unwrap_or(1));
+        let pause = retry_pause(attempt, error.asked_to_wait(), rand::random());
+        let due_at = store.clock().after(pause);
+        if !self.run.may_retry_at(due_at) {
+            return Ok(false);
+        }
+        store.settle(self.run.scope(), settlement).await?;
+        self.in_flight.lock().await.take();
+        store.retry_later(self.run, error.code(), &error.to_string(), due_at).await
     }
 
     fn request(&self, talk: &Conversation<'_>, n: i32) -> ModelRequest {
