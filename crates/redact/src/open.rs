@@ -22,8 +22,9 @@ pub(crate) enum Until {
     Quote { quote: u8, level: usize },
     /// With the list of parameters, at the latest with the line.
     Parameters,
-    /// With the bracket that closes a list of strings, which stands behind such a quote.
-    List { quote: u8, level: usize },
+    /// With the bracket that closes a list of strings, so many lists deep: within a string between such quotes, or
+    /// between strings whose quotes stand behind so many backslashes.
+    List { quote: Option<u8>, level: usize, depth: u32 },
     /// With the last line of a private key; `is_in_string`: if it stands in a string, with that.
     Block { is_in_string: Option<bool> },
     /// With the secret part of a PuTTY key; `over_strings`: which goes on over the end of a string.

@@ -21,6 +21,8 @@ const MAX_AHEAD: usize = 200;
 const MAX_FIRST: usize = 256;
 /// Bytes between a value and the name behind it: signs, the member's name, the name.
 const MAX_BETWEEN: usize = 128;
+/// Blanks and signs on one side of the sign between a member's name and its value, in bytes.
+const MAX_AROUND: usize = 64;
 /// How many members named `value` are tried.
 const MAX_TRIES: usize = 4;
 
@@ -135,7 +137,8 @@ impl Scanner<'_> {
     /// From where a value at the end of the text may become that of a name behind it.
     pub(crate) fn partial_pair(&mut self) -> usize {
         let len = self.text.bytes.len();
-        let from = len.saturating_sub(MAX_FIRST + MAX_BETWEEN + VALUE.len() + 32);
+        let from =
+            len.saturating_sub(MAX_FIRST + MAX_BETWEEN + ident::MAX_NAME + VALUE.len() + 2 * MAX_AROUND);
         let words: Vec<usize> = self.value_words(from, len).collect();
         let pending = words.into_iter().find_map(|at| self.pending_value(at));
         self.text.take_touched();

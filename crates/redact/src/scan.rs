@@ -581,7 +581,14 @@ mod tests {
         .map(str::to_owned)
         .to_vec();
         pieces.extend([format!("ghp_{}", &token[..36]), token[..7].to_owned(), token.to_owned()]);
-        pieces.extend(["and so on ".repeat(5), "word ".repeat(60), "12 ".repeat(120), "a".repeat(400)]);
+        pieces.extend([
+            "and so on ".repeat(5),
+            "word ".repeat(60),
+            "and so on ".repeat(15),
+            "word ".repeat(33),
+            "12 ".repeat(120),
+            "a".repeat(400),
+        ]);
         prop::collection::vec(prop::sample::select(pieces), 0..30).prop_map(|pieces| pieces.concat())
     }
 

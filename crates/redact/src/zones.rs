@@ -8,8 +8,8 @@
 
 /// The farthest that a rule looks ahead without noting it: from the sign of an e-mail address.
 const BEFORE: usize = 320;
-/// The farthest that a rule looks back.
-const AFTER: usize = 128;
+/// The farthest that a rule looks back: from a name to the value before it, and to the words of a login.
+const AFTER: usize = 320;
 /// Stretches that are nearer to each other are one, which bounds how many there are.
 const JOINED: usize = 64;
 
@@ -76,16 +76,16 @@ mod tests {
             .for_each(|(a, b)| looked.add(a, b));
         assert_eq!(looked.0, [(100, 300), (5000, 9000), (20_000, 20_010)]);
         for (change, zone) in [
-            ((600, 610), (100, 738)),
-            ((3000, 3010), (2680, 3138)),
+            ((600, 610), (100, 930)),
+            ((3000, 3010), (2680, 3330)),
             ((4900, 4950), (4580, 9000)),
-            ((9300, 9310), (5000, 9438)),
-            ((20_005, 20_005), (19_685, 20_133)),
+            ((9300, 9310), (5000, 9630)),
+            ((20_005, 20_005), (19_685, 20_325)),
             ((99_990, 99_995), (99_670, 100_000)),
         ] {
             assert_eq!(looked.zones(&[change], 100_000), [zone], "{change:?}");
         }
-        assert_eq!(looked.zones(&[(600, 610), (1, 2), (3000, 3001)], 100_000), [(0, 738), (2680, 3129)]);
+        assert_eq!(looked.zones(&[(600, 610), (1, 2), (3000, 3001)], 100_000), [(0, 930), (2680, 3321)]);
         assert_eq!(looked.zones(&[(350, 360)], 500), [(0, 500)]);
     }
 

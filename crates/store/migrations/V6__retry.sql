@@ -8,7 +8,7 @@ CREATE TABLE run_timer (
   epoch      bigint NOT NULL,              -- of the run when the timer was set
   CONSTRAINT run_timer_pkey PRIMARY KEY (project_id, run_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX run_timer_due ON run_timer (due_at, project_id);
+CREATE INDEX run_timer_due ON run_timer (project_id, due_at);
 
 ALTER TABLE step_journal DROP CONSTRAINT step_journal_phase, ADD CONSTRAINT step_journal_phase
   CHECK (phase IN ('result', 'reaped', 'released', 'retried'));

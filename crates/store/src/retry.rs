@@ -35,7 +35,8 @@ impl Store {
             return Ok(false);
         }
         let redactors = self.known_redactors(run.scope().project());
-        let reason: String = storable(reason).chars().take(MOST_REASON).collect();
+        let reason = redactors.to_journal.redactor().clean(storable(reason)).into_inner();
+        let reason: String = reason.chars().take(MOST_REASON).collect();
         let said = json!({"error_code": code, "reason": reason, "due_at": due_at, "attempt": run.attempt});
         let body = redactors.to_journal.redactor().clean_json(said.clone()).to_string();
         let event = self.audit(run.scope(), Note::of_run("run.retry", run.run_id, &run.trace_id, said));
@@ -63,33 +64,53 @@ impl Store {
         Ok(true)
     }
 
-    /// Queues the runs whose time has come, in every project that has one. Returns how many.
+    /// Queues the runs whose time has come, in every project that has one. Returns how many. What fails for one project
+    /// is logged and keeps no other waiting.
     ///
     /// # Errors
-    /// The database's.
+    /// When the database is away.
     pub async fn wake_due(&self) -> Result<usize, StoreError> {
         let now = self.inner.clock.now();
-        let due =
-            self.system("SELECT DISTINCT project_id FROM run_timer WHERE due_at <= $1", &[&now]).await?;
+        let due = self.system(DUE, &[&now]).await?;
         let mut woken = 0;
         for row in due {
             let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-            let scope = ProjectScope::new(project, "platform/timer");
-            for _ in 0..BATCHES {
-                let limit = MAX_CLAIM as i64;
-                let rows = self.once(&scope, WAKE, &[&scope.project().as_str(), &now, &limit]).await?;
-                woken += rows.len();
-                if rows.len() < MAX_CLAIM {
-                    break;
+            match self.wake_due_of(&ProjectScope::new(project.clone(), "platform/timer"), now).await {
+                Ok(runs) => woken += runs,
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => {
+                    let (error, project) = (&error as &dyn std::error::Error, project.as_str());
+                    tracing::error!(error, project, "a project's runs that are due could not be queued");
                 }
             }
         }
-        if woken > 0 {
-            self.inner.wake.work_queued();
+        Ok(woken)
+    }
+
+    async fn wake_due_of(&self, scope: &ProjectScope, now: Timestamp) -> Result<usize, StoreError> {
+        let (mut woken, limit) = (0, MAX_CLAIM as i64);
+        for _ in 0..BATCHES {
+            let rows = self.once(scope, WAKE, &[&scope.project().as_str(), &now, &limit]).await?;
+            woken += rows.len();
+            if !rows.is_empty() {
+                self.inner.wake.work_queued();
+            }
+            if rows.len() < MAX_CLAIM {
+                break;
+            }
         }
         Ok(woken)
     }
 }
+
+// a loose index scan: its cost grows with the projects and not with the timers
+const DUE: &str = "
+WITH RECURSIVE t AS (
+  (SELECT project_id, due_at FROM run_timer ORDER BY project_id, due_at LIMIT 1)
+  UNION ALL
+  SELECT n.project_id, n.due_at FROM t, LATERAL (SELECT r.project_id, r.due_at FROM run_timer r
+    WHERE r.project_id > t.project_id ORDER BY r.project_id, r.due_at LIMIT 1) n)
+SELECT project_id FROM t WHERE due_at <= $1";
 
 const RETRY: &str = "
 WITH l AS (   -- the lease before the run, as the lock order has it; dirty, so that nothing late of this claim passes

@@ -165,7 +165,8 @@ impl Stream {
         let mask = self.redactor.rules.mask(class, &self.raw[self.done..]);
         out.push_str(&mask);
         self.count(class);
-        self.done = self.raw.floor_char_boundary(self.raw.len() - SWALLOWED_CONTEXT).max(self.done);
+        let from = self.raw.len() - swallow.context();
+        self.done = self.raw.floor_char_boundary(from).max(self.done);
         self.swallow = Some(swallow);
     }
 

@@ -9,10 +9,12 @@ use crate::encoded::is_base64;
 use crate::keyed::is_name_byte;
 use crate::open::Until;
 use crate::pem::PUTTY_END;
+use crate::quote::is_quote;
 use crate::scan::Scanner;
 use crate::text::Text;
 use crate::{Class, Redactor};
 
+use super::SWALLOWED_CONTEXT;
 use super::window::Window;
 
 /// How far a rule looks ahead to tell where a find ends, in bytes.
@@ -44,9 +46,16 @@ impl Swallow {
             return (class, Swallow { until: open, outer: None });
         };
         let is_within = window.open.filter(|open| open.from <= block.from);
-        let outer = is_within.map(|open| open.until).filter(|until| matches!(until, Until::Quote { .. }));
+        let outer = is_within
+            .map(|open| open.until)
+            .filter(|until| matches!(until, Until::Quote { .. } | Until::List { .. }));
         let class = is_within.map_or(block.class, |open| open.class);
         (class, Swallow { until: block.until, outer })
+    }
+
+    /// How much of what is held is read again to find the end: of a list nothing, since it is known how far it is.
+    pub(super) fn context(&self) -> usize {
+        if matches!(self.until, Until::List { .. }) { 0 } else { SWALLOWED_CONTEXT }
     }
 
     /// Moves `done` over what is swallowed of `raw`; says whether that is over.
@@ -94,19 +103,7 @@ fn border(scanner: &mut Scanner<'_>, until: Until, from: usize) -> Border {
             }
         }
         Until::Parameters => end_of_list(scanner, from),
-        Until::List { quote, level } => {
-            let closes = |at: &usize| {
-                let string = bytes[..*at].trim_ascii_end();
-                let Some(last) = string.len().checked_sub(1).filter(|last| string[*last] == quote) else {
-                    return false;
-                };
-                bytes[*at] == b']' && scanner.text.backslashes_before(last) == level
-            };
-            match (from..bytes.len()).find(closes) {
-                Some(at) => Border::At(at),
-                None => Border::Beyond(bytes.len(), until),
-            }
-        }
+        Until::List { quote, level, depth } => end_of_strings(scanner, from, quote, level, depth),
         Until::Encoded => {
             let goes_on = |b: u8| is_base64(b) || matches!(b, b'=' | b'\n' | b'\r' | b'\\');
             let len = scanner.text.span(from, usize::MAX, goes_on);
@@ -149,6 +146,44 @@ fn end_of_list(scanner: &Scanner<'_>, from: usize) -> Border {
         }
     }
     beyond
+}
+
+/// The end of a list of strings, of which `from` lies in a string between `quote`s or, without one, between strings.
+fn end_of_strings(
+    scanner: &Scanner<'_>,
+    from: usize,
+    mut quote: Option<u8>,
+    level: usize,
+    mut depth: u32,
+) -> Border {
+    let bytes = scanner.text.bytes;
+    let end = bytes.len() - scanner.text.backslashes_before(bytes.len());
+    let mut at = from.min(end) - scanner.text.backslashes_before(from.min(end));
+    while at < end {
+        if let Some(byte) = quote {
+            let Some(closing) = scanner.closing(at, byte, level) else { break };
+            let slashes = scanner.backslashes_at(closing);
+            if slashes < level {
+                // the string in which the list stands is over
+                return Border::At(closing);
+            }
+            (quote, at) = (None, closing + slashes + 1);
+            continue;
+        }
+        match bytes[at] {
+            b'[' => depth += 1,
+            b']' if depth <= 1 => return Border::At(at),
+            b']' => depth -= 1,
+            byte if is_quote(byte) => match scanner.text.backslashes_before(at) {
+                slashes if slashes < level => return Border::At(at - slashes),
+                slashes if slashes == level => quote = Some(byte),
+                _ => {}
+            },
+            _ => {}
+        }
+        at += 1;
+    }
+    Border::Beyond(end, Until::List { quote, level, depth })
 }
 
 /// The end of a private key block.

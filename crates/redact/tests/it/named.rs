@@ -1,6 +1,6 @@
 //! Values that a name makes secret though no sign connects the two, and the same in what is none.
 
-use crate::masked;
+use crate::{masked, noise};
 
 fn check(table: &[(&str, &str)]) {
     for (text, expected) in table {
@@ -171,5 +171,38 @@ fn a_name_of_several_words_stands_in_a_cell_and_between_asterisks() {
     }
     for text in ["| reset the password | required |", "The **user password** is **required**."] {
         assert_eq!(masked(text), text);
+    }
+}
+
+#[test]
+fn what_a_mask_brings_nearer_to_a_command_is_read_again() {
+    let token = format!("ghp_{}", noise(36));
+    for words in 20..40 {
+        let text = format!("curl {token} {} -u bob:Hx7pQz22kk http://h/", "a word ".repeat(words));
+        let once = masked(&text);
+        assert_eq!(masked(&once), once);
+    }
+}
+
+#[test]
+fn a_list_is_walked_over_whatever_stands_between_its_strings() {
+    for (text, expected) in [
+        (
+            r#"{"passwords":["aB3xY9kLm2",null,"LEAKb7Xq2Zt9"]}"#,
+            r#"{"passwords":["[SECRET]",null,"[SECRET]"]}"#,
+        ),
+        (
+            r#"{"passwords":["aB3xY9kLm2", 12, "LEAKb7Xq2Zt9"]}"#,
+            r#"{"passwords":["[SECRET]", 12, "[SECRET]"]}"#,
+        ),
+        (
+            r#"{"passwords":["aB3xY9kLm2","]LEAKb7Xq2Zt9","LEAK7z7Z7z"]}"#,
+            r#"{"passwords":["[SECRET]","[SECRET]","[SECRET]"]}"#,
+        ),
+        (r#"{"passwords":["]aB3xY9kLm2","x7z7Z7zQ"]}"#, r#"{"passwords":["[SECRET]","[SECRET]"]}"#),
+        (r#"passwords = [b"aB3xY9kLm2", b"LEAK7z7Z7z"]"#, r#"passwords = [b"[SECRET]", b"[SECRET]"]"#),
+    ] {
+        // within a text, where no JSON document is read
+        assert_eq!(masked(&format!("got {text} from it")), format!("got {expected} from it"));
     }
 }

@@ -566,3 +566,28 @@ fn a_writer_masks_what_passes_and_never_flushes_half_a_secret() {
     writer.write_all(b"ter2\nlast").unwrap();
     assert_eq!(writer.finish().unwrap(), b"first line\npassword=[SECRET]\nlast");
 }
+
+#[test]
+fn a_list_that_is_longer_than_what_is_held_is_swallowed_to_its_own_bracket() {
+    let redactor = Redactor::new();
+    let (items, hidden) = (format!("\"{}\", ", noise(30)).repeat(40), "LEAKb7Xq2Zt9");
+    for text in [
+        format!("got {{\"passwords\":[[{items}\"x\"],[\"{hidden}\"]], \"n\": 1}} from it"),
+        format!(
+            "got {{\"passwords\":[{items}\"]{hidden}\", 12, null, [\"{hidden}\"], \"{hidden}\"], \"n\": 1}} from it"
+        ),
+        format!(
+            "{{\"log\":\"{{\\\"passwords\\\":[{} \\\"{hidden}\\\"]}}\",\"n\":1}}",
+            items.replace('"', "\\\"")
+        ),
+    ] {
+        for size in [1, 7, 100, 5000] {
+            let (mut stream, mut out) = (redactor.stream(), String::new());
+            text.as_bytes().chunks(size).for_each(|piece| stream.push_bytes(piece, &mut out));
+            stream.finish(&mut out);
+            assert!(!out.contains(hidden), "in pieces of {size}: {out}");
+            let end = if text.ends_with("from it") { "\"n\": 1} from it" } else { "\"n\":1}" };
+            assert!(out.ends_with(end), "in pieces of {size}: {out}");
+        }
+    }
+}

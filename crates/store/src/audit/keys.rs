@@ -40,7 +40,7 @@ impl Store {
             }
             if !is_recorded {
                 is_recorded = match self.record_keys().await {
-                    Ok(_) => true,
+                    Ok(recorded) => recorded.is_some(),
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
                         tracing::warn!(error, "the keyring's state could not be recorded; it is tried again");
@@ -52,22 +52,26 @@ impl Store {
         }
     }
 
-    /// Records the state of every key of which the platform's audit does not say it yet. Returns how many there were.
+    /// Records the state of every key of which the platform's audit does not say it yet. Returns how many there were;
+    /// none when there is no platform yet, in which nobody can use a key.
     ///
     /// # Errors
     /// The database's.
-    pub async fn record_keys(&self) -> Result<usize, StoreError> {
+    pub async fn record_keys(&self) -> Result<Option<usize>, StoreError> {
         let scope = ProjectScope::new(ProjectId::platform(), "platform/keyring");
-        let keys: Vec<(String, KeyInfo)> =
-            self.keyring().keys().into_iter().map(|key| (subject(&key), key)).collect();
-        let subjects: Vec<&str> = keys.iter().map(|(subject, _)| subject.as_str()).collect();
         let mut tx = self.begin(&scope).await?;
         let project = scope.project().as_str();
         if tx.rows(LOCK, &[&project]).await?.is_empty() {
-            // no platform yet: nobody can use a key
             tx.rollback().await?;
-            return Ok(0);
+            return Ok(None);
         }
+        // under the lock: what was read before may be older than what another server recorded meanwhile
+        if let Err(error) = self.keyring().refresh() {
+            tracing::debug!(%error, "the keyring cannot be read; what is known of it is recorded");
+        }
+        let keys: Vec<(String, KeyInfo)> =
+            self.keyring().keys().into_iter().map(|key| (subject(&key), key)).collect();
+        let subjects: Vec<&str> = keys.iter().map(|(subject, _)| subject.as_str()).collect();
         let known: BTreeMap<String, String> =
             tx.rows(KNOWN, &[&project, &ACTION, &subjects]).await?.iter().map(state).collect();
         let is_new = |(subject, key): &&(String, KeyInfo)| {
@@ -78,7 +82,7 @@ impl Store {
         let events: Vec<AuditEvent> = keys.iter().filter(is_new).map(note).collect();
         insert(&mut tx, &scope, &events).await?;
         tx.commit().await?;
-        Ok(events.len())
+        Ok(Some(events.len()))
     }
 }
 

@@ -249,7 +249,7 @@ async fn a_key_s_state_is_recorded_once_however_many_servers_see_it() {
     let other = test.through(test.database().urls()).await;
     let count = async || {
         let (a, b) = futures::join!(test.store.record_keys(), other.record_keys());
-        a.unwrap() + b.unwrap()
+        a.unwrap().unwrap() + b.unwrap().unwrap()
     };
     assert_eq!(count().await, KeyName::ALL.len());
     assert_eq!(count().await, 0);
