@@ -11,10 +11,10 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::Class;
 use crate::ident::Strength;
-use crate::judge;
 use crate::keyed::{Found, is_name_byte};
 use crate::open::{Open, Until};
 use crate::quote::is_quote;
+use crate::random;
 use crate::scan::Scanner;
 use crate::text::Set;
 
@@ -65,7 +65,8 @@ impl Scanner<'_> {
         } else if behind > scheme_end {
             let end = self.unquoted_end(behind);
             let is_mask = self.text.mask_len(behind).is_some();
-            if is_mask || (end >= behind + MIN_TOKEN && judge::is_token_like(&self.text.bytes[behind..end])) {
+            if is_mask || (end >= behind + MIN_TOKEN && random::is_token_like(&self.text.bytes[behind..end]))
+            {
                 value.end = end;
                 value.start = if is_word || is_mask { behind } else { value.start };
             } else {
@@ -151,7 +152,7 @@ impl Scanner<'_> {
                     .decode(body)
                     .is_ok_and(|pair| pair.contains(&b':') && std::str::from_utf8(&pair).is_ok())
         } else {
-            gap + escaped > 0 && body.len() >= MIN_BEARER && judge::is_token_like(body)
+            gap + escaped > 0 && body.len() >= MIN_BEARER && random::is_token_like(body)
         };
         if is_credential {
             self.push(Class::Authorization, token, token_end);

@@ -9,7 +9,7 @@
 use serde_json::{Map, Value};
 
 use crate::class::Family;
-use crate::{Class, Redactor, ident, judge, scan};
+use crate::{Class, Redactor, ident, judge, rounds};
 
 /// One masked string, number or key of a JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Redactor {
 
     /// What stands in place of a number, if it is personal data.
     fn mask_of_number(&self, number: &str, key: &str) -> Option<(Class, String)> {
-        let found = scan::findings(self, number, key);
+        let found = rounds::findings(self, number, key);
         let whole = found.iter().find(|finding| (finding.start, finding.end) == (0, number.len()))?;
         Some((whole.class, self.rules.mask(whole.class, number)))
     }
@@ -96,7 +96,7 @@ impl Redactor {
     }
 
     fn redact_object(&self, members: &mut Map<String, Value>, path: &mut String, out: &mut Vec<JsonFinding>) {
-        if members.keys().any(|key| !scan::first_findings(self, key, "").is_empty()) {
+        if members.keys().any(|key| !rounds::first_findings(self, key, "").is_empty()) {
             self.redact_keys(members, path, out);
         }
         let naming = NAMING.iter().find_map(|key| members.get(*key)?.as_str()).map(str::to_owned);

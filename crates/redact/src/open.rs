@@ -11,7 +11,7 @@ use crate::shaped::{AZURE_DEVOPS, MAX_SHAPED, TERRAFORM};
 use crate::text::Set;
 use crate::token::{AWS_BEHIND, AWS_SECRET, is_aws_base64};
 use crate::view::View;
-use crate::{Class, encoded, judge, personal};
+use crate::{Class, encoded, personal, random};
 
 /// Where something ends that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,7 +200,7 @@ impl Scanner<'_> {
         while at < from {
             let len = bytes[at..].iter().take_while(|b| is_aws_base64(**b)).count();
             let escaped = usize::from(at > 0 && bytes[at - 1] == b'\\');
-            if len == AWS_SECRET + escaped && judge::is_mixed(&bytes[at + escaped..at + len]) {
+            if len == AWS_SECRET + escaped && random::is_mixed(&bytes[at + escaped..at + len]) {
                 return at;
             }
             at += len + 1;

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use crate::anchors::{self, Anchors};
 use crate::class::Family;
 use crate::rules::{Action, Rules};
-use crate::{Class, scan};
+use crate::{Class, rounds};
 
 static BUILT_IN: LazyLock<Arc<Anchors>> = LazyLock::new(|| Arc::new(Anchors::built_in()));
 static CREDENTIALS: LazyLock<Arc<Rules>> = LazyLock::new(|| Arc::new(Rules::credentials()));
@@ -78,20 +78,20 @@ impl Redactor {
 
     /// The same of a text that is the value of `name`.
     pub(crate) fn redact_named<'a>(&self, text: &'a str, name: &str) -> Redacted<'a> {
-        let findings = scan::findings(self, text, name);
+        let findings = rounds::findings(self, text, name);
         let blocked =
             findings.iter().map(|f| f.class).find(|class| self.rules.action(*class) == Action::Block);
-        Redacted { text: scan::mask(&self.rules, text, &findings), findings, blocked }
+        Redacted { text: rounds::mask(&self.rules, text, &findings), findings, blocked }
     }
 
     /// Masks a line on its way to a log, for a caller that needs only the text.
     pub fn redact_line<'a>(&self, line: &'a str) -> Cow<'a, str> {
-        scan::mask(&self.rules, line, &scan::findings(self, line, ""))
+        rounds::mask(&self.rules, line, &rounds::findings(self, line, ""))
     }
 
     /// The class of the first credential in `text`, if there is one.
     pub fn contains_credential(&self, text: &str) -> Option<Class> {
-        let found = scan::first_findings(self, text, "");
+        let found = rounds::first_findings(self, text, "");
         found.iter().map(|finding| finding.class).find(|class| class.family() == Family::Credential)
     }
 }

@@ -5,7 +5,7 @@
 //! by its last segment, which is such a run. Every look back is bounded by [`MAX_SHAPED`].
 
 use crate::Class;
-use crate::judge;
+use crate::random;
 use crate::scan::Scanner;
 use crate::text::Set;
 
@@ -29,7 +29,7 @@ impl Scanner<'_> {
         }
         let end = self.text.run_end(Set::Alnum, anchor);
         let start = anchor - AZURE_DEVOPS;
-        if end >= anchor + 8 && judge::is_mixed(&self.text.bytes[start..anchor]) {
+        if end >= anchor + 8 && random::is_mixed(&self.text.bytes[start..anchor]) {
             self.push(Class::AzureKey, start, end);
         }
     }
@@ -39,7 +39,7 @@ impl Scanner<'_> {
         let before = self.text.bytes[..anchor].iter().rev().take(TERRAFORM);
         let is_long = before.take_while(|b| b.is_ascii_alphanumeric()).count() == TERRAFORM;
         let end = self.text.run_end(Set::Url, body);
-        if is_long && end >= body + 40 && judge::is_token_like(&self.text.bytes[body..end]) {
+        if is_long && end >= body + 40 && random::is_token_like(&self.text.bytes[body..end]) {
             self.push(Class::ServiceToken, anchor - TERRAFORM, end);
         }
     }
@@ -49,7 +49,7 @@ impl Scanner<'_> {
         let end = self.text.run_end(Set::Alnum, body);
         let key = &self.text.bytes[body..end];
         let is_hex = key.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let is_key = key.len() == 32 && is_hex && judge::is_token_like(key);
+        let is_key = key.len() == 32 && is_hex && random::is_token_like(key);
         if is_key && self.text.has(start, "key-") && self.text.is_free_before(start) {
             self.push(Class::ServiceToken, start, end);
         }
@@ -89,7 +89,7 @@ impl Scanner<'_> {
         if (23..=28).contains(&(dot - start))
             && matches!(bytes[start], b'M'..=b'O')
             && end >= last + 27
-            && judge::is_mixed(&bytes[start..last + 27])
+            && random::is_mixed(&bytes[start..last + 27])
         {
             self.push(Class::ServiceToken, start, end);
         }

@@ -9,7 +9,7 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::Class;
-use crate::judge;
+use crate::random;
 use crate::scan::Scanner;
 use crate::text::Set;
 
@@ -166,7 +166,7 @@ impl Scanner<'_> {
         if end < body + prefix.min {
             return;
         }
-        if !self.tokens.add(end) && !judge::is_token_like(&self.text.bytes[body..end]) {
+        if !self.tokens.add(end) && !random::is_token_like(&self.text.bytes[body..end]) {
             return;
         }
         self.push(prefix.class, start, end);
@@ -238,7 +238,7 @@ impl Scanner<'_> {
             return;
         }
         let end = self.text.run_end(Set::Alnum, start);
-        if !judge::is_token_like(&self.text.bytes[start + 4..end]) {
+        if !random::is_token_like(&self.text.bytes[start + 4..end]) {
             return;
         }
         self.push(Class::AwsKey, start, end);
@@ -258,7 +258,7 @@ impl Scanner<'_> {
         while at < to {
             let len = self.text.bytes[at..].iter().take(400).take_while(|b| is_aws_base64(**b)).count();
             let escaped = usize::from(at > 0 && self.text.at(at - 1) == b'\\');
-            if len == AWS_SECRET + escaped && judge::is_mixed(&self.text.bytes[at + escaped..at + len]) {
+            if len == AWS_SECRET + escaped && random::is_mixed(&self.text.bytes[at + escaped..at + len]) {
                 self.push(Class::AwsKey, at + escaped, at + len);
             }
             at += len + 1;
@@ -287,7 +287,7 @@ impl Scanner<'_> {
         }
         let value = start + 4;
         let end = self.text.run_end(Set::Opaque, value);
-        if end >= value + 30 && judge::is_token_like(&self.text.bytes[value..end]) {
+        if end >= value + 30 && random::is_token_like(&self.text.bytes[value..end]) {
             self.push(Class::AzureKey, value, end);
         }
     }
@@ -300,7 +300,9 @@ impl Scanner<'_> {
         let digits =
             self.text.bytes[..anchor].iter().rev().take(16).take_while(|b| b.is_ascii_digit()).count();
         let end = self.text.run_end(Set::Url, body);
-        if (6..=12).contains(&digits) && end >= body + 30 && judge::is_token_like(&self.text.bytes[body..end])
+        if (6..=12).contains(&digits)
+            && end >= body + 30
+            && random::is_token_like(&self.text.bytes[body..end])
         {
             self.push(Class::TelegramToken, anchor - digits, end);
         }

@@ -5,6 +5,7 @@
 
 use crate::Class;
 use crate::judge;
+use crate::random;
 use crate::scan::Scanner;
 use crate::text::Set;
 use crate::work;
@@ -25,7 +26,7 @@ impl Scanner<'_> {
             None => (start, MIN_TOKEN),
         };
         let value = &self.text.str[secret..at];
-        let is_token = secret > start || judge::is_token_like(value.as_bytes());
+        let is_token = secret > start || random::is_token_like(value.as_bytes());
         if value.len() >= min && is_token && !judge::is_masked_or_reference(value) {
             self.push(Class::UrlPassword, secret, at);
         }
@@ -85,7 +86,7 @@ impl Scanner<'_> {
         let path = &self.text.str[start..end];
         let open: usize = path.split_inclusive('/').take(segments).map(str::len).sum();
         let secret = &path.as_bytes()[open..];
-        if secret.len() >= min && (judge::is_token_like(secret) || min < MIN_TOKEN) {
+        if secret.len() >= min && (random::is_token_like(secret) || min < MIN_TOKEN) {
             self.push(Class::Webhook, start + open, end);
         }
     }

@@ -22,8 +22,8 @@ pub use writer::RedactWriter;
 
 use crate::bare::Bare;
 use crate::document::Document;
+use crate::rounds;
 use crate::rules::Action;
-use crate::scan;
 use crate::{Class, Finding, Redactor};
 use swallow::Swallow;
 use window::Window;
@@ -120,7 +120,7 @@ impl Stream {
             self.take("\u{fffd}", out);
         }
         if self.swallow.take().is_none() {
-            let findings = scan::findings_behind(&self.redactor, &self.raw, "", self.before);
+            let findings = rounds::findings_behind(&self.redactor, &self.raw, "", self.before);
             self.emit(&findings, self.raw.len(), out);
         }
         self.raw.clear();

@@ -7,7 +7,8 @@
 
 use crate::document::Document;
 use crate::open::{Open, Until};
-use crate::scan::{self, MAX_ROUNDS, Scanner};
+use crate::rounds::{self, MAX_ROUNDS};
+use crate::scan::{self, Scanner};
 use crate::text::Text;
 use crate::{Class, Finding, Redactor, view};
 
@@ -68,10 +69,10 @@ impl Window {
         let open = self.open.or(self.block).map(|open| open.class);
         let Some(class) = open.or(self.next) else { return };
         let certain = &text[..text.floor_char_boundary(self.decided)];
-        let (mut masked, masks) = scan::mask_with_places(&redactor.rules, certain, &self.findings, before);
+        let (mut masked, masks) = rounds::mask_with_places(&redactor.rules, certain, &self.findings, before);
         masked.push_str(&redactor.rules.mask(class, ""));
         let round = Round::of(redactor, &masked, before, true);
-        let settled = scan::position_in_input(&masks, round.decided, false);
+        let settled = rounds::position_in_input(&masks, round.decided, false);
         self.decided = settle(settled.min(self.decided), self.findings.iter().map(|f| (f.start, f.end)));
         take_from(&mut self.findings, self.decided);
     }
@@ -79,10 +80,10 @@ impl Window {
     /// Scans the masked text; says whether that found more.
     fn next_round(&mut self, redactor: &Redactor, text: &str, before: Document) -> bool {
         let (masked, masks) =
-            scan::mask_with_places(&redactor.rules, &text[..self.decided], &self.findings, before);
+            rounds::mask_with_places(&redactor.rules, &text[..self.decided], &self.findings, before);
         let round = Round::of(redactor, &masked, before, true);
-        let place = |at: usize| scan::position_in_input(&masks, at, false);
-        let more = scan::in_input(&masks, &round.findings);
+        let place = |at: usize| rounds::position_in_input(&masks, at, false);
+        let more = rounds::in_input(&masks, &round.findings);
         let is_more = !more.is_empty();
         self.findings.extend(more);
         self.findings = scan::merged(std::mem::take(&mut self.findings));
