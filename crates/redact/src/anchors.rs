@@ -84,7 +84,6 @@ const ANCHORS: &[(&str, Rule)] = &[
     ("key-", Rule::Mailgun),
     ("sig=", Rule::Sas),
     (":aa", Rule::Telegram),
-    ("%3aaa", Rule::Telegram),
     ("hooks.slack.com/", Rule::Webhook { segments: 1, min: 20 }),
     ("/api/webhooks/", Rule::Webhook { segments: 1, min: 20 }),
     ("/incomingwebhook/", Rule::Webhook { segments: 0, min: 20 }),

@@ -292,7 +292,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// `<bot id>:AA<33 characters>`; `anchor` is the colon, plain or percent-encoded, `body` what follows `AA`.
+    /// `<bot id>:AA<33 characters>`; `anchor` is the colon, `body` what follows `AA`.
     pub(crate) fn telegram(&mut self, anchor: usize, body: usize) {
         if self.text.at(body - 1) != b'A' || self.text.at(body - 2) != b'A' {
             return;
