@@ -88,6 +88,7 @@ impl Scanner<'_> {
             self.open(Open { from: open + usize::from(!is_near), class: name.class, until });
         }
     }
+
     /// Behind an item without quotes, or behind the letter before a string (`b"…"`).
     fn behind_bare(&self, at: usize) -> Option<usize> {
         let is_bare = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'_');

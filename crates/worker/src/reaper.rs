@@ -84,6 +84,7 @@ impl Reaper {
         }
         Ok(report)
     }
+
     /// Takes back what lies under these leases.
     async fn reap_each(&self, all: Vec<DeadLeases>) -> Result<usize, StoreError> {
         let mut reaped = 0;

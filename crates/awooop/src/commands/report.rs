@@ -150,6 +150,17 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_is_put_off_says_until_when_and_why() {
+        let mut waiting = document("pending", Value::Null, Value::Null);
+        assert!(!shown(waiting.clone(), Vec::new()).text.contains("next try"));
+        waiting["retry"] = json!({"at": "2026-01-02T03:04:07Z", "code": "E-RUN-013", "message": "the model provider is busy (429)"});
+        let text = shown(waiting, Vec::new()).text;
+        let last = text.lines().last();
+        let said = "next try at 2026-01-02T03:04:07Z: the model provider is busy (429) (E-RUN-013)";
+        assert_eq!(last, Some(said), "{text}");
+    }
+
+    #[test]
     fn the_answer_comes_first_then_steps_then_facts() {
         let steps = vec![
             json!({"n": 1, "kind": "llm", "model": "offline/planner", "status": "ok", "code": null,

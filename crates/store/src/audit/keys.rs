@@ -24,12 +24,14 @@ impl Store {
     /// Takes a changed keyring over within a second and records it, for as long as this is polled. What cannot be
     /// read is logged, once; what cannot be recorded is tried again.
     pub async fn follow_keys(&self) {
-        let (mut was_wrong, mut is_recorded) = (false, false);
+        let mut was_wrong = false;
+        // not whether this look found a change: whoever verifies a signature may have taken it over before
+        let mut recorded: Option<Vec<KeyInfo>> = None;
         loop {
             match self.keyring().refresh() {
                 Ok(false) => {}
                 Ok(true) => {
-                    (was_wrong, is_recorded) = (false, false);
+                    was_wrong = false;
                     tracing::info!("the keyring has changed and is taken over");
                 }
                 Err(error) if !was_wrong => {
@@ -38,15 +40,16 @@ impl Store {
                 }
                 Err(_) => {}
             }
-            if !is_recorded {
-                is_recorded = match self.record_keys().await {
-                    Ok(recorded) => recorded.is_some(),
+            let keys = self.keyring().keys();
+            if recorded.as_ref() != Some(&keys) {
+                match self.record_keys().await {
+                    Ok(Some(_)) => recorded = Some(keys),
+                    Ok(None) => {}
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
                         tracing::warn!(error, "the keyring's state could not be recorded; it is tried again");
-                        false
                     }
-                };
+                }
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

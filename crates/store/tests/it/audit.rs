@@ -258,3 +258,24 @@ async fn a_key_s_state_is_recorded_once_however_many_servers_see_it() {
     assert_eq!(count().await, 2, "the new key, and the former one that only verifies now");
     assert_eq!(count().await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_somebody_else_took_over_first_is_recorded_too() {
+    let test = TestStore::private().await;
+    let count = async |wanted: i64| {
+        while crate::counting::count(&test, "audit_event WHERE action = 'keyring.change'").await != wanted {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let changes = async {
+        let all = i64::try_from(KeyName::ALL.len()).unwrap();
+        count(all).await;
+        Keyring::rotate(test.keys(), KeyName::Approval, test.store.clock().now()).unwrap();
+        test.store.keyring().refresh().unwrap();
+        count(all + 2).await;
+    };
+    tokio::select! {
+        () = test.store.follow_keys() => {}
+        ended = tokio::time::timeout(Duration::from_secs(60), changes) => ended.expect("it is recorded"),
+    }
+}
