@@ -6,6 +6,7 @@
 //! take one.
 
 pub mod announce;
+pub mod approval;
 pub mod audit;
 pub mod auth;
 pub mod beat;
@@ -13,13 +14,16 @@ pub mod budget;
 pub mod claim;
 pub mod clock;
 pub mod contract;
+pub mod delivery;
 pub mod doctor;
+pub mod effect;
 pub mod embedded;
 pub mod error;
 pub mod journal;
 pub mod keyring;
 pub mod lease;
 pub mod migrate;
+pub mod park;
 pub mod pool;
 pub mod project;
 pub mod redaction;

@@ -16,6 +16,7 @@ mod engine;
 mod engine_budgets;
 mod engine_leases;
 mod engine_retries;
+mod engine_waiting;
 mod grants;
 mod key_rows;
 mod stepping;
