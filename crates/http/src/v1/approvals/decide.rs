@@ -30,6 +30,7 @@ pub(crate) struct DecideApproval {
     #[schema(max_length = 1000)]
     reason: Option<String>,
     /// What the call gave; goes together with `record`.
+    #[schema(inline)]
     result: Option<ToolOutput>,
 }
 
