@@ -194,7 +194,7 @@ impl Store {
         scope: &ProjectScope,
         approval_id: Uuid,
     ) -> Result<Option<Approval>, StoreError> {
-        let rows = self.once(scope, &find_sql(""), &[&scope.project().as_str(), &approval_id]).await?;
+        let rows = self.once(scope, &find_sql(), &[&scope.project().as_str(), &approval_id]).await?;
         rows.first().map(approval).transpose()
     }
 
@@ -211,7 +211,9 @@ impl Store {
     ) -> Result<Decided, StoreError> {
         let mut tx = self.begin(by.scope()).await?;
         let project = by.scope().project().as_str();
-        let found = tx.rows(&find_sql("FOR UPDATE OF a"), &[&project, &approval_id]).await?;
+        // locked first and read after: whoever held the lock before may have inserted a decision
+        tx.rows(LOCK, &[&project, &approval_id]).await?;
+        let found = tx.rows(&find_sql(), &[&project, &approval_id]).await?;
         let Some(row) = found.first() else {
             tx.rollback().await?;
             return Ok(Decided::Absent);
@@ -433,9 +435,11 @@ struct Moved {
     end: Option<AuditEvent>,
 }
 
-fn find_sql(lock: &str) -> String {
-    format!("SELECT {APPROVAL_COLUMNS} FROM approval a WHERE a.project_id = $1 AND a.approval_id = $2 {lock}")
+fn find_sql() -> String {
+    format!("SELECT {APPROVAL_COLUMNS} FROM approval a WHERE a.project_id = $1 AND a.approval_id = $2")
 }
+
+const LOCK: &str = "SELECT approval_id FROM approval WHERE project_id = $1 AND approval_id = $2 FOR UPDATE";
 
 const DECIDE: &str = "
 WITH d AS (INSERT INTO approval_decision (project_id, approval_id, person, decision, reason, actor, decided_at)

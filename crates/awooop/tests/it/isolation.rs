@@ -119,6 +119,10 @@ async fn send(api: &Api, operation: &Operation, body: Option<&Value>) -> Answer 
 async fn heavy_no_operation_crosses_projects() {
     let (site, fixture) = (site().await, FixtureMcp::start().await.unwrap());
     let mine = make_project(site.server.api(), MINE, &fixture, "fail").await;
+    // a person's key: there are things that only people may do
+    let person = json!({"name": "mei", "role": "admin", "person": "mei"});
+    let person = site.server.api().in_project(MINE).create_key(&person).await.unwrap();
+    let mine = mine.with_key(Some(&person));
     let other = make_project(site.server.api(), OTHER, &fixture, "fail").await;
     let run_id = mine.create_run("tester", &json!("a question of mine")).await.unwrap();
     mine.wait_for_end(&run_id, Duration::from_secs(30)).await.unwrap();

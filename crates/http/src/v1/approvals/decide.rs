@@ -48,13 +48,13 @@ pub(crate) async fn decide_approval(
     ApprovalPath(approval_id): ApprovalPath,
     body: Body<DecideApproval>,
 ) -> Result<Json<ApprovalItem>, Problem> {
+    let found = state.store.find_approval(access.scope(), approval_id).await?;
+    let found = found.ok_or_else(|| Problem::absent("approval"))?;
     let Some(person) = access.caller.person() else {
         let detail = "only people decide, and this key belongs to none; an admin makes one with \
                       `awooop key create NAME --role approver --person PERSON`";
         return Err(Problem::new(ErrorCode::Approval003, detail));
     };
-    let found = state.store.find_approval(access.scope(), approval_id).await?;
-    let found = found.ok_or_else(|| Problem::absent("approval"))?;
     let shown = crate::v1::runs::shown(&state, &access).await?;
     let ruling = ruling(&state, &access, body.value, found.kind).await?;
     match state.store.decide_approval(&access.caller, person, approval_id, &ruling).await? {
