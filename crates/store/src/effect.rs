@@ -2,6 +2,9 @@
 //! request goes out. A call that was cut in flight leaves an intent without a result, and whoever goes on with the run
 //! knows that nobody knows whether it happened.
 //!
+//! The fence is the run's own row, not only its lease: a statement that was sent by a claim which then ended or gave
+//! back its run writes nothing.
+//!
 //! The intent also uses up the approval that allows the call, in the same statement: an approval is good for one.
 
 use awooop_core::approval::{ApprovalKind, ApprovalState, Asked, StepFacts};
@@ -13,7 +16,7 @@ use uuid::Uuid;
 use crate::audit::Note;
 use crate::claim::ClaimedRun;
 use crate::error::StoreError;
-use crate::journal::{FENCE_CLEAN, FENCE_DIRTY, RecordError};
+use crate::journal::{FENCE_RUN, RecordError};
 use crate::pool::Store;
 use crate::tx::{Params, storable};
 
@@ -74,16 +77,12 @@ impl Store {
             &event.key_id,
             &event.mac,
         ];
-        for fence in [FENCE_CLEAN, FENCE_DIRTY] {
-            let begun = self.once(run.scope(), &format!("{fence}{BEGIN}"), params).await;
-            match begun {
-                Ok(rows) if !rows.is_empty() => return Ok(()),
-                Ok(_) => {}
-                Err(error) if error.is_constraint("step_journal_pkey") => return Err(RecordError::Fenced),
-                Err(error) => return Err(error.into()),
-            }
+        match self.once(run.scope(), &format!("{FENCE_RUN}{BEGIN}"), params).await {
+            Ok(rows) if !rows.is_empty() => Ok(()),
+            Ok(_) => Err(RecordError::Fenced),
+            Err(error) if error.is_constraint("step_journal_pkey") => Err(RecordError::Fenced),
+            Err(error) => Err(error.into()),
         }
-        Err(RecordError::Fenced)
     }
 }
 

@@ -162,7 +162,7 @@ impl Store {
         call: Option<&CallRecord>,
     ) -> Result<(), RecordError> {
         if self.try_record(run, step, settlement, call, FENCE_CLEAN).await?
-            || self.try_record(run, step, None, call, FENCE_DIRTY).await?
+            || self.try_record(run, step, None, call, FENCE_RUN).await?
         {
             self.inner.wake.run_changed(run.run_id);
             return Ok(());
@@ -434,10 +434,10 @@ impl<'a> EndRow<'a> {
 }
 
 // $1 project, $2 lease, $3 run, $4 epoch
-pub(crate) const FENCE_CLEAN: &str = "
+const FENCE_CLEAN: &str = "
 WITH f AS MATERIALIZED (SELECT lease_id FROM run_lease
   WHERE project_id = $1 AND lease_id = $2 AND NOT dirty AND $3::uuid = ANY (run_ids) FOR SHARE)";
-pub(crate) const FENCE_DIRTY: &str = "
+pub(crate) const FENCE_RUN: &str = "
 WITH f AS MATERIALIZED (SELECT lease_id FROM run_state
   WHERE project_id = $1 AND lease_id = $2 AND run_id = $3 AND lease_epoch = $4 AND state = 'running' FOR SHARE)";
 // after LOCK_*: who would take the run away must lock its lease first, so a plain read is enough

@@ -15,6 +15,7 @@ mod embedded;
 mod engine;
 mod engine_budgets;
 mod engine_leases;
+mod engine_model;
 mod engine_retries;
 mod engine_waiting;
 mod grants;
