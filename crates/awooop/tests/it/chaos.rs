@@ -51,8 +51,7 @@ struct Effect {
 type Effects = Arc<Mutex<Vec<Effect>>>;
 
 fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_millis()).unwrap()
+    awooop_store::Clock::system().now().as_millisecond()
 }
 
 /// The tool server: remembers, takes a moment, answers.
