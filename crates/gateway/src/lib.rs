@@ -13,10 +13,12 @@ pub mod names;
 pub mod operator;
 pub mod pipeline;
 pub mod result;
+mod stops;
 mod tools;
 pub mod upstream;
 
 pub use gateway::Gateway;
 pub use models::{CompleteError, PassError, PassedRequest};
 pub use operator::{HostRules, Operator};
-pub use tools::{CallError, ClientResult, Invocation, ListedTool, ToolStatus};
+pub use stops::{Ear, WATCH_EVERY};
+pub use tools::{CallError, ClientResult, Invocation, ListedTool, RunCallError, ToolStatus};

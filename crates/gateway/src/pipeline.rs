@@ -9,6 +9,7 @@ use awooop_core::gate::{self, Reach, Refusal};
 use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ErrorCode, Mode};
 use awooop_store::claim::ClaimedRun;
+use awooop_store::halt::Halt;
 use awooop_store::redaction::{Blocked, ProjectRedactors};
 use awooop_store::tool::{CallFacts, IdentityFacts, ToolFacts};
 use awooop_store::{ProjectScope, StoreError};
@@ -38,6 +39,8 @@ pub struct Request<'a> {
 pub enum Stopped {
     /// A gate said no.
     Refused(Refusal),
+    /// People hold the call back.
+    Halted(Box<Halt>),
     /// The tool's server could not say what it offers.
     Upstream(UpstreamError),
     /// The database failed: refused.
@@ -49,8 +52,11 @@ pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, 
     let name = ToolName::parse(request.name);
     let store = &gateway.inner.store;
     let facts = store.call_facts(request.scope, request.agent, request.run, name.as_ref()).await;
-    let CallFacts { identity, tool, redactors } = facts.map_err(Stopped::Store)?;
+    let CallFacts { identity, tool, halt, redactors } = facts.map_err(Stopped::Store)?;
     let identified = Identified::prove(identity)?;
+    if let Some(halt) = halt {
+        return Err(Stopped::Halted(Box::new(halt)));
+    }
     let registered = Registered::prove(identified, gateway, request, tool).await?;
     let authorized = Authorized::prove(registered, request)?;
     let validated = Validated::prove(authorized, request, &redactors)?;
@@ -66,8 +72,8 @@ impl Identified {
     /// The project is active, the agent has a contract, the run still has the caller's epoch.
     pub fn prove(facts: IdentityFacts) -> Result<Self, Stopped> {
         let refuse = |why: &str| Err(Stopped::Refused(Refusal::new(1, ErrorCode::Gate001, why)));
-        if !facts.is_project_active {
-            return refuse("the project is not active");
+        if !facts.is_project_there {
+            return refuse("the project has no contract");
         }
         if !facts.is_agent_active {
             return refuse("the agent has no active contract");

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use awooop_core::contract::{Risk, TransportSpec};
 use awooop_core::gate::{self, Reach, Refusal, Verdict};
+use awooop_core::halt::{Target, Work};
 use awooop_core::schema::Schema;
 use awooop_core::{AgentId, ErrorCode, Mode, ProjectId};
 use awooop_redact::Redactor;
 use awooop_store::claim::ClaimedRun;
+use awooop_store::halt::Halt;
 use awooop_store::journal::{CallRecord, StepStatus};
 use awooop_store::redaction::{Blocked, Direction, ProjectRedactors};
 use awooop_store::tool::{Server, ToolFacts};
@@ -21,6 +23,7 @@ use crate::credential::resolve;
 use crate::gateway::Gateway;
 use crate::pipeline::{self, Cleared, Request, Stopped};
 use crate::result::{Shaped, shape};
+use crate::stops::{Cut, Ear};
 use crate::upstream::{ToolCallRequest, ToolDefinition, ToolResult, Transport, UpstreamError, UpstreamSpec};
 
 /// A tool that gates 1 to 3 let this agent see.
@@ -95,6 +98,18 @@ pub enum CallError {
     /// A gate said no.
     #[error(transparent)]
     Refused(Refusal),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A run's call that gives no step.
+#[derive(Debug, thiserror::Error)]
+pub enum RunCallError {
+    /// The run's project or agent is stopped, or the call was cut by a stop: the run is to be given back, and the step
+    /// is done again.
+    #[error("the call was stopped")]
+    Stopped,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -186,7 +201,7 @@ impl Gateway {
         n: i32,
         name: &str,
         arguments: Result<Map<String, Value>, String>,
-    ) -> Result<Invocation, StoreError> {
+    ) -> Result<Invocation, RunCallError> {
         let request = Request {
             scope: run.scope(),
             agent: &run.agent_id,
@@ -201,7 +216,8 @@ impl Gateway {
             traceparent: Some(format!("00-{}-{span_id}-01", run.trace_id)),
             idempotency_key: run.idempotency_key(n),
         };
-        self.invoke(&request, trace, |redactors| &redactors.to_journal).await
+        let done = self.invoke(&request, trace, |redactors| &redactors.to_journal).await?;
+        done.ok_or(RunCallError::Stopped)
     }
 
     /// A call of an MCP client, through all five gates, in shadow: it belongs to no run. Recorded before
@@ -218,6 +234,7 @@ impl Gateway {
         let idempotency_key = self.inner.store.clock().new_id().to_string();
         let trace = Trace { trace_id, traceparent: None, idempotency_key };
         let invocation = self.invoke(&request, trace, |redactors| &redactors.to_model).await?;
+        let invocation = invocation.ok_or_else(|| CallError::Refused(stopped(None)))?;
         self.inner.store.record_call(scope, &invocation.record).await?;
         match invocation.refusal {
             // the model can mend its arguments: it gets words, not a protocol error
@@ -232,18 +249,20 @@ impl Gateway {
     }
 
     /// `way` is where the result goes: a run's to the journal, from which its model gets it, a client's to a model.
+    /// `None` for a run that a stop takes the call from; nothing is to be recorded of it.
     async fn invoke(
         &self,
         request: &Request<'_>,
         trace: Trace,
         way: fn(&ProjectRedactors) -> &Direction,
-    ) -> Result<Invocation, StoreError> {
+    ) -> Result<Option<Invocation>, StoreError> {
         let (started_at, clock) = (self.inner.store.clock().now(), Instant::now());
         let arguments_sha256 = match &request.arguments {
             Ok(arguments) => awooop_core::json::sha256_hex(&Value::Object(arguments.clone())),
             Err(_) => String::new(),
         };
         let trace_id = trace.trace_id.clone();
+        let ear = self.inner.stops.listen();
         let cleared = pipeline::clear(self, request).await;
         // those that the gates have just read
         let redactors = self.inner.store.known_redactors(request.scope.project());
@@ -253,8 +272,14 @@ impl Gateway {
                 if cleared.has_effect() {
                     self.audit_effect(request, &trace, &arguments_sha256).await?;
                 }
-                self.send(cleared, trace, way(&redactors), &redactors).await
+                match self.send(request, ear, cleared, trace, way(&redactors), &redactors).await {
+                    Ok(done) => done,
+                    Err(_) if request.run.is_some() => return Ok(None),
+                    Err(_) => Done::refused(stopped(None)),
+                }
             }
+            Err(Stopped::Halted(halt)) if request.run.is_some() && is_of_runs(&halt) => return Ok(None),
+            Err(Stopped::Halted(halt)) => Done::refused(stopped(Some(&halt))),
             Err(Stopped::Refused(refusal)) => Done::refused(refusal),
             Err(Stopped::Upstream(error)) => Done::upstream(&error, false),
             Err(Stopped::Store(error)) => return Err(error),
@@ -281,7 +306,7 @@ impl Gateway {
         } else {
             done.refusal.as_ref().map_or_else(|| vec![pass("identity")], |r| gate::verdicts(Some(r), false))
         };
-        Ok(Invocation {
+        Ok(Some(Invocation {
             status: done.status,
             code: done.code,
             result: done.result,
@@ -290,21 +315,23 @@ impl Gateway {
             started_at,
             duration_ms,
             record,
-        })
+        }))
     }
 
-    /// The one request upstream, or the stub in its place.
+    /// The one request upstream, or the stub in its place; an error when a stop keeps it from beginning or cuts it.
     async fn send(
         &self,
+        request: &Request<'_>,
+        mut ear: Ear,
         cleared: Cleared,
         trace: Trace,
         way: &Direction,
         redactors: &ProjectRedactors,
-    ) -> Done {
+    ) -> Result<Done, Cut> {
         let reach = cleared.reach();
         let (spec, tool, definition, arguments) = cleared.into_call();
         if reach == Reach::Stub {
-            return Done::stub(&tool, &arguments);
+            return Ok(Done::stub(&tool, &arguments));
         }
         let call = ToolCallRequest {
             name: tool.name.tool().to_owned(),
@@ -313,14 +340,21 @@ impl Gateway {
             traceparent: trace.traceparent,
             timeout: Some(Duration::from_millis(tool.server.spec.timeout_ms)),
         };
-        match self.inner.upstreams.call_tool(&spec, call).await {
+        let work = Work {
+            project: request.scope.project(),
+            agent: request.agent,
+            provider: Some(tool.name.provider()),
+            tool: Some(&tool.name),
+        };
+        let answer = ear.unless(work, self.inner.upstreams.call_tool(&spec, call)).await?;
+        Ok(match answer {
             Ok(result) if !fits_output(&definition, &result) => Done::upstream(&unfit_output(), true),
             Ok(result) => match shape(way, &redactors.observed, result) {
                 Ok(shaped) => Done::answered(shaped),
                 Err(blocked) => Done::withheld(blocked),
             },
             Err(error) => Done::upstream(&error, true),
-        }
+        })
     }
 
     async fn audit_effect(
@@ -447,6 +481,19 @@ fn fits_output(definition: &ToolDefinition, result: &ToolResult) -> bool {
 
 fn unfit_output() -> UpstreamError {
     UpstreamError::Protocol("its structured content does not fit the tool's output schema".to_owned())
+}
+
+/// Does it hold whole runs back, and not only one of their calls?
+fn is_of_runs(halt: &Halt) -> bool {
+    matches!(halt.stop.target, Target::All | Target::Project | Target::Agent(_))
+}
+
+/// What a call is told that a stop covers; without the halt, one that was under way when it came.
+fn stopped(halt: Option<&Halt>) -> Refusal {
+    let gate = if halt.is_none_or(is_of_runs) { 1 } else { 2 };
+    let message =
+        halt.map_or_else(|| "the call was stopped while it was under way".to_owned(), Halt::sentence);
+    Refusal::new(gate, ErrorCode::Stop001, message)
 }
 
 fn pass(gate: &'static str) -> Verdict {

@@ -6,7 +6,7 @@ use awooop_core::ErrorCode;
 use awooop_core::contract::AgentSpec;
 use awooop_core::run::retry_pause;
 use awooop_gateway::model::{ModelReply, ModelRequest, ToolCall, ToolSpec, input_upper_bound};
-use awooop_gateway::{CompleteError, ListedTool, PassError, names};
+use awooop_gateway::{CompleteError, ListedTool, PassError, RunCallError, names};
 use awooop_redact::Clean;
 use awooop_store::budget::{Hold, ReserveError, Settlement};
 use awooop_store::claim::ClaimedRun;
@@ -63,7 +63,11 @@ impl Runtime {
         loop {
             match talk.next() {
                 Next::End(outcome) => return self.store.end_run(run, &outcome, None, share.is_last()).await,
-                Next::Call(call) => drive.call(&mut talk, &call).await?,
+                Next::Call(call) => {
+                    if !drive.call(&mut talk, &call).await? {
+                        return Ok(());
+                    }
+                }
                 Next::Ask => {
                     let Some(made) = drive.ask(&talk).await? else { return Ok(()) };
                     talk.apply(&recorded(&made.step, &body_of(&made.step)));
@@ -100,7 +104,7 @@ impl Runtime {
 }
 
 impl Drive<'_> {
-    /// One model step: hold, ask, and what is to be settled and recorded. None when the run was put off.
+    /// One model step: hold, ask, and what is to be settled and recorded. None when the run was put off or given back.
     async fn ask(&self, talk: &Conversation<'_>) -> Result<Option<Made>, RecordError> {
         let n = talk.next_n();
         let request = self.request(talk, n);
@@ -136,6 +140,10 @@ impl Drive<'_> {
             Err(CompleteError::Store(error)) => Err(error.into()),
             Err(error) => {
                 let settlement = if error.is_unbilled() { hold.settle(0, false) } else { hold.in_full() };
+                if matches!(error, CompleteError::Stopped { .. }) {
+                    self.wait_for_start(&settlement).await?;
+                    return Ok(None);
+                }
                 if error.may_pass() && self.put_off(&error, &settlement).await? {
                     return Ok(None);
                 }
@@ -143,6 +151,22 @@ impl Drive<'_> {
                 Ok(Some(Made { step, settlement: Some(settlement) }))
             }
         }
+    }
+
+    /// Settles the call that a stop cut, and gives the run back: to wait for its provider where that is what is stopped,
+    /// else in the queue.
+    async fn wait_for_start(&self, settlement: &Settlement) -> Result<(), RecordError> {
+        let store = &self.runtime.store;
+        store.settle(self.run.scope(), settlement).await?;
+        self.in_flight.lock().await.take();
+        let is_parked = match self.agent.provider_and_model() {
+            Some((provider, _)) => store.park(self.run, &provider).await?,
+            None => false,
+        };
+        if !is_parked {
+            store.release(self.run).await?;
+        }
+        Ok(())
     }
 
     /// Settles the call and lets go of the run until its next try; false when there is none to be had. The step is
@@ -241,8 +265,9 @@ impl Drive<'_> {
         }
     }
 
-    /// One tool step: through the gates, recorded with its call.
-    async fn call(&self, talk: &mut Conversation<'_>, call: &ToolCall) -> Result<(), RecordError> {
+    /// One tool step: through the gates, recorded with its call. False when a stop came and the run was given back: the
+    /// step is done again.
+    async fn call(&self, talk: &mut Conversation<'_>, call: &ToolCall) -> Result<bool, RecordError> {
         let n = talk.next_n();
         let known = self.tools.iter().find(|(_, name)| *name == call.name);
         let full = known.map_or(call.name.as_str(), |(listed, _)| listed.name.as_str());
@@ -251,7 +276,14 @@ impl Drive<'_> {
             Ok(map) => Value::Object(map.clone()),
             Err(_) => Value::String(call.arguments.clone()),
         };
-        let invocation = self.runtime.gateway.call_in_run(self.run, n, full, arguments).await?;
+        let invocation = match self.runtime.gateway.call_in_run(self.run, n, full, arguments).await {
+            Ok(invocation) => invocation,
+            Err(RunCallError::Stopped) => {
+                self.runtime.store.release(self.run).await?;
+                return Ok(false);
+            }
+            Err(RunCallError::Store(error)) => return Err(error.into()),
+        };
         let result = &invocation.result;
         let body = json!({
             "input": shown,
@@ -271,7 +303,7 @@ impl Drive<'_> {
         };
         self.runtime.store.record_step(self.run, &step, None, Some(&invocation.record)).await?;
         talk.apply(&recorded(&step, &body_of(&step)));
-        Ok(())
+        Ok(true)
     }
 
     fn clean(&self, body: Value) -> Clean {
