@@ -7,6 +7,7 @@
 
 mod audit;
 mod contract;
+mod halt;
 mod redact;
 mod runs;
 
@@ -27,6 +28,7 @@ pub(crate) use contract::{
     SchemaArgs, SignArgs, VersionArgs, VersionDiffArgs, Which,
 };
 
+pub(crate) use halt::{HaltsArgs, PauseArgs, ResumeArgs, StartArgs, StopArgs, StopTarget};
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
 pub(crate) use runs::{RunArg, RunArgs, RunsCommand, RunsListArgs};
 
@@ -77,6 +79,16 @@ pub(crate) enum Command {
     /// Look at runs, watch or cancel one
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Let no run of a project or an agent begin; those under way end
+    Pause(PauseArgs),
+    /// Let the runs of what was paused begin again
+    Resume(ResumeArgs),
+    /// Stop a project, an agent, a provider or a tool at once, or everything: calls under way are cut
+    Stop(StopArgs),
+    /// Start again what was stopped
+    Start(StartArgs),
+    /// List what is paused or stopped, since when, by whom and why
+    Halts(HaltsArgs),
     /// Look at the tools of a project
     #[command(subcommand)]
     Tools(ToolsCommand),

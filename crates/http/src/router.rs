@@ -30,6 +30,8 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(v1::runs::steps::list_steps))
         .routes(routes!(v1::runs::watch::watch_run))
         .merge(contracts())
+        .routes(routes!(v1::halts::create::create_halt, v1::halts::list::list_halts))
+        .routes(routes!(v1::halts::lift::lift_halt))
         .routes(routes!(v1::projects::list::list_projects))
         .routes(routes!(v1::tools::list::list_tools))
         .routes(routes!(v1::keys::create::create_key, v1::keys::list::list_keys))

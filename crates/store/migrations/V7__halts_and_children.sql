@@ -8,22 +8,38 @@ ALTER TABLE project DROP COLUMN state;
 CREATE TABLE halt (
   project_id text NOT NULL,
   kind       text NOT NULL CONSTRAINT halt_kind CHECK (kind IN ('pause', 'stop')),
-  target     text NOT NULL CONSTRAINT halt_target CHECK (target IN ('all', 'project', 'agent', 'provider', 'tool')),
+  target     text NOT NULL CONSTRAINT halt_target CHECK (target IN ('agent', 'project', 'provider', 'tool')),
   name       text NOT NULL,                -- of agent, provider or tool; else empty
   reason     text NOT NULL,                -- masked
   halted_by  text NOT NULL,
   halted_at  timestamptz NOT NULL,
   CONSTRAINT halt_pkey PRIMARY KEY (project_id, kind, target, name),
-  CONSTRAINT halt_named CHECK ((name <> '') = (target IN ('agent', 'provider', 'tool'))),
-  CONSTRAINT halt_of_runs CHECK (kind = 'stop' OR target IN ('project', 'agent')),
-  CONSTRAINT halt_of_all CHECK (target <> 'all' OR project_id = 'platform')
+  CONSTRAINT halt_named CHECK ((name <> '') = (target <> 'project')),
+  CONSTRAINT halt_of_runs CHECK (kind = 'stop' OR target IN ('project', 'agent'))
 );
 CALL protect('halt', 'SELECT, INSERT, UPDATE, DELETE');
--- the operators' halt of everything holds for every project, so every project may read it
-CREATE POLICY everywhere ON halt FOR SELECT TO awooop_app USING (project_id = 'platform' AND target = 'all');
 -- Discovery sees what is held back, never why or by whom.
 CREATE POLICY dispatch ON halt FOR SELECT TO awooop_dispatch USING (true);
 GRANT SELECT (project_id, kind, target, name) ON halt TO awooop_dispatch;
+
+-- The operators' stop of everything: at most one row. It holds for every project, so every project reads it; only who
+-- acts in the operators' own project writes it.
+CREATE TABLE halt_all (
+  is_on     boolean NOT NULL DEFAULT true CONSTRAINT halt_all_is_on CHECK (is_on),
+  reason    text NOT NULL,                 -- masked
+  halted_by text NOT NULL,
+  halted_at timestamptz NOT NULL,
+  CONSTRAINT halt_all_pkey PRIMARY KEY (is_on)
+);
+ALTER TABLE halt_all ENABLE ROW LEVEL SECURITY;
+ALTER TABLE halt_all FORCE ROW LEVEL SECURITY;
+CREATE POLICY everybody ON halt_all FOR SELECT TO awooop_app, awooop_dispatch, awooop_owner USING (true);
+CREATE POLICY make ON halt_all FOR INSERT TO awooop_app
+  WITH CHECK (current_setting('awooop.project_id', true) = 'platform');
+CREATE POLICY lift ON halt_all FOR DELETE TO awooop_app
+  USING (current_setting('awooop.project_id', true) = 'platform');
+GRANT SELECT, INSERT, DELETE ON halt_all TO awooop_app;
+GRANT SELECT (is_on) ON halt_all TO awooop_dispatch;
 
 -- A run that waits for its model's provider to be started again stands in run_timer until its time is over.
 ALTER TABLE run_timer DROP CONSTRAINT run_timer_kind, ADD CONSTRAINT run_timer_kind

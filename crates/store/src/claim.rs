@@ -91,7 +91,7 @@ impl Store {
                            ORDER BY q.project_id LIMIT 1)
                    FROM t WHERE t.project_id IS NOT NULL)
                  SELECT project_id FROM t WHERE project_id IS NOT NULL
-                   AND NOT EXISTS (SELECT FROM halt WHERE project_id = 'platform' AND target = 'all')
+                   AND NOT EXISTS (SELECT FROM halt_all)
                    AND project_id <> ALL (ARRAY(SELECT h.project_id FROM halt h WHERE h.target = 'project'))
                  LIMIT $2",
                 &[&after, &limit],
@@ -222,8 +222,8 @@ impl Store {
 const CLAIM: &str = "
 WITH q AS MATERIALIZED (   -- not what is paused or stopped; each list of halts is read once and not once a row
   SELECT ctid FROM run_queue WHERE project_id = $1
-    AND NOT EXISTS (SELECT FROM halt WHERE (project_id = $1 AND target = 'project')
-      OR (project_id = 'platform' AND target = 'all'))
+    AND NOT EXISTS (SELECT FROM halt_all)
+    AND NOT EXISTS (SELECT FROM halt WHERE project_id = $1 AND target = 'project')
     AND agent_id <> ALL (ARRAY(SELECT name FROM halt WHERE project_id = $1 AND target = 'agent'))
   ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED),
 d AS (   -- the guard: whoever deletes the queue row owns the run

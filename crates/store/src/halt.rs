@@ -54,7 +54,8 @@ impl Halt {
 
 impl Store {
     /// Holds `target` back in the scope's project. What was held back before in this way stays as it was, with its
-    /// first reason; the answer is what stands, and whether it is new.
+    /// first reason; the answer is what stands, and whether it is new. `None` when there is no such thing there: who
+    /// mistypes a name in a hurry has to hear of it.
     ///
     /// # Errors
     /// The database's; also for what [`Target::allows`] does not, and for everything outside the operators' project.
@@ -64,7 +65,7 @@ impl Store {
         kind: HaltKind,
         target: &Target,
         reason: &str,
-    ) -> Result<(Halt, bool), StoreError> {
+    ) -> Result<Option<(Halt, bool)>, StoreError> {
         let observed = &self.redactors(scope).await?.observed;
         let reason = observed.clean(storable(reason).chars().take(MOST_REASON).collect::<String>()).into_inner();
         let event = self.halt_event(scope, "halt.create", kind, target, &reason);
@@ -83,15 +84,12 @@ impl Store {
             &event.key_id,
             &event.mac,
         ];
-        // a lift between the two leaves nothing to show: then the halt is made
-        for _ in 0..3 {
-            let is_new = !self.once(scope, CREATE, params).await?.is_empty();
-            let found = self.once(scope, ONE, &[&project, &kind.as_str(), &sort, &name]).await?;
-            if let Some(row) = found.first() {
-                return Ok((halt(row)?, is_new));
-            }
-        }
-        Err(StoreError::Corrupt("a halt is neither there nor made".into()))
+        let create = if *target == Target::All { CREATE_ALL } else { CREATE };
+        let one: Params<'_> = &[&project, &kind.as_str(), &sort, &name];
+        let mut rows = self.flight(scope, &[(create, params), (ONE, one)]).await?;
+        let found = rows.pop().unwrap_or_default();
+        let is_new = rows.pop().is_some_and(|rows| !rows.is_empty());
+        found.first().map(|row| Ok((halt(row)?, is_new))).transpose()
     }
 
     /// Lets go of what was held back; false when it was not. Runs that waited for a provider are queued soon after.
@@ -121,7 +119,8 @@ impl Store {
         ];
         let wake: Params<'_> = &[&project, &event.at];
         // a statement of its own: it has to see the runs that were parked while the first waited for their locks
-        let mut rows = self.flight(scope, &[(LIFT, lift), (WAKE_PARKED, wake)]).await?;
+        let sql = if *target == Target::All { LIFT_ALL } else { LIFT };
+        let mut rows = self.flight(scope, &[(sql, lift), (WAKE_PARKED, wake)]).await?;
         rows.pop();
         let is_lifted = rows.pop().is_some_and(|rows| !rows.is_empty());
         if is_lifted {
@@ -144,7 +143,7 @@ impl Store {
     /// The database's.
     pub async fn list_stops(&self) -> Result<Vec<Stop>, StoreError> {
         let sql = "SELECT project_id, target, name FROM halt WHERE kind = 'stop'
-                   ORDER BY project_id, target, name";
+                   UNION ALL SELECT 'platform', 'all', '' FROM halt_all ORDER BY 1, 2, 3";
         self.system(sql, &[]).await?.iter().map(|row| stop(row.get(0), row.get(1), row.get(2))).collect()
     }
 
@@ -235,36 +234,64 @@ fn stop(project: &str, sort: &str, name: &str) -> Result<Stop, StoreError> {
     Ok(Stop { project, target })
 }
 
-const CREATE: &str = "
-WITH h AS (   -- the guard: it is not held back yet
-  INSERT INTO halt (project_id, kind, target, name, reason, halted_by, halted_at)
-  VALUES ($1, $2, $3, $4, $5, $8, $6) ON CONFLICT DO NOTHING RETURNING project_id),
+macro_rules! create_sql {
+    ($insert:literal) => {
+        concat!(
+            "WITH h AS (   -- the guard: it is there, and not held back yet
+  ",
+            $insert,
+            " ON CONFLICT DO NOTHING RETURNING halted_at),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body, key_id, mac)
-  SELECT project_id, $7, $6, $8, 'halt.create', $9, $10, $11, $12 FROM h)
-SELECT project_id FROM h";
+  SELECT $1, $7, $6, $8, 'halt.create', $9, $10, $11, $12 FROM h)
+SELECT halted_at FROM h"
+        )
+    };
+}
+const CREATE: &str = create_sql!(
+    "INSERT INTO halt (project_id, kind, target, name, reason, halted_by, halted_at)
+  SELECT $1, $2, $3, $4, $5, $8, $6 WHERE CASE $3
+    WHEN 'project' THEN EXISTS (SELECT FROM project WHERE project_id = $1)
+    WHEN 'tool' THEN EXISTS (SELECT FROM mcp_tool WHERE project_id = $1 AND provider_id || '__' || tool = $4)
+    ELSE EXISTS (SELECT FROM contract WHERE project_id = $1 AND kind = $3 AND id = $4) END"
+);
+const CREATE_ALL: &str = create_sql!(
+    "INSERT INTO halt_all (reason, halted_by, halted_at)
+  SELECT $5, $8, $6 WHERE ($2::text, $3::text, $4::text) = ('stop', 'all', '')"
+);
 
-const LIFT: &str = "
-WITH h AS (   -- the guard: whoever deletes the row let go of it; runs being parked under it come first
-  DELETE FROM halt WHERE project_id = $1 AND kind = $2 AND target = $3 AND name = $4 RETURNING project_id),
+macro_rules! lift_sql {
+    ($delete:literal) => {
+        concat!(
+            "WITH h AS (   -- the guard: whoever deletes the row let go of it; runs being parked under it come first
+  ",
+            $delete,
+            " RETURNING halted_at),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body, key_id, mac)
-  SELECT project_id, $6, $5, $7, 'halt.lift', $8, $9, $10, $11 FROM h)
-SELECT project_id FROM h";
+  SELECT $1, $6, $5, $7, 'halt.lift', $8, $9, $10, $11 FROM h)
+SELECT halted_at FROM h"
+        )
+    };
+}
+const LIFT: &str =
+    lift_sql!("DELETE FROM halt WHERE project_id = $1 AND kind = $2 AND target = $3 AND name = $4");
+const LIFT_ALL: &str =
+    lift_sql!("DELETE FROM halt_all WHERE ($2::text, $3::text, $4::text) = ('stop', 'all', '')");
 
 // those of a provider that still is stopped only come back
 const WAKE_PARKED: &str = "UPDATE run_timer SET due_at = $2 WHERE project_id = $1 AND kind = 'halt' AND due_at > $2";
 
-macro_rules! columns {
+/// Everything that holds in a project; `$1` names it.
+macro_rules! halts_sql {
     () => {
-        "SELECT project_id, target, name, kind, reason, halted_by, halted_at FROM halt "
+        "SELECT project_id, target, name, kind, reason, halted_by, halted_at FROM halt WHERE project_id = $1
+UNION ALL SELECT 'platform', 'all', '', 'stop', reason, halted_by, halted_at FROM halt_all"
     };
 }
-const ONE: &str =
-    concat!(columns!(), "WHERE project_id = $1 AND kind = $2 AND target = $3 AND name = $4");
-
-/// Everything that holds in a project; `$1` names it.
-pub(crate) const HALTS: &str = concat!(
-    columns!(),
-    "WHERE project_id = $1 OR (project_id = 'platform' AND target = 'all') ORDER BY halted_at, target, name"
+pub(crate) const HALTS: &str = concat!(halts_sql!(), " ORDER BY halted_at, target, name");
+const ONE: &str = concat!(
+    "SELECT * FROM (",
+    halts_sql!(),
+    ") h WHERE kind = $2 AND target = $3 AND name = $4"
 );
 
 const PARKED: &str = "

@@ -16,6 +16,7 @@ pub mod contract;
 pub mod doctor;
 pub mod embedded;
 pub mod error;
+pub mod family;
 pub mod halt;
 pub mod journal;
 pub mod keyring;

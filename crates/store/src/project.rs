@@ -28,8 +28,8 @@ impl Store {
                 scope,
                 "SELECT project_id, display_name, created_at,
                    (SELECT CASE WHEN bool_or(h.kind = 'stop') THEN 'stopped' WHEN count(*) > 0 THEN 'paused'
-                      ELSE 'active' END FROM halt h WHERE (h.project_id = $1 AND h.target = 'project')
-                      OR (h.project_id = 'platform' AND h.target = 'all'))
+                      ELSE 'active' END FROM (SELECT kind FROM halt WHERE project_id = $1 AND target = 'project'
+                      UNION ALL SELECT 'stop' FROM halt_all) h)
                  FROM project WHERE project_id = $1",
                 &[&scope.project().as_str()],
             )

@@ -10,6 +10,7 @@ pub(crate) mod completions;
 pub(crate) mod contract;
 pub(crate) mod describe;
 pub(crate) mod get;
+pub(crate) mod halt;
 pub(crate) mod init;
 pub(crate) mod key;
 mod manifests;
@@ -27,8 +28,8 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use crate::cli::{
-    ApplyArgs, AuditCommand, ContractCommand, DiffArgs, GetArgs, KeyCommand, McpCommand, McpConfigArgs,
-    NamedArgs, RunArgs, RunsCommand, ToolsCommand,
+    ApplyArgs, AuditCommand, ContractCommand, DiffArgs, GetArgs, HaltsArgs, KeyCommand, McpCommand,
+    McpConfigArgs, NamedArgs, PauseArgs, ResumeArgs, RunArgs, RunsCommand, StartArgs, StopArgs, ToolsCommand,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -72,29 +73,18 @@ pub(crate) async fn client<A: HasJson>(
     finish(result, is_json)
 }
 
-impl HasJson for ApplyArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
-    }
+macro_rules! json_of_client {
+    ($($args:ident),+) => {
+        $(impl HasJson for $args {
+            fn is_json(&self) -> bool {
+                self.client.json
+            }
+        })+
+    };
 }
 
-impl HasJson for DiffArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
-    }
-}
-
-impl HasJson for GetArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
-    }
-}
-
-impl HasJson for NamedArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
-    }
-}
+json_of_client!(ApplyArgs, DiffArgs, GetArgs, NamedArgs, RunArgs);
+json_of_client!(PauseArgs, ResumeArgs, StopArgs, StartArgs, HaltsArgs);
 
 impl HasJson for ContractCommand {
     fn is_json(&self) -> bool {
@@ -110,12 +100,6 @@ impl HasJson for ContractCommand {
             ContractCommand::Resign(args) => args.client.json,
             ContractCommand::Schema(args) => args.json,
         }
-    }
-}
-
-impl HasJson for RunArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
     }
 }
 

@@ -58,6 +58,7 @@ fn body(operation: &Operation, project: &str) -> Option<Value> {
             json!({"manifests": [{"kind": "project", "project": project, "id": project, "spec": {"display_name": "Mine"}}]})
         }
         "save_draft" => agent(project),
+        "create_halt" | "lift_halt" => json!({"kind": "pause", "target": "agent", "name": AGENT}),
         "create_key" => json!({"name": "further", "role": "viewer"}),
         "use_mcp" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
         _ if operation.has_body => json!({}),
