@@ -30,7 +30,7 @@ pub(crate) use contract::{
 
 pub(crate) use halt::{HaltsArgs, PauseArgs, ResumeArgs, StartArgs, StopArgs, StopTarget};
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
-pub(crate) use runs::{RunArg, RunArgs, RunsCommand, RunsListArgs};
+pub(crate) use runs::{RunArg, RunArgs, RunsCancelArgs, RunsCommand, RunsListArgs, RunsRetryArgs};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Contract(ContractCommand),
     /// Give an agent an input and wait for its answer
     Run(RunArgs),
-    /// Look at runs, watch or cancel one
+    /// Look at runs, watch one, cancel or retry one or many
     #[command(subcommand)]
     Runs(RunsCommand),
     /// Let no run of a project or an agent begin; those under way end

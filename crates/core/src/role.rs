@@ -50,6 +50,8 @@ pub const OPERATIONS: &[(&str, &[Role])] = &[
     ("list_runs", READERS),
     ("get_run", &[Role::Operator, Role::Approver, Role::Viewer, Role::Agent]),
     ("cancel_run", &[Role::Operator]),
+    ("bulk_cancel_runs", &[Role::Operator]),
+    ("bulk_retry_runs", &[Role::Operator]),
     ("list_steps", READERS),
     ("watch_run", READERS),
     ("list_halts", READERS),

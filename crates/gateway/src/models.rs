@@ -54,6 +54,12 @@ pub enum CompleteError {
     /// The provider failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The agent allows one step less time than the call took.
+    #[error("the model took longer than the {after_ms} ms that the agent allows one step")]
+    StepTimeout {
+        /// The agent's limit.
+        after_ms: u64,
+    },
     /// The run's project, agent or provider is stopped: the run is to wait.
     #[error("the call was stopped")]
     Stopped {
@@ -69,7 +75,7 @@ impl CompleteError {
     /// The code of a run that ends by it.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NotAvailable(_) => ErrorCode::Run013,
+            Self::NotAvailable(_) | Self::StepTimeout { .. } => ErrorCode::Run013,
             Self::Model(e) => e.code(),
             Self::Stopped { .. } => ErrorCode::Stop001,
             Self::Store(e) => e.code(),
@@ -77,10 +83,14 @@ impl CompleteError {
     }
 
     /// May the same request succeed later without a change, and was nothing billed for this one that anybody knows
-    /// of? An answer that was cut off or came too late may be on the bill: it is not asked for again.
+    /// of? An answer that was cut off or came too late may be on the bill: it is not asked for again, but where the
+    /// agent itself limits its steps, which is to say that another try is worth its price.
     pub fn may_pass(&self) -> bool {
         use ModelError as E;
-        matches!(self, Self::Model(E::RateLimited { .. } | E::Server { .. } | E::Connect))
+        matches!(
+            self,
+            Self::Model(E::RateLimited { .. } | E::Server { .. } | E::Connect) | Self::StepTimeout { .. }
+        )
     }
 
     /// How long the provider asked to wait.
@@ -97,6 +107,7 @@ impl CompleteError {
     pub fn is_unbilled(&self) -> bool {
         match self {
             Self::NotAvailable(_) | Self::Store(_) => true,
+            Self::StepTimeout { .. } => false,
             Self::Stopped { has_begun } => !has_begun,
             Self::Model(
                 ModelError::RateLimited { .. } | ModelError::Connect | ModelError::Unauthorized { .. },
@@ -146,8 +157,18 @@ impl Gateway {
         let project = run.scope().project();
         let work = Work { project, agent: &run.agent_id, provider: Some(&provider), tool: None };
         let asked = self.ask(project, facts.provider, &provider, model, request);
-        match ear.unless(work, asked).await {
-            Ok(answer) => answer,
+        let limit = agent.step_timeout();
+        let timed = async {
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, asked).await.ok(),
+                None => Some(asked.await),
+            }
+        };
+        match ear.unless(work, timed).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                Err(CompleteError::StepTimeout { after_ms: agent.step_timeout_ms.unwrap_or_default() })
+            }
             Err(cut) => Err(CompleteError::Stopped { has_begun: cut.has_begun }),
         }
     }

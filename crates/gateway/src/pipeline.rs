@@ -3,6 +3,7 @@
 //! all five. The rules themselves are pure functions in `awooop_core::gate`.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use awooop_core::contract::Risk;
 use awooop_core::gate::{self, Reach, Refusal};
@@ -32,6 +33,26 @@ pub struct Request<'a> {
     pub name: &'a str,
     /// The arguments, or why they cannot be read.
     pub arguments: Result<Map<String, Value>, String>,
+    /// The end of the time that the agent allows one step, and that time.
+    pub deadline: Option<(Instant, Duration)>,
+}
+
+impl Request<'_> {
+    /// How much of `limit` the agent leaves.
+    pub(crate) fn left_of(&self, limit: Duration) -> Duration {
+        self.deadline.map_or(limit, |(end, _)| limit.min(end.saturating_duration_since(Instant::now())))
+    }
+
+    /// Waits for the tool's server no longer than the agent's step may take.
+    async fn in_time<T>(
+        &self,
+        doing: &'static str,
+        asked: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        let Some((end, after)) = self.deadline else { return asked.await };
+        let answer = tokio::time::timeout_at(end.into(), asked).await;
+        answer.unwrap_or(Err(UpstreamError::Timeout { doing, after }))
+    }
 }
 
 /// Why a call does not go upstream.
@@ -110,8 +131,9 @@ impl Registered {
         // asking the server what it offers already needs its credential
         let spec = gateway.upstream_spec(request.scope.project(), &tool.server);
         let spec = spec.map_err(|why| Stopped::Refused(Refusal::new(2, ErrorCode::Gate009, why)))?;
+        let offered = gateway.inner.upstreams.list_tools(&spec);
         let offered: Arc<Vec<ToolDefinition>> =
-            gateway.inner.upstreams.list_tools(&spec).await.map_err(Stopped::Upstream)?;
+            request.in_time("listing its tools", offered).await.map_err(Stopped::Upstream)?;
         let definition = offered.iter().find(|d| d.name == tool.name.tool());
         let seen = definition.map(ToolDefinition::sha256_hex);
         gate::registry(request.name, Some(&registered(&tool)), seen.as_deref()).map_err(Stopped::Refused)?;

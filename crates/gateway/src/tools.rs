@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use awooop_core::contract::{Risk, TransportSpec};
+use awooop_core::contract::{AgentSpec, Risk, TransportSpec};
 use awooop_core::gate::{self, Reach, Refusal, Verdict};
 use awooop_core::halt::{Target, Work};
 use awooop_core::schema::Schema;
@@ -209,6 +209,7 @@ impl Gateway {
             mode: run.mode,
             name,
             arguments,
+            deadline: step_limit(run).map(|limit| (Instant::now() + limit, limit)),
         };
         let span_id = format!("{:016x}", u64::try_from(n).unwrap_or(0) + 1);
         let trace = Trace {
@@ -230,7 +231,8 @@ impl Gateway {
         arguments: Map<String, Value>,
         trace_id: Option<String>,
     ) -> Result<ClientResult, CallError> {
-        let request = Request { scope, agent, run: None, mode: Mode::Shadow, name, arguments: Ok(arguments) };
+        let (run, mode, arguments) = (None, Mode::Shadow, Ok(arguments));
+        let request = Request { scope, agent, run, mode, name, arguments, deadline: None };
         let idempotency_key = self.inner.store.clock().new_id().to_string();
         let trace = Trace { trace_id, traceparent: None, idempotency_key };
         let invocation = self.invoke(&request, trace, |redactors| &redactors.to_model).await?;
@@ -338,7 +340,7 @@ impl Gateway {
             arguments,
             idempotency_key: trace.idempotency_key,
             traceparent: trace.traceparent,
-            timeout: Some(Duration::from_millis(tool.server.spec.timeout_ms)),
+            timeout: Some(request.left_of(Duration::from_millis(tool.server.spec.timeout_ms))),
         };
         let work = Work {
             project: request.scope.project(),
@@ -481,6 +483,11 @@ fn fits_output(definition: &ToolDefinition, result: &ToolResult) -> bool {
 
 fn unfit_output() -> UpstreamError {
     UpstreamError::Protocol("its structured content does not fit the tool's output schema".to_owned())
+}
+
+/// Longest time of one step, as the run's agent says.
+fn step_limit(run: &ClaimedRun) -> Option<Duration> {
+    run.agent.as_ref().ok().and_then(AgentSpec::step_timeout)
 }
 
 /// Does it hold whole runs back, and not only one of their calls?

@@ -25,6 +25,8 @@ pub(crate) fn max_body_bytes(path: &str) -> usize {
 pub(crate) fn table() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(v1::runs::create::create_run, v1::runs::list::list_runs))
+        .routes(routes!(v1::runs::bulk_cancel::bulk_cancel_runs))
+        .routes(routes!(v1::runs::bulk_retry::bulk_retry_runs))
         .routes(routes!(v1::runs::get::get_run))
         .routes(routes!(v1::runs::cancel::cancel_run))
         .routes(routes!(v1::runs::steps::list_steps))

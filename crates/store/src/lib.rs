@@ -10,6 +10,7 @@ pub mod audit;
 pub mod auth;
 pub mod beat;
 pub mod budget;
+pub mod bulk;
 pub mod claim;
 pub mod clock;
 pub mod contract;

@@ -5,6 +5,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod audit;
+mod bulk;
 mod change;
 pub(crate) mod completions;
 pub(crate) mod contract;
@@ -107,7 +108,9 @@ impl HasJson for RunsCommand {
     fn is_json(&self) -> bool {
         match self {
             RunsCommand::List(args) => args.client.json,
-            RunsCommand::Get(args) | RunsCommand::Cancel(args) | RunsCommand::Watch(args) => args.client.json,
+            RunsCommand::Cancel(args) => args.client.json,
+            RunsCommand::Retry(args) => args.client.json,
+            RunsCommand::Get(args) | RunsCommand::Watch(args) => args.client.json,
         }
     }
 }

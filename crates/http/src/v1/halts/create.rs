@@ -28,5 +28,5 @@ pub(crate) async fn create_halt(
     let made = state.store.create_halt(access.scope(), kind, &target, reason).await?;
     let (halt, is_new) = made.ok_or_else(|| Problem::absent(target.sort()))?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(super::item(halt))))
+    Ok((status, Json(HaltItem::of(halt))))
 }

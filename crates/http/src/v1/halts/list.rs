@@ -17,5 +17,5 @@ pub(crate) async fn list_halts(
     access: Access,
 ) -> Result<Json<Page<HaltItem>>, Problem> {
     let halts = state.store.list_halts(access.scope()).await?;
-    Ok(Json(Page { items: halts.into_iter().map(super::item).collect(), next_cursor: None }))
+    Ok(Json(Page { items: halts.into_iter().map(HaltItem::of).collect(), next_cursor: None }))
 }

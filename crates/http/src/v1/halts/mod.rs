@@ -70,15 +70,18 @@ impl HaltRequest {
     }
 }
 
-pub(super) fn item(halt: Halt) -> HaltItem {
-    let name = halt.stop.target.name();
-    HaltItem {
-        kind: halt.kind.as_str(),
-        target: halt.stop.target.sort(),
-        name: Some(name).filter(|name| !name.is_empty()),
-        project_id: halt.stop.project.to_string(),
-        reason: halt.reason,
-        halted_by: halt.halted_by,
-        halted_at: halt.halted_at.to_string(),
+impl HaltItem {
+    /// As people are shown it.
+    pub(crate) fn of(halt: Halt) -> Self {
+        let name = halt.stop.target.name();
+        Self {
+            kind: halt.kind.as_str(),
+            target: halt.stop.target.sort(),
+            name: Some(name).filter(|name| !name.is_empty()),
+            project_id: halt.stop.project.to_string(),
+            reason: halt.reason,
+            halted_by: halt.halted_by,
+            halted_at: halt.halted_at.to_string(),
+        }
     }
 }
