@@ -142,7 +142,8 @@ mod tests {
     fn a_stop_covers_its_own_work_and_nothing_of_another_project() {
         let (project, agent) = (ProjectId::parse("mine").unwrap(), AgentId::parse("clerk").unwrap());
         let tool = ToolName::parse("shop__orders").unwrap();
-        let call = Work { project: &project, agent: &agent, provider: Some(tool.provider()), tool: Some(&tool) };
+        let call =
+            Work { project: &project, agent: &agent, provider: Some(tool.provider()), tool: Some(&tool) };
         let run = Work { provider: None, tool: None, ..call };
         for (sort, name, covers_run, covers_call) in [
             ("project", "", true, true),
@@ -175,7 +176,8 @@ mod tests {
             assert_eq!((target.sort(), target.name().as_str()), (sort, name));
             assert_eq!((target.allows(HaltKind::Pause), target.allows(HaltKind::Stop)), (may_pause, true));
         }
-        for (sort, name) in [("all", "x"), ("project", "x"), ("agent", ""), ("tool", "plain"), ("run", "ab")] {
+        for (sort, name) in [("all", "x"), ("project", "x"), ("agent", ""), ("tool", "plain"), ("run", "ab")]
+        {
             assert_eq!(Target::parse(sort, name), None, "{sort} {name}");
         }
     }

@@ -113,7 +113,10 @@ impl Gateway {
                 Ok(()) => is_away = false,
                 Err(error) if !is_away => {
                     is_away = true;
-                    tracing::warn!(error = &error as &dyn std::error::Error, "what is stopped cannot be read");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "what is stopped cannot be read"
+                    );
                 }
                 Err(_) => {}
             }

@@ -175,7 +175,8 @@ impl Store {
                 Some(_) => return Ok(None),
                 None => {}
             }
-            let sql = "INSERT INTO idempotency_key (project_id, principal, key, request_sha256, run_id, created_at)
+            let sql =
+                "INSERT INTO idempotency_key (project_id, principal, key, request_sha256, run_id, created_at)
                        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING run_id";
             let project = scope.project().as_str();
             let taken: &[&(dyn ToSql + Sync)] =

@@ -67,7 +67,8 @@ impl Store {
         reason: &str,
     ) -> Result<Option<(Halt, bool)>, StoreError> {
         let observed = &self.redactors(scope).await?.observed;
-        let reason = observed.clean(storable(reason).chars().take(MOST_REASON).collect::<String>()).into_inner();
+        let reason =
+            observed.clean(storable(reason).chars().take(MOST_REASON).collect::<String>()).into_inner();
         let event = self.halt_event(scope, "halt.create", kind, target, &reason);
         let (sort, name, project) = (target.sort(), target.name(), scope.project().as_str());
         let params: Params<'_> = &[
@@ -278,7 +279,8 @@ const LIFT_ALL: &str =
     lift_sql!("DELETE FROM halt_all WHERE ($2::text, $3::text, $4::text) = ('stop', 'all', '')");
 
 // those of a provider that still is stopped only come back
-const WAKE_PARKED: &str = "UPDATE run_timer SET due_at = $2 WHERE project_id = $1 AND kind = 'halt' AND due_at > $2";
+const WAKE_PARKED: &str =
+    "UPDATE run_timer SET due_at = $2 WHERE project_id = $1 AND kind = 'halt' AND due_at > $2";
 
 /// Everything that holds in a project; `$1` names it.
 macro_rules! halts_sql {
@@ -288,11 +290,8 @@ UNION ALL SELECT 'platform', 'all', '', 'stop', reason, halted_by, halted_at FRO
     };
 }
 pub(crate) const HALTS: &str = concat!(halts_sql!(), " ORDER BY halted_at, target, name");
-const ONE: &str = concat!(
-    "SELECT * FROM (",
-    halts_sql!(),
-    ") h WHERE kind = $2 AND target = $3 AND name = $4"
-);
+const ONE: &str =
+    concat!("SELECT * FROM (", halts_sql!(), ") h WHERE kind = $2 AND target = $3 AND name = $4");
 
 const PARKED: &str = "
 SELECT j.body::json ->> 'provider' FROM run_timer t JOIN step_journal j

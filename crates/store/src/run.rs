@@ -249,7 +249,8 @@ impl Store {
         let to_journal = redactors.to_journal.redactor();
         let input = to_journal.clean_json(new.input.clone()).to_string();
         let triggered_by = to_journal.clean(new.triggered_by.clone()).into_inner();
-        let mut body = json!({"agent_id": new.agent.as_str(), "mode": new.mode, "input_sha256": input_sha256});
+        let mut body =
+            json!({"agent_id": new.agent.as_str(), "mode": new.mode, "input_sha256": input_sha256});
         if let Some(ended) = new.retry_of {
             body["retry_of"] = json!(ended);
         }

@@ -132,7 +132,8 @@ impl Store {
         let tools = rows.pop().unwrap_or_default();
         let identity = rows.pop().unwrap_or_default();
         let halts = rows.pop().unwrap_or_default();
-        let work = Work { project: scope.project(), agent, provider: name.map(ToolName::provider), tool: name };
+        let work =
+            Work { project: scope.project(), agent, provider: name.map(ToolName::provider), tool: name };
         let row = identity.first().ok_or_else(|| StoreError::Corrupt("no identity facts".into()))?;
         Ok(CallFacts {
             redactors,

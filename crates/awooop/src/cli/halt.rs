@@ -50,8 +50,10 @@ pub(crate) struct StopTarget {
 
 /// `awooop stop`.
 #[derive(Args)]
-#[command(after_help = "From now on no model call, no tool call and no run of it begins, on any node; those under way \
-are cut and their runs wait, unharmed, for `awooop start`. What is stopped: `awooop halts`.")]
+#[command(
+    after_help = "From now on no model call, no tool call and no run of it begins, on any node; those under way \
+are cut and their runs wait, unharmed, for `awooop start`. What is stopped: `awooop halts`."
+)]
 pub(crate) struct StopArgs {
     /// What.
     #[command(flatten)]

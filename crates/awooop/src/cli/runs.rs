@@ -173,7 +173,9 @@ pub(crate) struct RunsCancelArgs {
 /// `awooop runs retry`.
 #[derive(Args)]
 #[group(id = "which", required = true, multiple = true, args = ["run_id", "state", "agent", "code", "older_than", "newer_than", "all"])]
-#[command(after_help = "A new run gets the input that is kept of the old one: masked, as the old one got it.")]
+#[command(
+    after_help = "A new run gets the input that is kept of the old one: masked, as the old one got it."
+)]
 pub(crate) struct RunsRetryArgs {
     /// One run's id
     #[arg(conflicts_with_all = ["state", "agent", "code", "older_than", "newer_than", "all"])]

@@ -93,7 +93,9 @@ fn retried(whole: Value, is_dry: bool) -> Reply {
     };
     let mut reply = Reply::done(whole, text);
     if masked > 0 {
-        reply.notes.push(format!("{masked} of them had their input masked when they were made; the same is asked again"));
+        reply.notes.push(format!(
+            "{masked} of them had their input masked when they were made; the same is asked again"
+        ));
     }
     if refused > 0 && !is_dry {
         reply.exit = Exit::Failed;

@@ -131,7 +131,11 @@ fn halt(halt: &Value) -> Option<String> {
             None | Some("") => String::new(),
             Some(reason) => format!(": {reason}"),
         };
-        format!("waits: {what} is {done} since {}, by {}{why}", cell(&halt["halted_at"]), cell(&halt["halted_by"]))
+        format!(
+            "waits: {what} is {done} since {}, by {}{why}",
+            cell(&halt["halted_at"]),
+            cell(&halt["halted_by"])
+        )
     })
 }
 

@@ -164,7 +164,10 @@ async fn of_a_cascade_and_a_child_s_own_end_exactly_one_counts_for_each_child() 
         for (run, end) in children.iter().zip(ends) {
             let wanted = if end.is_ok() { StateName::Completed } else { StateName::Cancelled };
             assert_eq!(state(&test, &project, run.run_id).await, wanted);
-            let ended = format!("audit_event WHERE run_id = '{}' AND action IN ('run.end', 'run.cancel')", run.run_id);
+            let ended = format!(
+                "audit_event WHERE run_id = '{}' AND action IN ('run.end', 'run.cancel')",
+                run.run_id
+            );
             assert_eq!(count(&test, &ended).await, 1);
             completed += usize::from(end.is_ok());
         }
@@ -219,7 +222,10 @@ async fn a_family_has_a_depth_and_its_use_adds_up() {
         test.store.settle(&project.scope, &hold.settle(amount, false)).await.unwrap();
     }
     let of_first = test.store.usage_of(&project.scope, first).await.unwrap();
-    assert_eq!((of_first.own, of_first.with_descendants, of_first.descendants), (100, 123, i64::from(MAX_DEPTH)));
+    assert_eq!(
+        (of_first.own, of_first.with_descendants, of_first.descendants),
+        (100, 123, i64::from(MAX_DEPTH))
+    );
     let of_stranger = test.store.usage_of(&project.scope, stranger).await.unwrap();
     assert_eq!((of_stranger.own, of_stranger.with_descendants, of_stranger.descendants), (0, 0, 0));
     let other = test.project().await;

@@ -93,13 +93,12 @@ async fn no_claim_that_begins_after_a_halt_takes_anything_and_none_before_it_is_
     let project = test.project().await;
     let mut before = 0;
     for i in 0..40 {
-        let (kind, target) = if i % 2 == 0 { (HaltKind::Pause, agent()) } else { (HaltKind::Stop, Target::Project) };
+        let (kind, target) =
+            if i % 2 == 0 { (HaltKind::Pause, agent()) } else { (HaltKind::Stop, Target::Project) };
         let run_id = create(&test.store, &project).await;
         let me = worker("w");
-        let (taken, ()) = tokio::join!(
-            test.store.claim(&project.id, &me, 1),
-            halt(&test, &project, kind, &target)
-        );
+        let (taken, ()) =
+            tokio::join!(test.store.claim(&project.id, &me, 1), halt(&test, &project, kind, &target));
         let taken = taken.unwrap();
         assert!(claimed(&test, &project).await.is_empty(), "this claim began after the halt");
         before += taken.len();
@@ -180,10 +179,8 @@ async fn a_run_that_is_parked_while_its_provider_is_started_never_stays_behind()
         let run = claim_one(&test.store, &project, &worker("w")).await;
         halt(&test, &project, HaltKind::Stop, &provider).await;
         let offline = offline();
-        let (park, ()) = tokio::join!(
-            test.store.park(&run, &offline),
-            lift(&test, &project, HaltKind::Stop, &provider)
-        );
+        let (park, ()) =
+            tokio::join!(test.store.park(&run, &offline), lift(&test, &project, HaltKind::Stop, &provider));
         if park.unwrap() {
             parked += 1;
             // it stands among the timers, and is due
@@ -244,7 +241,8 @@ async fn a_project_reads_its_own_halts_and_the_operators_and_can_make_none_for_a
     let tx = app.transaction().await.unwrap();
     tx.execute("SELECT awooop.set_project($1)", &[&mine.id.as_str()]).await.unwrap();
     assert_eq!(tx.execute("DELETE FROM halt_all", &[]).await.unwrap(), 0);
-    let made = tx.execute("INSERT INTO halt_all VALUES (true, '', 'me', now()) ON CONFLICT DO NOTHING", &[]).await;
+    let made =
+        tx.execute("INSERT INTO halt_all VALUES (true, '', 'me', now()) ON CONFLICT DO NOTHING", &[]).await;
     assert_eq!(made.unwrap_err().code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
     assert_eq!((count(&test, "halt").await, count(&test, "halt_all").await), (2, 1));
 }

@@ -60,8 +60,7 @@ impl Runtime {
         let in_flight = InFlight::default();
         let mut ear = self.gateway.listen_for_stops();
         let cancelled = self.store.wake().cancelled();
-        let whole =
-            Work { project: run.scope().project(), agent: &run.agent_id, provider: None, tool: None };
+        let whole = Work { project: run.scope().project(), agent: &run.agent_id, provider: None, tool: None };
         let left = run.timeout_at.duration_since(self.store.clock().now());
         let left = Duration::try_from(left).unwrap_or_default();
         let cut = tokio::select! {

@@ -134,10 +134,16 @@ async fn retry(
 ) -> Result<Option<RetryItem>, Problem> {
     let Some(asked) = state.store.find_asked(access.scope(), run_id).await? else { return Ok(None) };
     let is_input_masked = asked.is_masked;
-    let item = |result, new_run_id| {
-        RetryItem { run_id, result, new_run_id, is_input_masked, code: None, message: None }
+    let item = |result, new_run_id| RetryItem {
+        run_id,
+        result,
+        new_run_id,
+        is_input_masked,
+        code: None,
+        message: None,
     };
-    if !is_dry && let Some(key) = &key
+    if !is_dry
+        && let Some(key) = &key
         && let Some(Created::Replayed(made)) = state.store.replay(access.scope(), key).await?
     {
         return Ok(Some(item("replayed", Some(made))));
