@@ -217,7 +217,7 @@ impl Gateway {
             traceparent: Some(format!("00-{}-{span_id}-01", run.trace_id)),
             idempotency_key: run.idempotency_key(n),
         };
-        let done = self.invoke(&request, trace, |redactors| &redactors.to_journal).await?;
+        let done = Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_journal)).await?;
         done.ok_or(RunCallError::Stopped)
     }
 
@@ -235,7 +235,7 @@ impl Gateway {
         let request = Request { scope, agent, run, mode, name, arguments, deadline: None };
         let idempotency_key = self.inner.store.clock().new_id().to_string();
         let trace = Trace { trace_id, traceparent: None, idempotency_key };
-        let invocation = self.invoke(&request, trace, |redactors| &redactors.to_model).await?;
+        let invocation = Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_model)).await?;
         let invocation = invocation.ok_or_else(|| CallError::Refused(stopped(None)))?;
         self.inner.store.record_call(scope, &invocation.record).await?;
         match invocation.refusal {
