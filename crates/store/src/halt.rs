@@ -41,6 +41,11 @@ pub struct Halt {
 }
 
 impl Halt {
+    /// Does it hold whole runs back, and not only one of their calls?
+    pub fn is_of_runs(&self) -> bool {
+        matches!(self.stop.target, Target::All | Target::Project | Target::Agent(_))
+    }
+
     /// The halt in a sentence for the caller.
     pub fn sentence(&self) -> String {
         let done = match self.kind {
@@ -169,7 +174,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn park(&self, run: &ClaimedRun, provider: &ProviderId) -> Result<bool, StoreError> {
+    pub async fn park_for_start(&self, run: &ClaimedRun, provider: &ProviderId) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
         let body = json!({"provider": provider.as_str()}).to_string();
         let params: Params<'_> = &[
@@ -301,8 +306,9 @@ WHERE t.project_id = $1 AND t.run_id = $2 AND t.kind = 'halt'";
 const PARK: &str = "
 WITH h AS MATERIALIZED (   -- the guard: it is stopped, and whoever starts it waits for this row
   SELECT name FROM halt WHERE project_id = $1 AND kind = 'stop' AND target = 'provider' AND name = $6 FOR KEY SHARE),
-l AS MATERIALIZED (
-  SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = $2 AND EXISTS (SELECT FROM h) FOR SHARE),
+l AS (   -- dirty, so that nothing late of this claim passes
+  UPDATE run_lease SET dirty = true WHERE project_id = $1 AND lease_id = $2 AND EXISTS (SELECT FROM h)
+  RETURNING lease_id),
 u AS (   -- and the run is still this claim's; the claim does not count as an attempt
   UPDATE run_state r SET state = 'pending', lease_id = NULL, worker_id = NULL, lease_epoch = r.lease_epoch + 1,
     attempt = r.attempt - 1

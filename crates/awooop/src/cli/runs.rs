@@ -83,6 +83,8 @@ pub(crate) enum RunsCommand {
 pub(crate) enum StateFilter {
     Pending,
     Running,
+    WaitingApproval,
+    WaitingTool,
     Completed,
     Failed,
     Cancelled,
@@ -126,6 +128,8 @@ pub(crate) struct RunArg {
 pub(crate) enum OpenState {
     Pending,
     Running,
+    WaitingApproval,
+    WaitingTool,
 }
 
 /// A state that a run ends in.

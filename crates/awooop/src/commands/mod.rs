@@ -4,6 +4,7 @@
 //! Invariant: no command prints to stdout itself (completions apart, which is no document).
 
 pub(crate) mod apply;
+pub(crate) mod approvals;
 pub(crate) mod audit;
 mod bulk;
 mod change;
@@ -29,8 +30,9 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use crate::cli::{
-    ApplyArgs, AuditCommand, ContractCommand, DiffArgs, GetArgs, HaltsArgs, KeyCommand, McpCommand,
-    McpConfigArgs, NamedArgs, PauseArgs, ResumeArgs, RunArgs, RunsCommand, StartArgs, StopArgs, ToolsCommand,
+    ApplyArgs, ApprovalsCommand, AuditCommand, ContractCommand, DiffArgs, GetArgs, HaltsArgs, KeyCommand,
+    McpCommand, McpConfigArgs, NamedArgs, PauseArgs, ResumeArgs, RunArgs, RunsCommand, StartArgs, StopArgs,
+    ToolsCommand,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -100,6 +102,18 @@ impl HasJson for ContractCommand {
             ContractCommand::Rematerialise(args) => args.client.json,
             ContractCommand::Resign(args) => args.client.json,
             ContractCommand::Schema(args) => args.json,
+        }
+    }
+}
+
+impl HasJson for ApprovalsCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            ApprovalsCommand::List(args) => args.client.json,
+            ApprovalsCommand::Get(args) => args.client.json,
+            ApprovalsCommand::Approve(args) => args.approval.client.json,
+            ApprovalsCommand::Deny(args) => args.approval.client.json,
+            ApprovalsCommand::Record(args) => args.approval.client.json,
         }
     }
 }

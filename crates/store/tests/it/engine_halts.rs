@@ -179,8 +179,10 @@ async fn a_run_that_is_parked_while_its_provider_is_started_never_stays_behind()
         let run = claim_one(&test.store, &project, &worker("w")).await;
         halt(&test, &project, HaltKind::Stop, &provider).await;
         let offline = offline();
-        let (park, ()) =
-            tokio::join!(test.store.park(&run, &offline), lift(&test, &project, HaltKind::Stop, &provider));
+        let (park, ()) = tokio::join!(
+            test.store.park_for_start(&run, &offline),
+            lift(&test, &project, HaltKind::Stop, &provider)
+        );
         if park.unwrap() {
             parked += 1;
             // it stands among the timers, and is due
@@ -206,8 +208,8 @@ async fn a_run_parked_for_its_provider_says_so_is_not_claimed_and_times_out_at_i
     let run_id = create(&test.store, &project).await;
     let run = claim_one(&test.store, &project, &worker("w")).await;
     halt(&test, &project, HaltKind::Stop, &Target::Provider(offline())).await;
-    assert!(test.store.park(&run, &offline()).await.unwrap());
-    assert!(!test.store.park(&run, &offline()).await.unwrap(), "it is this claim's no more");
+    assert!(test.store.park_for_start(&run, &offline()).await.unwrap());
+    assert!(!test.store.park_for_start(&run, &offline()).await.unwrap(), "it is this claim's no more");
     test.store.drop_lease(&project.scope, run.lease_id).await.unwrap();
     let found = run_of(&test.store, &project, run_id).await;
     assert_eq!((found.state, found.attempt), (StateName::Pending, 0));

@@ -5,6 +5,7 @@ pub(crate) mod bulk_cancel;
 pub(crate) mod bulk_retry;
 pub(crate) mod cancel;
 pub(crate) mod create;
+pub(crate) mod deliver;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod steps;
@@ -21,7 +22,7 @@ use crate::run_view::{RunDocument, Shown};
 use crate::state::AppState;
 
 /// What the caller is shown of the project's runs, as its contracts say now.
-async fn shown(state: &AppState, access: &Access) -> Result<Shown, Problem> {
+pub(crate) async fn shown(state: &AppState, access: &Access) -> Result<Shown, Problem> {
     Ok(Shown::under(state.store.redactors(access.scope()).await?))
 }
 

@@ -43,7 +43,7 @@ GRANT SELECT (is_on) ON halt_all TO awooop_dispatch;
 
 -- A run that waits for its model's provider to be started again stands in run_timer until its time is over.
 ALTER TABLE run_timer DROP CONSTRAINT run_timer_kind, ADD CONSTRAINT run_timer_kind
-  CHECK (kind IN ('retry', 'halt'));
+  CHECK (kind IN ('retry', 'approval', 'result', 'halt'));
 
 -- Neither column changes after the row was made, so updates stay HOT.
 ALTER TABLE run_state ADD COLUMN depth smallint NOT NULL DEFAULT 0
@@ -72,4 +72,4 @@ INSERT INTO run_child (project_id, run_id, parent_run_id)
 ALTER TABLE run_child FORCE ROW LEVEL SECURITY;
 ALTER TABLE run_state FORCE ROW LEVEL SECURITY;
 
-CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 7::bigint';
+CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 8::bigint';
