@@ -8,6 +8,7 @@
 mod approvals;
 mod audit;
 mod contract;
+mod halt;
 mod redact;
 mod runs;
 
@@ -31,8 +32,9 @@ pub(crate) use contract::{
     SchemaArgs, SignArgs, VersionArgs, VersionDiffArgs, Which,
 };
 
+pub(crate) use halt::{HaltsArgs, PauseArgs, ResumeArgs, StartArgs, StopArgs, StopTarget};
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
-pub(crate) use runs::{RunArg, RunArgs, RunsCommand, RunsListArgs};
+pub(crate) use runs::{RunArg, RunArgs, RunsCancelArgs, RunsCommand, RunsListArgs, RunsRetryArgs};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
@@ -78,9 +80,19 @@ pub(crate) enum Command {
     Contract(ContractCommand),
     /// Give an agent an input and wait for its answer
     Run(RunArgs),
-    /// Look at runs, watch or cancel one
+    /// Look at runs, watch one, cancel or retry one or many
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Let no run of a project or an agent begin; those under way end
+    Pause(PauseArgs),
+    /// Let the runs of what was paused begin again
+    Resume(ResumeArgs),
+    /// Stop a project, an agent, a provider or a tool at once, or everything: calls under way are cut
+    Stop(StopArgs),
+    /// Start again what was stopped
+    Start(StartArgs),
+    /// List what is paused or stopped, since when, by whom and why
+    Halts(HaltsArgs),
     /// Look at the calls that wait for people, allow or deny them
     #[command(subcommand)]
     Approvals(ApprovalsCommand),

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod contract;
 pub mod error;
 pub mod gate;
+pub mod halt;
 pub mod ids;
 pub mod json;
 pub mod key;

@@ -7,11 +7,14 @@
 use std::time::{Duration, Instant};
 
 use awooop_core::approval::Clearance;
+use awooop_core::contract::AgentSpec;
 use awooop_core::gate::{self, Reach, Refusal, Verdict};
+use awooop_core::halt::Work;
 use awooop_core::schema::Schema;
 use awooop_core::{AgentId, ErrorCode, Mode};
 use awooop_store::claim::ClaimedRun;
 use awooop_store::effect::Intent;
+use awooop_store::halt::Halt;
 use awooop_store::journal::{CallRecord, RecordError, StepStatus};
 use awooop_store::park::ApprovalRequest;
 use awooop_store::redaction::{Blocked, Direction, ProjectRedactors};
@@ -23,6 +26,7 @@ use serde_json::{Map, Value, json};
 use crate::gateway::Gateway;
 use crate::pipeline::{self, Cleared, Request, Stopped};
 use crate::result::{Shaped, shape};
+use crate::stops::{Cut, Ear};
 use crate::upstream::{CallFailure, ToolCallRequest, ToolDefinition, ToolResult, UpstreamError};
 
 /// What came of a call, redacted and within the cap.
@@ -53,6 +57,9 @@ pub enum Called {
     Done(Box<Invocation>),
     /// People are asked: whether it may be made, or what became of it.
     Asks(Box<ApprovalRequest>),
+    /// The run's project or agent is stopped, or a stop cut the call: the run is to be given back, and the step is done
+    /// again.
+    Stopped,
     /// Its tool accepted it and delivers the result later.
     Deferred {
         /// The tool's full name.
@@ -113,6 +120,7 @@ impl Gateway {
             mode: run.mode,
             name,
             arguments,
+            deadline: step_limit(run).map(|limit| (Instant::now() + limit, limit)),
         };
         let span_id = format!("{:016x}", u64::try_from(n).unwrap_or(0) + 1);
         let trace = Trace {
@@ -120,7 +128,7 @@ impl Gateway {
             traceparent: Some(format!("00-{}-{span_id}-01", run.trace_id)),
             idempotency_key: run.idempotency_key(n),
         };
-        self.invoke(&request, trace, |redactors| &redactors.to_journal).await
+        Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_journal)).await
     }
 
     /// A call of an MCP client, through all five gates, in shadow: it belongs to no run. Recorded before
@@ -136,12 +144,13 @@ impl Gateway {
         arguments: Map<String, Value>,
         trace_id: Option<String>,
     ) -> Result<ClientResult, CallError> {
-        let request =
-            Request { scope, agent, step: None, mode: Mode::Shadow, name, arguments: Ok(arguments) };
+        let (step, mode, arguments) = (None, Mode::Shadow, Ok(arguments));
+        let request = Request { scope, agent, step, mode, name, arguments, deadline: None };
         let idempotency_key = self.inner.store.clock().new_id().to_string();
         let trace = Trace { trace_id, traceparent: None, idempotency_key };
-        let invocation = match self.invoke(&request, trace, |redactors| &redactors.to_model).await {
+        let invocation = match Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_model)).await {
             Ok(Called::Done(invocation)) => *invocation,
+            Ok(Called::Stopped) => return Err(CallError::Refused(stopped(None))),
             Ok(Called::Asks(_) | Called::Deferred { .. }) | Err(RecordError::Fenced) => {
                 unreachable!("a call without a run asks nobody, defers nothing and is fenced by nothing")
             }
@@ -173,6 +182,7 @@ impl Gateway {
             Err(_) => String::new(),
         };
         let trace_id = trace.trace_id.clone();
+        let ear = self.inner.stops.listen();
         let cleared = pipeline::clear(self, request).await;
         // those that the gates have just read
         let redactors = self.inner.store.known_redactors(request.scope.project());
@@ -181,8 +191,17 @@ impl Gateway {
                 if let (Some((run, n)), true) = (request.step, cleared.is_announced()) {
                     self.announce(run, n, &cleared, &arguments_sha256).await?;
                 }
-                self.send(cleared, request.step.map(|(_, n)| n), trace, way(&redactors), &redactors).await
+                let sent = self.send(request, ear, cleared, trace, way(&redactors), &redactors).await;
+                match sent {
+                    Ok(ended) => ended,
+                    Err(_) if request.step.is_some() => return Ok(Called::Stopped),
+                    Err(_) => Ended::Done(Done::refused(stopped(None))),
+                }
             }
+            Err(Stopped::Halted(halt)) if request.step.is_some() && halt.is_of_runs() => {
+                return Ok(Called::Stopped);
+            }
+            Err(Stopped::Halted(halt)) => Ended::Done(Done::refused(stopped(Some(&halt)))),
             Err(Stopped::Refused(refusal)) => Ended::Done(Done::refused(refusal)),
             Err(Stopped::Asks(asked)) => Ended::Asks(asked),
             Err(Stopped::Upstream(error)) => Ended::Done(Done::upstream(&error, false)),
@@ -253,46 +272,55 @@ impl Gateway {
         self.inner.store.begin_effect(run, &intent).await
     }
 
-    /// The one request upstream, or the stub in its place. `n` is the step, of a call in a run.
+    /// The one request upstream, or the stub in its place; an error when a stop keeps it from beginning or cuts it.
     async fn send(
         &self,
+        request: &Request<'_>,
+        mut ear: Ear,
         cleared: Cleared,
-        n: Option<i32>,
         trace: Trace,
         way: &Direction,
         redactors: &ProjectRedactors,
-    ) -> Ended {
+    ) -> Result<Ended, Cut> {
         let reach = cleared.reach();
+        let n = request.step.map(|(_, n)| n);
         let if_unknown = n.and_then(|n| cleared.outcome_request(n));
         let (spec, tool, definition, arguments) = cleared.into_call();
         if reach == Reach::Stub {
-            return Ended::Done(Done::stub(&tool, &arguments));
+            return Ok(Ended::Done(Done::stub(&tool, &arguments)));
         }
         let call = ToolCallRequest {
             name: tool.name.tool().to_owned(),
             arguments,
             idempotency_key: trace.idempotency_key,
             traceparent: trace.traceparent,
-            timeout: Some(Duration::from_millis(tool.server.spec.timeout_ms)),
+            timeout: Some(request.left_of(Duration::from_millis(tool.server.spec.timeout_ms))),
         };
-        Ended::Done(match self.inner.upstreams.call_tool(&spec, call).await {
+        let work = Work {
+            project: request.scope.project(),
+            agent: request.agent,
+            provider: Some(tool.name.provider()),
+            tool: Some(&tool.name),
+        };
+        let answer = ear.unless(work, self.inner.upstreams.call_tool(&spec, call)).await?;
+        Ok(Ended::Done(match answer {
             Err(CallFailure { error, may_have_run }) => match if_unknown {
                 Some(asked) if may_have_run => {
                     tracing::warn!(%error, "nobody knows whether a tool did what it was asked");
-                    return Ended::Asks(Box::new(asked));
+                    return Ok(Ended::Asks(Box::new(asked)));
                 }
                 _ => Done::upstream(&error, true),
             },
             Ok(result) if !result.is_error && n.is_some() && tool.delivers_within().is_some() => {
                 let within = tool.delivers_within().unwrap_or_default();
-                return Ended::Deferred { tool: tool.name.to_string(), within };
+                return Ok(Ended::Deferred { tool: tool.name.to_string(), within });
             }
             Ok(result) if !fits_output(&definition, &result) => Done::upstream(&unfit_output(), true),
             Ok(result) => match shape(way, &redactors.observed, result) {
                 Ok(shaped) => Done::answered(shaped),
                 Err(blocked) => Done::withheld(blocked),
             },
-        })
+        }))
     }
 
     async fn audit_refusal(&self, request: &Request<'_>, refusal: &Refusal) -> Result<(), StoreError> {
@@ -371,6 +399,19 @@ fn fits_output(definition: &ToolDefinition, result: &ToolResult) -> bool {
 
 fn unfit_output() -> UpstreamError {
     UpstreamError::Protocol("its structured content does not fit the tool's output schema".to_owned())
+}
+
+/// Longest time of one step, as the run's agent says.
+fn step_limit(run: &ClaimedRun) -> Option<Duration> {
+    run.agent.as_ref().ok().and_then(AgentSpec::step_timeout)
+}
+
+/// What a call is told that a stop covers; without the halt, one that was under way when it came.
+fn stopped(halt: Option<&Halt>) -> Refusal {
+    let gate = if halt.is_none_or(Halt::is_of_runs) { 1 } else { 2 };
+    let message =
+        halt.map_or_else(|| "the call was stopped while it was under way".to_owned(), Halt::sentence);
+    Refusal::new(gate, ErrorCode::Stop001, message)
 }
 
 fn pass(gate: &'static str) -> Verdict {

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::model::openai::OpenAiClient;
 use crate::operator::Operator;
+use crate::stops::Stops;
 use crate::upstream::{UpstreamConfig, Upstreams};
 
 /// The one way out. Clones share connections.
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     /// Model clients with the time they were made; they are made anew after a minute, so that a rotated
     /// credential and a changed address are followed.
     pub(crate) models: Mutex<ModelClients>,
+    pub(crate) stops: Stops,
 }
 
 impl Gateway {
@@ -40,8 +42,8 @@ impl Gateway {
             }),
             ..UpstreamConfig::default()
         };
-        let inner = Inner { store, operator, upstreams: Upstreams::new(config), models: Mutex::default() };
-        Self { inner: Arc::new(inner) }
+        let (upstreams, models, stops) = (Upstreams::new(config), Mutex::default(), Stops::default());
+        Self { inner: Arc::new(Inner { store, operator, upstreams, models, stops }) }
     }
 
     /// Does the operator allow what the manifest names on the host? Asked before it is applied, and again

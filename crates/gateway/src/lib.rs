@@ -14,6 +14,7 @@ pub mod names;
 pub mod operator;
 pub mod pipeline;
 pub mod result;
+mod stops;
 mod tools;
 pub mod upstream;
 
@@ -21,4 +22,5 @@ pub use call::{CallError, Called, ClientResult, Invocation};
 pub use gateway::Gateway;
 pub use models::{CompleteError, PassError, PassedRequest};
 pub use operator::{HostRules, Operator};
+pub use stops::{Ear, WATCH_EVERY};
 pub use tools::{ListedTool, ToolStatus};

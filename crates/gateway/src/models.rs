@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use awooop_core::contract::{LlmSpec, ProviderSpec};
+use awooop_core::halt::Work;
 use awooop_core::{ErrorCode, ProjectId, ProviderId};
 use awooop_redact::{Clean, CleanJson};
 use awooop_store::StoreError;
@@ -53,6 +54,18 @@ pub enum CompleteError {
     /// The provider failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The agent allows one step less time than the call took.
+    #[error("the model took longer than the {after_ms} ms that the agent allows one step")]
+    StepTimeout {
+        /// The agent's limit.
+        after_ms: u64,
+    },
+    /// The run's project, agent or provider is stopped: the run is to wait.
+    #[error("the call was stopped")]
+    Stopped {
+        /// May the request have reached the provider?
+        has_begun: bool,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -62,17 +75,22 @@ impl CompleteError {
     /// The code of a run that ends by it.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NotAvailable(_) => ErrorCode::Run013,
+            Self::NotAvailable(_) | Self::StepTimeout { .. } => ErrorCode::Run013,
             Self::Model(e) => e.code(),
+            Self::Stopped { .. } => ErrorCode::Stop001,
             Self::Store(e) => e.code(),
         }
     }
 
     /// May the same request succeed later without a change, and was nothing billed for this one that anybody knows
-    /// of? An answer that was cut off or came too late may be on the bill: it is not asked for again.
+    /// of? An answer that was cut off or came too late may be on the bill: it is not asked for again, but where the
+    /// agent itself limits its steps, which is to say that another try is worth its price.
     pub fn may_pass(&self) -> bool {
         use ModelError as E;
-        matches!(self, Self::Model(E::RateLimited { .. } | E::Server { .. } | E::Connect))
+        matches!(
+            self,
+            Self::Model(E::RateLimited { .. } | E::Server { .. } | E::Connect) | Self::StepTimeout { .. }
+        )
     }
 
     /// How long the provider asked to wait.
@@ -89,6 +107,8 @@ impl CompleteError {
     pub fn is_unbilled(&self) -> bool {
         match self {
             Self::NotAvailable(_) | Self::Store(_) => true,
+            Self::StepTimeout { .. } => false,
+            Self::Stopped { has_begun } => !has_begun,
             Self::Model(
                 ModelError::RateLimited { .. } | ModelError::Connect | ModelError::Unauthorized { .. },
             ) => true,
@@ -115,7 +135,8 @@ impl Gateway {
         Ok(PassedRequest(ModelRequest { messages: messages.collect::<Result<_, _>>()?, ..request }))
     }
 
-    /// Asks the run's model. The hold proves that the budget has room for the answer; the caller settles it.
+    /// Asks the run's model, unless a stop covers the call or comes to. The hold proves that the budget has room for the
+    /// answer; the caller settles it.
     pub async fn complete(
         &self,
         run: &ClaimedRun,
@@ -128,21 +149,50 @@ impl Gateway {
         let Some((provider, model)) = agent.provider_and_model() else {
             return Err(CompleteError::NotAvailable("the agent names no provider".into()));
         };
-        let spec = self.inner.store.find_provider(run.scope(), &provider).await?;
+        let mut ear = self.inner.stops.listen();
+        let facts = self.inner.store.model_facts(run.scope(), &run.agent_id, &provider).await?;
+        if facts.halt.is_some() {
+            return Err(CompleteError::Stopped { has_begun: false });
+        }
+        let project = run.scope().project();
+        let work = Work { project, agent: &run.agent_id, provider: Some(&provider), tool: None };
+        let asked = self.ask(project, facts.provider, &provider, model, request);
+        let limit = agent.step_timeout();
+        let timed = async {
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, asked).await.ok(),
+                None => Some(asked.await),
+            }
+        };
+        match ear.unless(work, timed).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                Err(CompleteError::StepTimeout { after_ms: agent.step_timeout_ms.unwrap_or_default() })
+            }
+            Err(cut) => Err(CompleteError::Stopped { has_begun: cut.has_begun }),
+        }
+    }
+
+    async fn ask(
+        &self,
+        project: &ProjectId,
+        spec: Option<ProviderSpec>,
+        provider: &ProviderId,
+        model: &str,
+        request: &ModelRequest,
+    ) -> Result<ModelReply, CompleteError> {
         match spec {
             Some(ProviderSpec::Llm(LlmSpec::Offline { models })) => {
                 let listed = models.into_iter().find(|m| m.name == model);
-                let Some(listed) = listed else { return Err(no_model(&provider, model)) };
+                let Some(listed) = listed else { return Err(no_model(provider, model)) };
                 Ok(OfflineModel { delay_ms: listed.delay_ms }.complete(request).await)
             }
             Some(ProviderSpec::Llm(LlmSpec::Openai { models, .. }))
                 if !models.iter().any(|m| m.name == model) =>
             {
-                Err(no_model(&provider, model))
+                Err(no_model(provider, model))
             }
-            Some(ProviderSpec::Llm(spec)) => {
-                Ok(self.openai(run.scope().project(), &spec).await?.complete(request).await?)
-            }
+            Some(ProviderSpec::Llm(spec)) => Ok(self.openai(project, &spec).await?.complete(request).await?),
             _ => Err(CompleteError::NotAvailable(format!("there is no model provider `{provider}`"))),
         }
     }

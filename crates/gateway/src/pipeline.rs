@@ -3,6 +3,7 @@
 //! all five. The rules themselves are pure functions in `awooop_core::gate`.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use awooop_core::approval::{CallClass, Clearance, Demand, StepFacts, action_sha256, clearance};
 use awooop_core::contract::Risk;
@@ -10,6 +11,7 @@ use awooop_core::gate::{self, Reach, Refusal};
 use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ErrorCode, Mode};
 use awooop_store::claim::ClaimedRun;
+use awooop_store::halt::Halt;
 use awooop_store::park::ApprovalRequest;
 use awooop_store::redaction::{Blocked, ProjectRedactors};
 use awooop_store::tool::{CallFacts, IdentityFacts, ToolFacts};
@@ -33,6 +35,26 @@ pub struct Request<'a> {
     pub name: &'a str,
     /// The arguments, or why they cannot be read.
     pub arguments: Result<Map<String, Value>, String>,
+    /// The end of the time that the agent allows one step, and that time.
+    pub deadline: Option<(Instant, Duration)>,
+}
+
+impl Request<'_> {
+    /// How much of `limit` the agent leaves.
+    pub(crate) fn left_of(&self, limit: Duration) -> Duration {
+        self.deadline.map_or(limit, |(end, _)| limit.min(end.saturating_duration_since(Instant::now())))
+    }
+
+    /// Waits for the tool's server no longer than the agent's step may take.
+    async fn in_time<T>(
+        &self,
+        doing: &'static str,
+        asked: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        let Some((end, after)) = self.deadline else { return asked.await };
+        let answer = tokio::time::timeout_at(end.into(), asked).await;
+        answer.unwrap_or(Err(UpstreamError::Timeout { doing, after }))
+    }
 }
 
 /// Why a call does not go upstream.
@@ -40,6 +62,8 @@ pub struct Request<'a> {
 pub enum Stopped {
     /// A gate said no.
     Refused(Refusal),
+    /// People hold the call back.
+    Halted(Box<Halt>),
     /// People are asked first.
     Asks(Box<ApprovalRequest>),
     /// The tool's server could not say what it offers.
@@ -53,18 +77,23 @@ pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, 
     let name = ToolName::parse(request.name);
     let store = &gateway.inner.store;
     let facts = store.call_facts(request.scope, request.agent, request.step, name.as_ref()).await;
-    let CallFacts { identity, tool, redactors, step } = facts.map_err(Stopped::Store)?;
+    let CallFacts { identity, tool, halt, redactors, step } = facts.map_err(Stopped::Store)?;
     // a call that was begun, and may not simply be made again: whatever stops it now, its outcome is unknown
     let is_open = step.is_undecided() && tool.as_ref().is_none_or(is_grave);
     let cleared = async {
         let identified = Identified::prove(identity)?;
+        if let Some(halt) = halt {
+            return Err(Stopped::Halted(Box::new(halt)));
+        }
         let registered = Registered::prove(identified, gateway, request, tool).await?;
         let authorized = Authorized::prove(registered, request)?;
         let validated = Validated::prove(authorized, request, &redactors)?;
         Cleared::prove(validated, gateway, request, &step)
     };
     match (cleared.await, request.step) {
-        (Err(Stopped::Refused(_) | Stopped::Upstream(_)), Some((_, n)))
+        // a halt of the whole run leaves the question for the time after it
+        (Err(Stopped::Halted(halt)), _) if !is_open || halt.is_of_runs() => Err(Stopped::Halted(halt)),
+        (Err(Stopped::Refused(_) | Stopped::Upstream(_) | Stopped::Halted(_)), Some((_, n)))
             if is_open && identity.is_epoch_current =>
         {
             Err(Stopped::Asks(Box::new(ApprovalRequest {
@@ -94,8 +123,8 @@ impl Identified {
     /// The project is active, the agent has a contract, the run still has the caller's epoch.
     pub fn prove(facts: IdentityFacts) -> Result<Self, Stopped> {
         let refuse = |why: &str| Err(Stopped::Refused(Refusal::new(1, ErrorCode::Gate001, why)));
-        if !facts.is_project_active {
-            return refuse("the project is not active");
+        if !facts.is_project_there {
+            return refuse("the project has no contract");
         }
         if !facts.is_agent_active {
             return refuse("the agent has no active contract");
@@ -132,8 +161,9 @@ impl Registered {
         // asking the server what it offers already needs its credential
         let spec = gateway.upstream_spec(request.scope.project(), &tool.server);
         let spec = spec.map_err(|why| Stopped::Refused(Refusal::new(2, ErrorCode::Gate009, why)))?;
+        let offered = gateway.inner.upstreams.list_tools(&spec);
         let offered: Arc<Vec<ToolDefinition>> =
-            gateway.inner.upstreams.list_tools(&spec).await.map_err(Stopped::Upstream)?;
+            request.in_time("listing its tools", offered).await.map_err(Stopped::Upstream)?;
         let definition = offered.iter().find(|d| d.name == tool.name.tool());
         let seen = definition.map(ToolDefinition::sha256_hex);
         gate::registry(request.name, Some(&registered(&tool)), seen.as_deref()).map_err(Stopped::Refused)?;

@@ -25,6 +25,8 @@ pub(crate) fn max_body_bytes(path: &str) -> usize {
 pub(crate) fn table() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(v1::runs::create::create_run, v1::runs::list::list_runs))
+        .routes(routes!(v1::runs::bulk_cancel::bulk_cancel_runs))
+        .routes(routes!(v1::runs::bulk_retry::bulk_retry_runs))
         .routes(routes!(v1::runs::get::get_run))
         .routes(routes!(v1::runs::cancel::cancel_run))
         .routes(routes!(v1::runs::steps::list_steps))
@@ -34,6 +36,8 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(v1::approvals::get::get_approval))
         .routes(routes!(v1::approvals::decide::decide_approval))
         .merge(contracts())
+        .routes(routes!(v1::halts::create::create_halt, v1::halts::list::list_halts))
+        .routes(routes!(v1::halts::lift::lift_halt))
         .routes(routes!(v1::projects::list::list_projects))
         .routes(routes!(v1::tools::list::list_tools))
         .routes(routes!(v1::keys::create::create_key, v1::keys::list::list_keys))

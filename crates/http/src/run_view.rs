@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use awooop_redact::{Clean, CleanJson};
 use awooop_store::StoreError;
+use awooop_store::family::Usage;
+use awooop_store::halt::Halt;
 use awooop_store::journal::Step;
 use awooop_store::redaction::ProjectRedactors;
 use awooop_store::run::Run;
@@ -15,6 +17,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::v1::halts::HaltItem;
 
 /// The contract `runtime_run_state`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,7 +56,7 @@ pub(crate) struct RunContract {
 /// What started a run.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Trigger {
-    /// `api`, or `sub_agent` for a run with a parent.
+    /// `api`, `sub_agent` for a run with a parent, or `retry` for one that does an ended one again.
     trigger_type: String,
     /// Who started it, `<project>/<principal>` unless an admin named somebody.
     triggered_by: String,
@@ -92,6 +96,23 @@ pub(crate) struct RunDocument {
     retry: Option<RunRetry>,
     /// What a parked run waits for; else null.
     waiting: Option<RunWaiting>,
+    /// What keeps a pending run from being claimed, where people do; else null.
+    halt: Option<HaltItem>,
+    usage: RunUsage,
+}
+
+/// Tokens charged so far; calls under way come later.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunUsage {
+    /// For the run itself.
+    #[schema(minimum = 0)]
+    tokens: i64,
+    /// For it and all of its descendants.
+    #[schema(minimum = 0)]
+    tokens_with_descendants: i64,
+    /// How many descendants it has.
+    #[schema(minimum = 0)]
+    descendants: i64,
 }
 
 /// The waiting of a run that cannot go on before somebody else did something.
@@ -186,7 +207,12 @@ impl Shown {
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when the stored output is not JSON.
-    pub(crate) fn document(&self, run: &Run) -> Result<RunDocument, StoreError> {
+    pub(crate) fn document(
+        &self,
+        run: &Run,
+        usage: Usage,
+        halt: Option<Halt>,
+    ) -> Result<RunDocument, StoreError> {
         let output = run.output.as_deref().map(serde_json::from_str).transpose();
         let error = run.error_code.clone().map(|code| {
             let message = self.text(run.error_message.as_deref().unwrap_or_default());
@@ -203,6 +229,12 @@ impl Shown {
                 code: retry.code.clone(),
                 message: self.text(&retry.reason),
             }),
+            halt: halt.map(HaltItem::of),
+            usage: RunUsage {
+                tokens: usage.own,
+                tokens_with_descendants: usage.with_descendants,
+                descendants: usage.descendants,
+            },
             waiting: run.waiting.as_ref().map(|waiting| RunWaiting {
                 step: waiting.n,
                 approval_id: waiting.approval_id,

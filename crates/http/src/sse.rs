@@ -132,7 +132,8 @@ impl Watch {
             self.show_state(&shown, &run, false);
         }
         if is_complete && run.state.is_terminal() {
-            self.ready.push_back(event("end", &shown.document(&run)?));
+            let usage = self.store.usage_of(&self.scope, self.run_id).await?;
+            self.ready.push_back(event("end", &shown.document(&run, usage, None)?));
             self.is_over = true;
         }
         Ok(!self.ready.is_empty())

@@ -413,7 +413,7 @@ impl Store {
     ) -> Result<usize, StoreError> {
         let scope = ProjectScope::new(project.clone(), "platform/timer");
         let sql =
-            "SELECT run_id, kind FROM run_timer WHERE project_id = $1 AND due_at <= $2 AND kind <> 'retry'
+            "SELECT run_id, kind FROM run_timer WHERE project_id = $1 AND due_at <= $2 AND kind NOT IN ('retry', 'halt')
                    ORDER BY run_id LIMIT $3";
         let due = self.once(&scope, sql, &[&project.as_str(), &now, &limit]).await?;
         let mut ended = 0;

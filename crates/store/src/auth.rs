@@ -365,8 +365,8 @@ impl Store {
         let now = self.inner.clock.now();
         self.once(
             &scope,
-            "INSERT INTO project (project_id, display_name, state, created_at)
-             VALUES ($1, 'Platform operators', 'active', $2) ON CONFLICT DO NOTHING",
+            "INSERT INTO project (project_id, display_name, created_at)
+             VALUES ($1, 'Platform operators', $2) ON CONFLICT DO NOTHING",
             &[&scope.project().as_str(), &now],
         )
         .await?;

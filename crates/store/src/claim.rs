@@ -80,7 +80,7 @@ impl ClaimedRun {
 
 impl Store {
     /// Projects with due runs, in their order, at most `limit` after `after`: a loose index scan, so its
-    /// cost grows with the projects and not with the queue.
+    /// cost grows with the projects and not with the queue. One that is paused or stopped has none.
     pub async fn discover(&self, after: &str, limit: i64) -> Result<Vec<ProjectId>, StoreError> {
         let rows = self
             .system(
@@ -90,7 +90,10 @@ impl Store {
                    SELECT (SELECT q.project_id FROM run_queue q WHERE q.project_id > t.project_id
                            ORDER BY q.project_id LIMIT 1)
                    FROM t WHERE t.project_id IS NOT NULL)
-                 SELECT project_id FROM t WHERE project_id IS NOT NULL LIMIT $2",
+                 SELECT project_id FROM t WHERE project_id IS NOT NULL
+                   AND NOT EXISTS (SELECT FROM halt_all)
+                   AND project_id <> ALL (ARRAY(SELECT h.project_id FROM halt h WHERE h.target = 'project'))
+                 LIMIT $2",
                 &[&after, &limit],
             )
             .await?;
@@ -217,7 +220,11 @@ impl Store {
 }
 
 const CLAIM: &str = "
-WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1
+WITH q AS MATERIALIZED (   -- not what is paused or stopped; each list of halts is read once and not once a row
+  SELECT ctid FROM run_queue WHERE project_id = $1
+    AND NOT EXISTS (SELECT FROM halt_all)
+    AND NOT EXISTS (SELECT FROM halt WHERE project_id = $1 AND target = 'project')
+    AND agent_id <> ALL (ARRAY(SELECT name FROM halt WHERE project_id = $1 AND target = 'agent'))
   ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED),
 d AS (   -- the guard: whoever deletes the queue row owns the run
   DELETE FROM run_queue k WHERE k.project_id = $1 AND k.ctid = ANY (ARRAY(SELECT ctid FROM q))

@@ -71,7 +71,7 @@ SELECT 'run ' || r.run_id || ' is ' || r.state || ' and not waiting for exactly 
   FROM r LEFT JOIN run_timer t ON t.project_id = $1 AND t.run_id = r.run_id
   WHERE r.state IN ('waiting_approval', 'waiting_tool') AND t.kind IS DISTINCT FROM
       CASE r.state WHEN 'waiting_tool' THEN 'result' ELSE 'approval' END
-    OR r.state = 'pending' AND t.kind <> 'retry'
+    OR r.state = 'pending' AND t.kind NOT IN ('retry', 'halt')
     OR r.state IN ('waiting_approval', 'waiting_tool') AND EXISTS
       (SELECT FROM run_queue k WHERE k.project_id = $1 AND k.run_id = r.run_id)
 UNION ALL

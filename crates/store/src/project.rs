@@ -14,7 +14,7 @@ pub struct Project {
     pub project_id: String,
     /// For people.
     pub display_name: String,
-    /// `active` or `paused`.
+    /// `active`, `paused` or `stopped`, as its own halt and the operators' say.
     pub state: String,
     /// When it was made.
     pub created_at: Timestamp,
@@ -26,15 +26,19 @@ impl Store {
         let rows = self
             .once(
                 scope,
-                "SELECT project_id, display_name, state, created_at FROM project WHERE project_id = $1",
+                "SELECT project_id, display_name, created_at,
+                   (SELECT CASE WHEN bool_or(h.kind = 'stop') THEN 'stopped' WHEN count(*) > 0 THEN 'paused'
+                      ELSE 'active' END FROM (SELECT kind FROM halt WHERE project_id = $1 AND target = 'project'
+                      UNION ALL SELECT 'stop' FROM halt_all) h)
+                 FROM project WHERE project_id = $1",
                 &[&scope.project().as_str()],
             )
             .await?;
         Ok(rows.first().map(|row| Project {
             project_id: row.get(0),
             display_name: row.get(1),
-            state: row.get(2),
-            created_at: row.get(3),
+            state: row.get(3),
+            created_at: row.get(2),
         }))
     }
 

@@ -131,7 +131,7 @@ a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_i
 SELECT run_id FROM u";
 
 const WAKE: &str = "
-WITH t AS MATERIALIZED (SELECT ctid FROM run_timer WHERE project_id = $1 AND due_at <= $2 AND kind = 'retry'
+WITH t AS MATERIALIZED (SELECT ctid FROM run_timer WHERE project_id = $1 AND due_at <= $2 AND kind IN ('retry', 'halt')
   LIMIT $3 FOR UPDATE SKIP LOCKED),
 d AS (   -- the guard: whoever deletes the timer queues the run
   DELETE FROM run_timer k WHERE k.project_id = $1 AND k.ctid = ANY (ARRAY(SELECT ctid FROM t))

@@ -8,6 +8,7 @@ use awooop_core::{AgentId, Mode, RunId};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::audit::Note;
@@ -18,6 +19,9 @@ use crate::redaction::{MARK, ProjectRedactors};
 use crate::scope::ProjectScope;
 use crate::tx::Params;
 
+/// Deepest a run may stand below the one that nobody's run started. Children name a parent that exists, and no run
+/// changes its parent, so a family has no loops.
+pub const MAX_DEPTH: i16 = 16;
 /// How long an idempotency key is kept.
 pub const IDEMPOTENCY_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -165,6 +169,8 @@ pub struct NewRun {
     pub trace_id: Option<String>,
     /// The run that started it.
     pub parent_run_id: Option<RunId>,
+    /// The ended run that it does again.
+    pub retry_of: Option<RunId>,
     /// Who started it.
     pub triggered_by: String,
     /// Claims the agent allows.
@@ -197,6 +203,10 @@ pub enum Created {
     Replayed(RunId),
     /// The key was used for another request.
     OtherRequest,
+    /// The parent has ended, or is not there: nothing was made.
+    ParentEnded,
+    /// The parent is as deep in its family as runs may be: nothing was made.
+    TooDeep,
 }
 
 /// What came of cancelling a run.
@@ -217,6 +227,8 @@ pub struct RunFilter {
     pub state: Option<StateName>,
     /// Only this agent.
     pub agent_id: Option<String>,
+    /// Only children of this run.
+    pub parent: Option<RunId>,
     /// Only runs older than this one.
     pub before: Option<RunId>,
     /// How many at most.
@@ -267,7 +279,16 @@ impl Store {
         let to_journal = redactors.to_journal.redactor();
         let input = to_journal.clean_json(new.input.clone()).to_string();
         let triggered_by = to_journal.clean(new.triggered_by.clone()).into_inner();
-        let body = json!({"agent_id": new.agent.as_str(), "mode": new.mode, "input_sha256": input_sha256});
+        let mut body =
+            json!({"agent_id": new.agent.as_str(), "mode": new.mode, "input_sha256": input_sha256});
+        if let Some(ended) = new.retry_of {
+            body["retry_of"] = json!(ended);
+        }
+        let trigger = match (new.parent_run_id, new.retry_of) {
+            (Some(_), _) => "sub_agent",
+            (None, Some(_)) => "retry",
+            (None, None) => "api",
+        };
         let event = self.audit(scope, Note::of_run("run.create", run_id, &trace_id, body));
         let timeout_at = event.at.saturating_add(new.timeout).unwrap_or(Timestamp::MAX);
         let key = new.idempotency.as_ref();
@@ -298,15 +319,22 @@ impl Store {
                         &event.id,
                         &event.actor,
                         &event.body,
-                        &if new.parent_run_id.is_some() { "sub_agent" } else { "api" },
+                        &trigger,
                         &event.key_id,
                         &event.mac,
+                        &MAX_DEPTH,
                     ],
                 )
                 .await?;
-            if !rows.is_empty() {
-                self.inner.wake.work_queued();
-                return Ok(Created::New(run_id));
+            let row = rows.first().ok_or_else(|| StoreError::Corrupt("no answer to create_run".into()))?;
+            match (row.get::<_, i64>(0), row.get::<_, Option<i16>>(1)) {
+                (1, _) => {
+                    self.inner.wake.work_queued();
+                    return Ok(Created::New(run_id));
+                }
+                (_, None) if new.parent_run_id.is_some() => return Ok(Created::ParentEnded),
+                (_, Some(depth)) if depth >= MAX_DEPTH => return Ok(Created::TooDeep),
+                _ => {}
             }
             let Some(key) = key else { return Err(StoreError::Corrupt("a run was not created".into())) };
             if let Some(found) = self.replay(scope, key).await? {
@@ -354,19 +382,32 @@ impl Store {
         let sql = format!(
             "SELECT {RUN_COLUMNS} FROM run_state r {RUN_TIMER}
              WHERE r.project_id = $1 AND r.run_id < $2
-               AND ($3::text IS NULL OR r.state = $3) AND ($4::text IS NULL OR r.agent_id = $4)
-             ORDER BY r.run_id DESC LIMIT $5"
+               AND ($3::text IS NULL OR r.state = $3) AND ($4::text IS NULL OR r.agent_id = $4){}
+             ORDER BY r.run_id DESC LIMIT $5",
+            if filter.parent.is_some() { " AND r.parent_run_id = $6" } else { "" }
         );
         let before = filter.before.unwrap_or(Uuid::max());
         let state = filter.state.map(StateName::as_str);
-        let params: Params<'_> =
-            &[&scope.project().as_str(), &before, &state, &filter.agent_id, &filter.limit];
-        self.once(scope, &sql, params).await?.iter().map(run).collect()
+        let project = scope.project().as_str();
+        let mut params: Vec<&(dyn ToSql + Sync)> =
+            vec![&project, &before, &state, &filter.agent_id, &filter.limit];
+        params.extend(filter.parent.as_ref().map(|parent| parent as &(dyn ToSql + Sync)));
+        self.once(scope, &sql, &params).await?.iter().map(run).collect()
     }
 
     /// Ends a run for good, whatever holds it. A running one loses its epoch and its lease turns dirty, so
-    /// nothing its worker still does can be recorded and no further effect passes gate 1.
+    /// nothing its worker still does can be recorded and no further effect passes gate 1. Its children end soon after.
     pub async fn cancel_run(&self, scope: &ProjectScope, run_id: RunId) -> Result<Cancelled, StoreError> {
+        self.cancel_run_because(scope, run_id, &json!({})).await
+    }
+
+    /// The same with what the audit is to say of it.
+    pub(crate) async fn cancel_run_because(
+        &self,
+        scope: &ProjectScope,
+        run_id: RunId,
+        said: &Value,
+    ) -> Result<Cancelled, StoreError> {
         for _ in 0..10 {
             let Some(found) = self.find_run(scope, run_id).await? else { return Ok(Cancelled::Absent) };
             let sql = match found.state {
@@ -378,7 +419,7 @@ impl Store {
                 StateName::Running => CANCEL_RUNNING,
                 StateName::WaitingApproval | StateName::WaitingTool => CANCEL_WAITING,
             };
-            let event = self.audit(scope, Note::of_run("run.cancel", run_id, &found.trace_id, json!({})));
+            let event = self.audit(scope, Note::of_run("run.cancel", run_id, &found.trace_id, said.clone()));
             let params: Params<'_> = &[
                 &scope.project().as_str(),
                 &run_id,
@@ -399,20 +440,25 @@ impl Store {
 }
 
 const CREATE: &str = "
-WITH k AS (   -- the guard: this key is new
+WITH p AS MATERIALIZED (   -- the guard: the parent has not ended, and whoever ends it comes after this
+  SELECT depth FROM run_state WHERE project_id = $1 AND run_id = $8
+    AND state NOT IN ('completed', 'failed', 'cancelled', 'timeout') FOR SHARE),
+f AS (SELECT 0 AS depth WHERE $8::uuid IS NULL UNION ALL SELECT depth + 1 FROM p WHERE depth < $24),
+k AS (   -- and this key is new
   INSERT INTO idempotency_key (project_id, principal, key, request_sha256, run_id, created_at)
-  SELECT $1, $15::text, $16::text, $17::text, $2, $11 WHERE $16::text IS NOT NULL
+  SELECT $1, $15::text, $16::text, $17::text, $2, $11 FROM f WHERE $16::text IS NOT NULL
   ON CONFLICT DO NOTHING RETURNING run_id),
-g AS (SELECT WHERE $16::text IS NULL UNION ALL SELECT FROM k),
+g AS (SELECT depth FROM f WHERE $16::text IS NULL OR EXISTS (SELECT FROM k)),
 r AS (
   INSERT INTO run_state (project_id, run_id, state, agent_id, agent_version_id, mode, priority, trace_id,
-    parent_run_id, trigger_type, triggered_by, max_attempts, created_at, timeout_at, input, input_sha256)
-  SELECT $1, $2, 'pending', $3, $4, $5, $6, $7, $8, $21, $9, $10, $11, $12, $13, $14 FROM g RETURNING run_id),
+    parent_run_id, trigger_type, triggered_by, max_attempts, created_at, timeout_at, input, input_sha256, depth)
+  SELECT $1, $2, 'pending', $3, $4, $5, $6, $7, $8, $21, $9, $10, $11, $12, $13, $14, depth FROM g RETURNING run_id),
+o AS (INSERT INTO run_child (project_id, run_id, parent_run_id) SELECT $1, run_id, $8 FROM r WHERE $8::uuid IS NOT NULL),
 q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
   SELECT $1, $6, run_id, $3, $12 FROM r),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
   SELECT $1, $18, $11, $19, 'run.create', 'run/' || run_id, run_id, $7, $20, $22, $23 FROM r)
-SELECT run_id FROM r";
+SELECT (SELECT count(*) FROM r), (SELECT depth FROM p)";
 
 const CANCEL_PENDING: &str = "
 WITH q AS (   -- the guard: whoever deletes the queue row, or the timer's, owns the run
@@ -444,7 +490,7 @@ WITH p AS (   -- the approval before the timer and the run, as the lock order ha
   WHERE project_id = $1 AND run_id = $2 AND state = 'pending' RETURNING approval_id),
 t AS (   -- the guard: whoever deletes the timer moves the run
   DELETE FROM run_timer k USING (SELECT count(*) AS n FROM p) c
-  WHERE k.project_id = $1 AND k.run_id = $2 AND k.kind <> 'retry' AND c.n >= 0 RETURNING k.run_id),
+  WHERE k.project_id = $1 AND k.run_id = $2 AND k.kind NOT IN ('retry', 'halt') AND c.n >= 0 RETURNING k.run_id),
 u AS (UPDATE run_state r SET state = 'cancelled', completed_at = $3, lease_epoch = r.lease_epoch + 1
   FROM t WHERE r.project_id = $1 AND r.run_id = t.run_id AND r.state IN ('waiting_approval', 'waiting_tool')
   RETURNING r.run_id, r.trace_id),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use awooop_core::approval::{Demand, StepFacts};
 use awooop_core::contract::{McpSpec, PolicySpec, ProviderSpec, Risk, ToolSpec};
+use awooop_core::halt::Work;
 use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ProviderId};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use crate::claim::ClaimedRun;
 use crate::effect;
 use crate::error::StoreError;
+use crate::halt::{self, HALTS, Halt};
 use crate::journal::CallRecord;
 use crate::pool::Store;
 use crate::redaction::{MARK, ProjectRedactors};
@@ -73,8 +75,8 @@ impl ToolFacts {
 /// Whether the caller of a tool still is who it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdentityFacts {
-    /// The project is there and active.
-    pub is_project_active: bool,
+    /// The project is there.
+    pub is_project_there: bool,
     /// The agent has an active contract.
     pub is_agent_active: bool,
     /// The run is running under the caller's epoch; true for a call without a run.
@@ -94,6 +96,17 @@ pub struct CallFacts {
     pub tool: Option<ToolFacts>,
     /// Gate 5: what has happened to the step before.
     pub step: StepFacts,
+    /// What stops this call.
+    pub halt: Option<Halt>,
+}
+
+/// What a model call needs from the database.
+#[derive(Debug, Clone)]
+pub struct ModelFacts {
+    /// The provider's spec, of either type.
+    pub provider: Option<ProviderSpec>,
+    /// What stops this call.
+    pub halt: Option<Halt>,
 }
 
 const TOOL_COLUMNS: &str =
@@ -131,6 +144,7 @@ impl Store {
             .flight(
                 scope,
                 &[
+                    (HALTS, of_project),
                     (IDENTITY, identity),
                     (&sql, of_tool),
                     (effect::STEP, of_step),
@@ -145,17 +159,21 @@ impl Store {
         let facts = facts.first().map(|row| effect::step_facts(row, self.inner.clock.now())).transpose()?;
         let tools = rows.pop().unwrap_or_default();
         let identity = rows.pop().unwrap_or_default();
+        let halts = rows.pop().unwrap_or_default();
+        let work =
+            Work { project: scope.project(), agent, provider: name.map(ToolName::provider), tool: name };
         let row = identity.first().ok_or_else(|| StoreError::Corrupt("no identity facts".into()))?;
         Ok(CallFacts {
             redactors,
             identity: IdentityFacts {
-                is_project_active: row.get(0),
+                is_project_there: row.get(0),
                 is_agent_active: row.get(1),
                 is_epoch_current: row.get(2),
                 is_budget_spent: row.get(3),
             },
             tool: tools.first().map(|row| tool_facts(row, &policies)).transpose()?,
             step: facts.unwrap_or_default(),
+            halt: halt::covering(&halts, work)?,
         })
     }
 
@@ -221,21 +239,24 @@ impl Store {
         Ok(())
     }
 
-    /// A provider's spec, of either type.
-    pub async fn find_provider(
+    /// The provider of an agent's model, and what stops a call of it: read before each call, never cached.
+    pub async fn model_facts(
         &self,
         scope: &ProjectScope,
+        agent: &AgentId,
         provider: &ProviderId,
-    ) -> Result<Option<ProviderSpec>, StoreError> {
-        let rows = self
-            .once(
-                scope,
-                "SELECT spec FROM provider WHERE project_id = $1 AND provider_id = $2
-                 UNION ALL SELECT spec FROM mcp_server WHERE project_id = $1 AND provider_id = $2",
-                &[&scope.project().as_str(), &provider.as_str()],
-            )
-            .await?;
-        rows.first().map(|row| provider_spec(row.get(0))).transpose()
+    ) -> Result<ModelFacts, StoreError> {
+        let project = scope.project().as_str();
+        let (of_provider, of_project): (Params<'_>, Params<'_>) =
+            (&[&project, &provider.as_str()], &[&project]);
+        let mut rows = self.flight(scope, &[(PROVIDER, of_provider), (HALTS, of_project)]).await?;
+        let halts = rows.pop().unwrap_or_default();
+        let found = rows.pop().unwrap_or_default();
+        let work = Work { project: scope.project(), agent, provider: Some(provider), tool: None };
+        Ok(ModelFacts {
+            provider: found.first().map(|row| provider_spec(row.get(0))).transpose()?,
+            halt: halt::covering(&halts, work)?,
+        })
     }
 }
 
@@ -292,10 +313,13 @@ fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFact
     })
 }
 
+const PROVIDER: &str = "SELECT spec FROM provider WHERE project_id = $1 AND provider_id = $2
+  UNION ALL SELECT spec FROM mcp_server WHERE project_id = $1 AND provider_id = $2";
+
 const POLICIES: &str = "SELECT policy_id, spec FROM policy WHERE project_id = $1 ORDER BY policy_id";
 
 const IDENTITY: &str = "
-SELECT EXISTS (SELECT FROM project WHERE project_id = $1 AND state = 'active'),
+SELECT EXISTS (SELECT FROM project WHERE project_id = $1),
   EXISTS (SELECT FROM contract WHERE project_id = $1 AND kind = 'agent' AND id = $2 AND active_version IS NOT NULL),
   $3::uuid IS NULL OR EXISTS (SELECT FROM run_state WHERE project_id = $1 AND run_id = $3
     AND lease_epoch = $4 AND state = 'running'),

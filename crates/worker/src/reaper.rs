@@ -20,6 +20,7 @@ pub(crate) struct Report {
     pub(crate) reaped: usize,
     pub(crate) timed_out: usize,
     pub(crate) woken: usize,
+    pub(crate) orphaned: usize,
     pub(crate) charged: i64,
 }
 
@@ -79,6 +80,7 @@ impl Reaper {
         report.reaped += self.reap_each(self.store.dead_leases(me, silent).await?).await?;
         report.timed_out = self.store.time_out_queued().await?;
         report.woken = self.store.wake_due().await?;
+        report.orphaned = self.store.cancel_orphans().await?;
         for project in self.store.projects_with_expired_holds().await? {
             report.charged += self.store.charge_abandoned(&project).await?;
         }

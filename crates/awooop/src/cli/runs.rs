@@ -1,9 +1,11 @@
 //! The words of `awooop run` and `awooop runs …`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 use uuid::Uuid;
 
-use super::{ClientArgs, PageArgs};
+use super::{ClientArgs, PageArgs, parse_duration};
 
 /// How far a run's effects may reach.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,8 +68,10 @@ pub(crate) enum RunsCommand {
     List(RunsListArgs),
     /// Show one run with its steps
     Get(RunArg),
-    /// Cancel a run
-    Cancel(RunArg),
+    /// Cancel a run, or all that fit a filter
+    Cancel(RunsCancelArgs),
+    /// Do an ended run again as a new one, or all that fit a filter
+    Retry(RunsRetryArgs),
     /// Show a run's steps while they happen, then its answer
     Watch(RunArg),
 }
@@ -96,6 +100,9 @@ pub(crate) struct RunsListArgs {
     /// Only runs of this agent
     #[arg(long)]
     pub(crate) agent: Option<String>,
+    /// Only children of this run
+    #[arg(long, value_name = "RUN")]
+    pub(crate) parent: Option<Uuid>,
     /// Which part of the list.
     #[command(flatten)]
     pub(crate) page: PageArgs,
@@ -109,6 +116,98 @@ pub(crate) struct RunsListArgs {
 pub(crate) struct RunArg {
     /// The run's id
     pub(crate) run_id: Uuid,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// A state that a run can be cancelled in.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the states of the run contract, spelled as there")]
+pub(crate) enum OpenState {
+    Pending,
+    Running,
+    WaitingApproval,
+    WaitingTool,
+}
+
+/// A state that a run ends in.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the states of the run contract, spelled as there")]
+pub(crate) enum EndState {
+    Completed,
+    Failed,
+    Cancelled,
+    Timeout,
+}
+
+/// `awooop runs cancel`.
+#[derive(Args)]
+#[group(id = "which", required = true, multiple = true, args = ["run_id", "state", "agent", "parent", "older_than", "all"])]
+#[command(after_help = "Descendants of a run that is cancelled are cancelled soon after.")]
+pub(crate) struct RunsCancelArgs {
+    /// One run's id
+    #[arg(conflicts_with_all = ["state", "agent", "parent", "older_than", "all", "dry_run"])]
+    pub(crate) run_id: Option<Uuid>,
+    /// All in this state
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<OpenState>,
+    /// All of this agent
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// All children of this run
+    #[arg(long, value_name = "RUN")]
+    pub(crate) parent: Option<Uuid>,
+    /// All made at least this long ago, such as 90s, 30m, 12h, 30d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) older_than: Option<Duration>,
+    /// All of the project's that have not ended
+    #[arg(long, conflicts_with_all = ["state", "agent", "parent", "older_than"])]
+    pub(crate) all: bool,
+    /// Only count them and show the oldest
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop runs retry`.
+#[derive(Args)]
+#[group(id = "which", required = true, multiple = true, args = ["run_id", "state", "agent", "code", "older_than", "newer_than", "all"])]
+#[command(
+    after_help = "A new run gets the input that is kept of the old one: masked, as the old one got it."
+)]
+pub(crate) struct RunsRetryArgs {
+    /// One run's id
+    #[arg(conflicts_with_all = ["state", "agent", "code", "older_than", "newer_than", "all"])]
+    pub(crate) run_id: Option<Uuid>,
+    /// All that ended in this state
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<EndState>,
+    /// All of this agent
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// All that ended with this error code
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// All made at least this long ago, such as 90s, 30m, 12h, 30d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) older_than: Option<Duration>,
+    /// All made within this time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) newer_than: Option<Duration>,
+    /// All of the project's that have ended
+    #[arg(long, conflicts_with_all = ["state", "agent", "code", "older_than", "newer_than"])]
+    pub(crate) all: bool,
+    /// Only count them and show the newest
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The same key with the same filter within 24 h makes the same runs [default: a fresh one]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
     /// Server, key, output.
     #[command(flatten)]
     pub(crate) client: ClientArgs,

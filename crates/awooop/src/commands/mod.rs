@@ -6,11 +6,13 @@
 pub(crate) mod apply;
 pub(crate) mod approvals;
 pub(crate) mod audit;
+mod bulk;
 mod change;
 pub(crate) mod completions;
 pub(crate) mod contract;
 pub(crate) mod describe;
 pub(crate) mod get;
+pub(crate) mod halt;
 pub(crate) mod init;
 pub(crate) mod key;
 mod manifests;
@@ -28,8 +30,9 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use crate::cli::{
-    ApplyArgs, ApprovalsCommand, AuditCommand, ContractCommand, DiffArgs, GetArgs, KeyCommand, McpCommand,
-    McpConfigArgs, NamedArgs, RunArgs, RunsCommand, ToolsCommand,
+    ApplyArgs, ApprovalsCommand, AuditCommand, ContractCommand, DiffArgs, GetArgs, HaltsArgs, KeyCommand,
+    McpCommand, McpConfigArgs, NamedArgs, PauseArgs, ResumeArgs, RunArgs, RunsCommand, StartArgs, StopArgs,
+    ToolsCommand,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -73,29 +76,18 @@ pub(crate) async fn client<A: HasJson>(
     finish(result, is_json)
 }
 
-impl HasJson for ApplyArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
-    }
+macro_rules! json_of_client {
+    ($($args:ident),+) => {
+        $(impl HasJson for $args {
+            fn is_json(&self) -> bool {
+                self.client.json
+            }
+        })+
+    };
 }
 
-impl HasJson for DiffArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
-    }
-}
-
-impl HasJson for GetArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
-    }
-}
-
-impl HasJson for NamedArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
-    }
-}
+json_of_client!(ApplyArgs, DiffArgs, GetArgs, NamedArgs, RunArgs);
+json_of_client!(PauseArgs, ResumeArgs, StopArgs, StartArgs, HaltsArgs);
 
 impl HasJson for ContractCommand {
     fn is_json(&self) -> bool {
@@ -111,12 +103,6 @@ impl HasJson for ContractCommand {
             ContractCommand::Resign(args) => args.client.json,
             ContractCommand::Schema(args) => args.json,
         }
-    }
-}
-
-impl HasJson for RunArgs {
-    fn is_json(&self) -> bool {
-        self.client.json
     }
 }
 
@@ -136,7 +122,9 @@ impl HasJson for RunsCommand {
     fn is_json(&self) -> bool {
         match self {
             RunsCommand::List(args) => args.client.json,
-            RunsCommand::Get(args) | RunsCommand::Cancel(args) | RunsCommand::Watch(args) => args.client.json,
+            RunsCommand::Cancel(args) => args.client.json,
+            RunsCommand::Retry(args) => args.client.json,
+            RunsCommand::Get(args) | RunsCommand::Watch(args) => args.client.json,
         }
     }
 }

@@ -50,6 +50,7 @@ pub(crate) fn shown(mut document: Value, steps: Vec<Value>) -> Reply {
     }
     parts.push(facts(&document));
     parts.extend(retry(&document["retry"]));
+    parts.extend(halt(&document["halt"]));
     parts.extend(waiting(&document["waiting"]));
     document["steps"] = steps.into();
     Reply::done(document, parts.join("\n\n"))
@@ -124,6 +125,39 @@ fn retry(retry: &Value) -> Option<String> {
     })
 }
 
+/// What people hold a pending run back by.
+fn halt(halt: &Value) -> Option<String> {
+    halt.is_object().then(|| {
+        let done = if halt["kind"] == "pause" { "paused" } else { "stopped" };
+        let what = match halt["target"].as_str() {
+            Some("all") => "everything".to_owned(),
+            Some("project") => "the project".to_owned(),
+            _ => format!("{} {}", cell(&halt["target"]), cell(&halt["name"])),
+        };
+        let why = match halt["reason"].as_str() {
+            None | Some("") => String::new(),
+            Some(reason) => format!(": {reason}"),
+        };
+        format!(
+            "waits: {what} is {done} since {}, by {}{why}",
+            cell(&halt["halted_at"]),
+            cell(&halt["halted_by"])
+        )
+    })
+}
+
+/// Tokens, and of a run with descendants also those of all together.
+fn usage(usage: &Value) -> Option<String> {
+    let tokens = usage["tokens"].as_i64()?;
+    match usage["descendants"].as_i64() {
+        None | Some(0) => Some(format!("{tokens} tokens")),
+        Some(n) => {
+            let all = cell(&usage["tokens_with_descendants"]);
+            Some(format!("{tokens} tokens ({all} with its {n} descendants)"))
+        }
+    }
+}
+
 /// What a parked run waits for, and what to do about it.
 fn waiting(waiting: &Value) -> Option<String> {
     let [step, until] = ["step", "until"].map(|field| cell(&waiting[field]));
@@ -141,6 +175,7 @@ fn facts(document: &Value) -> String {
     facts.push(format!("mode {}", cell(&document["mode"])));
     facts.push(format!("attempt {}", cell(&document["attempt"])));
     facts.extend(duration(run));
+    facts.extend(usage(&document["usage"]));
     facts.join("  ")
 }
 

@@ -83,7 +83,7 @@ async fn stdin() -> Result<String, Failure> {
     Ok(text)
 }
 
-fn fresh_key() -> String {
+pub(super) fn fresh_key() -> String {
     format!("cli-{:032x}", rand::random::<u128>())
 }
 

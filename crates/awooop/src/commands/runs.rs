@@ -1,10 +1,10 @@
-//! `awooop runs list|get|cancel|watch`: runs that exist.
+//! `awooop runs list|get|cancel|retry|watch`: runs that exist.
 //!
 //! Looking at a run succeeds whatever became of it; watching one ends as `awooop run` would have.
 
 use serde_json::{Value, json};
 
-use super::{Session, report, wait};
+use super::{Session, bulk, report, wait};
 use crate::cli::{RunArg, RunsCommand, RunsListArgs};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -17,7 +17,11 @@ pub(crate) async fn run(command: RunsCommand, session: &Session) -> Result<Reply
     match command {
         RunsCommand::List(args) => list(args).await,
         RunsCommand::Get(args) => get(args).await,
-        RunsCommand::Cancel(args) => cancel(args).await,
+        RunsCommand::Cancel(args) => match args.run_id {
+            Some(run_id) => cancel(&Client::new(&args.client)?, &run_id.to_string()).await,
+            None => bulk::cancel(args).await,
+        },
+        RunsCommand::Retry(args) => bulk::retry(args).await,
         RunsCommand::Watch(args) => watch(args, session).await,
     }
 }
@@ -30,6 +34,8 @@ async fn list(args: RunsListArgs) -> Result<Reply, Failure> {
     let mut query = vec![("limit", limit.as_str())];
     query.extend(state.as_ref().map(|s| ("state", s.get_name())));
     query.extend(args.agent.as_deref().map(|a| ("agent_id", a)));
+    let parent = args.parent.map(|run_id| run_id.to_string());
+    query.extend(parent.as_deref().map(|p| ("parent_run_id", p)));
     query.extend(args.page.cursor.as_deref().map(|c| ("cursor", c)));
     let page = client.get(&RUNS, &query).await?;
     let items = page["items"].as_array().ok_or_else(|| client.protocol("a list has no `items`"))?;
@@ -70,10 +76,8 @@ async fn get(args: RunArg) -> Result<Reply, Failure> {
     Ok(report::shown(document, steps))
 }
 
-async fn cancel(args: RunArg) -> Result<Reply, Failure> {
-    let client = Client::new(&args.client)?;
-    let run_id = args.run_id.to_string();
-    let document = client.post(&["v1", "platform", "runs", &run_id, "cancel"], &json!({})).await?;
+async fn cancel(client: &Client, run_id: &str) -> Result<Reply, Failure> {
+    let document = client.post(&["v1", "platform", "runs", run_id, "cancel"], &json!({})).await?;
     let text = format!("run {run_id} is {}", report::state(&document));
     Ok(Reply::done(document, text))
 }

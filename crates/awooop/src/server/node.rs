@@ -47,6 +47,8 @@ impl Node {
         let for_audit = super::audit::start(&self.store, self.retention).await?;
         let gateway = Gateway::new(self.store.clone(), self.operator);
         let draining = CancellationToken::new();
+        let watching = gateway.clone().watch_stops(sealing.clone());
+        let watching = awooop_store::scope::spawn_service("stops", watching);
         let worker =
             self.worker.map(|me| awooop_worker::start(self.store.clone(), gateway.clone(), me, self.config));
         let server = match self.listener {
@@ -79,6 +81,7 @@ impl Node {
                 let _ = tokio::time::timeout(CLOSE_WITHIN, server).await;
             }
             gateway.shutdown().await;
+            watching.abort();
             // last of all, so that what was written until now is sealed
             sealing.cancel();
             let _ = tokio::time::timeout(CLOSE_WITHIN, sealer).await;

@@ -60,6 +60,7 @@ fn body(operation: &Operation, project: &str) -> Option<Value> {
             json!({"manifests": [{"kind": "project", "project": project, "id": project, "spec": {"display_name": "Mine"}}]})
         }
         "save_draft" => agent(project),
+        "create_halt" | "lift_halt" => json!({"kind": "pause", "target": "agent", "name": AGENT}),
         "create_key" => json!({"name": "further", "role": "viewer"}),
         "decide_approval" => json!({"decision": "deny"}),
         "deliver_result" => json!({"content": [{"type": "text", "text": "done"}]}),

@@ -12,6 +12,7 @@ mod cli;
 mod config_check;
 mod contract_faults;
 mod contracts;
+mod control;
 mod fake;
 mod faults;
 mod figures;

@@ -329,8 +329,9 @@ async fn heavy_what_a_request_asks_for_is_kept_or_refused() {
     let input_schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
     let manifests = [
         project(),
-        manifest("provider", PROJECT, "brain", model.model_spec(&["quick"])),
+        manifest("provider", PROJECT, "brain", model.model_spec(&["quick", "mute"])),
         agent(PROJECT, "asker", "brain/quick", &[], json!({ "input_schema": input_schema })),
+        agent(PROJECT, "busy", "brain/mute", &[], json!({"mode": "live"})),
         agent(PROJECT, "bold", "brain/quick", &[], json!({"mode": "live"})),
     ];
     let api = stage.apply(PROJECT, &manifests).await;
@@ -369,9 +370,9 @@ async fn check_modes_and_parents(stage: &Stage, api: &Api) {
     let made = request(api, &[], json!({"agent_id": "bold"})).await.2;
     let bold = api.wait_for_end(id_of(&made), PATIENCE).await.unwrap();
     assert_eq!(bold["mode"], "live", "the agent's own");
-    let made = request(api, &[], json!({"mode": "shadow"})).await.2;
-    let parent = api.wait_for_end(id_of(&made), PATIENCE).await.unwrap();
-    assert_eq!(parent["mode"], "shadow");
+    let late = json!({"agent_id": "bold", "parent_run_id": id_of(&bold)});
+    assert_eq!(request(api, &[], late).await.1, "E-RUN-001", "a run that has ended starts nothing");
+    let parent = request(api, &[], json!({"agent_id": "busy", "mode": "shadow"})).await.2;
     let child = json!({"agent_id": "bold", "parent_run_id": id_of(&parent)});
     let made = request(api, &[], child.clone()).await;
     assert_eq!(made.0, 202, "{}", made.2);
@@ -380,6 +381,14 @@ async fn check_modes_and_parents(stage: &Stage, api: &Api) {
     assert_eq!(run_contract().validate(&made.2["run"]), Ok(()), "{}", made.2);
     let found = api.wait_for_end(id_of(&made.2), PATIENCE).await.unwrap();
     assert_eq!(found["mode"], "shadow", "never above the parent's");
+    let children = api.get(&format!("{RUNS}?parent_run_id={}", id_of(&parent))).await.unwrap();
+    let children = children.expect(200).unwrap();
+    assert_eq!(children["items"].as_array().unwrap().len(), 1, "{children}");
+    assert_eq!(id_of(&children["items"][0]), id_of(&found));
+    let whole = api.get_run(id_of(&parent)).await.unwrap();
+    let child_s = &found["usage"]["tokens"];
+    assert!(child_s.as_i64().unwrap() > 0, "{found}");
+    assert_eq!(whole["usage"], json!({"tokens": 0, "tokens_with_descendants": child_s, "descendants": 1}));
     let mut bolder = child.clone();
     bolder["mode"] = json!("live");
     assert_eq!(request(api, &[], bolder).await.1, "E-RUN-003");

@@ -1,6 +1,8 @@
 //! The agent contract: what an agent is told, what it may use, the shape of its input and its answer, and
 //! how long it may take.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -40,6 +42,9 @@ pub struct AgentSpec {
     /// Longest time from creation to end, in milliseconds.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
+    /// Longest time of one model call or tool call, in milliseconds; without it the provider's own limit counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_timeout_ms: Option<u64>,
     /// Ceiling of one model answer, in tokens.
     #[serde(default = "default_max_output_tokens")]
     pub max_output_tokens: u32,
@@ -71,6 +76,11 @@ impl AgentSpec {
     /// `<provider>/<model>`; empty when the agent names none.
     pub fn model(&self) -> &str {
         self.model.as_deref().unwrap_or_default()
+    }
+
+    /// Longest time of one step, where there is a limit besides the provider's.
+    pub fn step_timeout(&self) -> Option<Duration> {
+        self.step_timeout_ms.map(Duration::from_millis)
     }
 
     /// Provider and model of [`Self::model`]; `None` when there is none.

@@ -4,6 +4,7 @@ pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod budgets;
 pub(crate) mod contracts;
+pub(crate) mod halts;
 pub(crate) mod keys;
 pub(crate) mod projects;
 pub(crate) mod runs;

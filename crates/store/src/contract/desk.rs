@@ -86,8 +86,8 @@ impl<'a> Desk<'a> {
         let mut tx = store.begin(by.scope()).await?;
         let project = by.scope().project().as_str();
         tx.rows(
-            "INSERT INTO project (project_id, display_name, state, created_at)
-             VALUES ($1, $2, 'active', $3) ON CONFLICT DO NOTHING",
+            "INSERT INTO project (project_id, display_name, created_at)
+             VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
             &[&project, &display_name, &store.clock().now()],
         )
         .await?;

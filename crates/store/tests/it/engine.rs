@@ -291,7 +291,7 @@ async fn one_idempotency_key_in_32_parallel_requests_makes_one_run() {
                 ids.insert(id);
             }
             Created::Replayed(id) => drop(ids.insert(id)),
-            Created::OtherRequest => panic!("the request was the same"),
+            other => panic!("the request was the same: {other:?}"),
         }
     }
     assert_eq!((fresh, ids.len()), (1, 1));

@@ -73,7 +73,7 @@ WITH t AS (
     EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'project_id') AS has_project
   FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = 'awooop' AND c.relkind IN ('r', 'p'))
 SELECT relname || ' has no project and is not one of the global tables' FROM t
-  WHERE NOT has_project AND relname NOT IN ('worker_beat', 'refinery_schema_history')
+  WHERE NOT has_project AND relname NOT IN ('worker_beat', 'halt_all', 'refinery_schema_history')
 UNION ALL
 SELECT relname || ' has no forced row security' FROM t
   WHERE has_project AND NOT (relrowsecurity AND relforcerowsecurity)
@@ -104,7 +104,7 @@ SELECT relname || ' has a trigger' FROM t JOIN pg_trigger g ON g.tgrelid = t.oid
 UNION ALL
 SELECT relname || ': the policy ' || p.polname || ' lets ' || r.rolname || ' see other projects' FROM t
   JOIN pg_policy p ON p.polrelid = t.oid JOIN pg_roles r ON r.oid = ANY (p.polroles)
-  WHERE p.polname <> 'tenant' AND (r.rolname <> 'awooop_dispatch' OR p.polcmd <> 'r')
+  WHERE has_project AND p.polname <> 'tenant' AND (r.rolname <> 'awooop_dispatch' OR p.polcmd <> 'r')
 UNION ALL
 SELECT p.proname || ' runs with its owner''s rights' FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
   WHERE s.nspname = 'awooop' AND p.prosecdef";

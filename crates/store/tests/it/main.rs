@@ -14,6 +14,8 @@ mod counting;
 mod embedded;
 mod engine;
 mod engine_budgets;
+mod engine_families;
+mod engine_halts;
 mod engine_leases;
 mod engine_model;
 mod engine_retries;

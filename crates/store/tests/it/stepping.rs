@@ -32,6 +32,7 @@ pub(crate) async fn new_run(store: &Store, project: &TestProject) -> NewRun {
         priority: 5,
         trace_id: None,
         parent_run_id: None,
+        retry_of: None,
         triggered_by: "a test".to_owned(),
         max_attempts: agent.spec.max_attempts,
         timeout: Duration::from_millis(agent.spec.timeout_ms),

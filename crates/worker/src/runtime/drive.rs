@@ -105,7 +105,7 @@ impl Runtime {
 }
 
 impl Drive<'_> {
-    /// One model step: hold, ask, and what is to be settled and recorded. None when the run was put off.
+    /// One model step: hold, ask, and what is to be settled and recorded. None when the run was put off or given back.
     async fn ask(&self, talk: &Conversation<'_>) -> Result<Option<Made>, RecordError> {
         let n = talk.next_n();
         let request = self.request(talk, n);
@@ -141,6 +141,10 @@ impl Drive<'_> {
             Err(CompleteError::Store(error)) => Err(error.into()),
             Err(error) => {
                 let settlement = if error.is_unbilled() { hold.settle(0, false) } else { hold.in_full() };
+                if matches!(error, CompleteError::Stopped { .. }) {
+                    self.wait_for_start(&settlement).await?;
+                    return Ok(None);
+                }
                 if error.may_pass() && self.put_off(&error, &settlement).await? {
                     return Ok(None);
                 }
@@ -148,6 +152,22 @@ impl Drive<'_> {
                 Ok(Some(Made { step, settlement: Some(settlement) }))
             }
         }
+    }
+
+    /// Settles the call that a stop cut, and gives the run back: to wait for its provider where that is what is stopped,
+    /// else in the queue.
+    async fn wait_for_start(&self, settlement: &Settlement) -> Result<(), RecordError> {
+        let store = &self.runtime.store;
+        store.settle(self.run.scope(), settlement).await?;
+        self.in_flight.lock().await.take();
+        let is_parked = match self.agent.provider_and_model() {
+            Some((provider, _)) => store.park_for_start(self.run, &provider).await?,
+            None => false,
+        };
+        if !is_parked {
+            store.release(self.run).await?;
+        }
+        Ok(())
     }
 
     /// Settles the call and lets go of the run until its next try; false when there is none to be had. The step is
@@ -246,7 +266,8 @@ impl Drive<'_> {
         }
     }
 
-    /// One tool step: through the gates, recorded with its call; or the run waits, for people or for the result.
+    /// One tool step: through the gates, recorded with its call; or the run waits, for people, for the result, or for
+    /// the end of a stop.
     async fn call(
         &self,
         talk: &mut Conversation<'_>,
@@ -268,6 +289,10 @@ impl Drive<'_> {
             }
             Called::Deferred { tool, within } => {
                 store.park_for_result(self.run, n, &tool, within).await?;
+                return Ok(ControlFlow::Break(()));
+            }
+            Called::Stopped => {
+                store.release(self.run).await?;
                 return Ok(ControlFlow::Break(()));
             }
         };

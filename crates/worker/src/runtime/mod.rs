@@ -10,6 +10,7 @@ mod strict;
 use std::sync::Arc;
 use std::time::Duration;
 
+use awooop_core::halt::Work;
 use awooop_gateway::Gateway;
 use awooop_store::budget::Settlement;
 use awooop_store::claim::ClaimedRun;
@@ -37,7 +38,7 @@ enum Cut {
     Lost,
     /// A caller ended it.
     Cancelled,
-    /// The node stops: give it back.
+    /// The node stops, or people stopped its project or agent: give it back.
     GivenBack,
     /// Its time is over.
     TimedOut,
@@ -57,7 +58,9 @@ impl Runtime {
         give_back: &CancellationToken,
     ) {
         let in_flight = InFlight::default();
+        let mut ear = self.gateway.listen_for_stops();
         let cancelled = self.store.wake().cancelled();
+        let whole = Work { project: run.scope().project(), agent: &run.agent_id, provider: None, tool: None };
         let left = run.timeout_at.duration_since(self.store.clock().now());
         let left = Duration::try_from(left).unwrap_or_default();
         let cut = tokio::select! {
@@ -65,6 +68,7 @@ impl Runtime {
             () = life.is_over.cancelled() => Err(Cut::Lost),
             () = heard(cancelled, &run) => Err(Cut::Cancelled),
             () = give_back.cancelled() => Err(Cut::GivenBack),
+            () = ear.until_stopped(whole) => Err(Cut::GivenBack),
             ended = self.drive(&run, &share, &in_flight) => Ok(ended),
             () = tokio::time::sleep(left) => Err(Cut::TimedOut),
         };

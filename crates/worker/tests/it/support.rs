@@ -48,6 +48,7 @@ pub(crate) async fn create(test: &TestStore, project: &TestProject) -> RunId {
         priority: 5,
         trace_id: None,
         parent_run_id: None,
+        retry_of: None,
         triggered_by: "a test".to_owned(),
         max_attempts: agent.spec.max_attempts,
         timeout: LIMIT,

@@ -80,7 +80,7 @@ fn an_agent_may_not_widen_its_reach_or_narrow_its_schemas_unnoticed() {
     changed(input(json!({"type": "string"})), json!({}), &[]);
     changed(json!({"mode": "shadow"}), json!({"mode": "live"}), &[("mode_raised", "/spec/mode")]);
     changed(json!({"mode": "live"}), json!({}), &[]);
-    let limits = json!({"max_steps": 99, "timeout_ms": 86400000, "instructions": "Other.", "model": "a1/b"});
+    let limits = json!({"max_steps": 99, "timeout_ms": 86400000, "step_timeout_ms": 100, "instructions": "Other.", "model": "a1/b"});
     changed(json!({}), limits, &[]);
 
     let grants = |grants: Value| json!({"grants": grants});

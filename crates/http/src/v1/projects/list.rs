@@ -18,7 +18,7 @@ use crate::state::AppState;
 pub(crate) struct ProjectItem {
     project_id: String,
     display_name: String,
-    /// `active` or `paused`.
+    /// `active`, `paused` or `stopped`.
     state: String,
     #[schema(format = DateTime)]
     created_at: String,

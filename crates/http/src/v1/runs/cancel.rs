@@ -11,7 +11,7 @@ use crate::query::RunPath;
 use crate::run_view::RunDocument;
 use crate::state::AppState;
 
-/// Ends a run for good; nothing its worker still does is recorded.
+/// Ends a run for good; nothing its worker still does is recorded, and its descendants end soon after.
 #[utoipa::path(post, path = "/v1/platform/runs/{run_id}/cancel", operation_id = "cancel_run", tag = "runs",
     responses(
         (status = 200, description = "It is cancelled, now or before", body = RunDocument),
@@ -22,7 +22,7 @@ pub(crate) async fn cancel_run(
     RunPath(run_id): RunPath,
 ) -> Result<Json<RunDocument>, Problem> {
     match state.store.cancel_run(access.scope(), run_id).await? {
-        Cancelled::Done(run) => Ok(Json(super::shown(&state, &access).await?.document(&run)?)),
+        Cancelled::Done(run) => Ok(Json(super::document(&state, &access, &run).await?)),
         Cancelled::Ended(run) => {
             let detail = format!("the run is {} and stays so", run.state.as_str());
             Err(Problem::new(ErrorCode::Run001, detail))

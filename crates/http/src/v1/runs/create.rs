@@ -8,7 +8,7 @@ use awooop_core::error::Violation;
 use awooop_core::role::Role;
 use awooop_core::schema::Schema;
 use awooop_core::{AgentId, ErrorCode, Mode, RunId, json};
-use awooop_store::run::{AgentFacts, Created, Idempotency, NewRun, Run};
+use awooop_store::run::{AgentFacts, Created, Idempotency, MAX_DEPTH, NewRun, Run};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -25,6 +25,8 @@ use crate::problem::Problem;
 use crate::run_view::{RunDocument, RunQueued};
 use crate::state::AppState;
 use crate::telemetry::Trace;
+
+const PARENT_ENDED: &str = "the parent run has ended, and starts nothing any more";
 
 /// A run to be started.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -65,7 +67,7 @@ pub(crate) struct CreateRun {
         (status = 200, description = "The run has ended while the caller waited", body = RunDocument,
             headers(("Location" = String), ("Preference-Applied" = String), ("Idempotency-Replayed" = String))),
         (status = 402, description = "E-BUDGET-001: the project's budget is spent"),
-        (status = 409, description = "E-CONTRACT-002: the agent's contract is not what was signed")))]
+        (status = 409, description = "E-RUN-001: the parent has ended; E-CONTRACT-002: the agent's contract is not what was signed")))]
 pub(crate) async fn create_run(
     State(state): State<AppState>,
     access: Access,
@@ -94,6 +96,11 @@ pub(crate) async fn create_run(
                 "this idempotency key came with another body before",
             ));
         }
+        Created::ParentEnded => return Err(Problem::new(ErrorCode::Run001, PARENT_ENDED)),
+        Created::TooDeep => {
+            let message = format!("runs stand at most {MAX_DEPTH} deep below the first of their family");
+            return Err(Problem::invalid_at("/parent_run_id", "depth", message));
+        }
     };
     answer(&state, &access, run_id, wait::preferred(&headers), is_replayed).await
 }
@@ -109,15 +116,9 @@ async fn check(
         .map_err(|e| Problem::invalid_at("/agent_id", "pattern", e.to_string()))?;
     check_caller(access, &agent, &body)?;
     let parent = check_parent(state, access, body.parent_run_id).await?;
-    let no_agent = || Problem::new(ErrorCode::Run002, format!("the project has no active agent `{agent}`"));
-    let facts = state.store.find_agent(access.scope(), &agent).await?;
-    let facts = facts.ok_or_else(no_agent)?;
+    let facts = self::agent(state, access, &agent).await?;
     let mode = mode(body.mode.as_deref(), &facts, parent.map(|run| run.mode))?;
-    check_input(&facts.spec, &body.input)?;
-    check_content(&facts, &body.input)?;
-    if facts.is_budget_spent {
-        return Err(Problem::new(ErrorCode::Budget001, "the project's token budget is used up"));
-    }
+    check_ask(&facts, &body.input)?;
     let timeout_ms = body.timeout_ms.unwrap_or(facts.spec.timeout_ms).min(facts.spec.timeout_ms);
     Ok(NewRun {
         agent,
@@ -126,12 +127,29 @@ async fn check(
         priority: body.priority.unwrap_or(5),
         trace_id,
         parent_run_id: body.parent_run_id,
+        retry_of: None,
         triggered_by: body.triggered_by.unwrap_or_else(|| access.scope().actor().to_owned()),
         max_attempts: facts.spec.max_attempts,
         timeout: Duration::from_millis(timeout_ms),
         input: body.input,
         idempotency,
     })
+}
+
+/// The active agent with what a run of it depends on.
+pub(super) async fn agent(state: &AppState, access: &Access, agent: &AgentId) -> Result<AgentFacts, Problem> {
+    let absent = || Problem::new(ErrorCode::Run002, format!("the project has no active agent `{agent}`"));
+    state.store.find_agent(access.scope(), agent).await?.ok_or_else(absent)
+}
+
+/// May this be asked, as agent, contracts and budget stand now?
+pub(super) fn check_ask(facts: &AgentFacts, input: &Value) -> Result<(), Problem> {
+    check_input(&facts.spec, input)?;
+    check_content(facts, input)?;
+    if facts.is_budget_spent {
+        return Err(Problem::new(ErrorCode::Budget001, "the project's token budget is used up"));
+    }
+    Ok(())
 }
 
 /// A key bound to an agent starts only runs of that agent, and only an admin speaks for others.
@@ -153,6 +171,7 @@ async fn check_parent(
 ) -> Result<Option<Run>, Problem> {
     let Some(run_id) = parent else { return Ok(None) };
     match super::visible_run(state, access, run_id).await {
+        Ok(run) if run.state.is_terminal() => Err(Problem::new(ErrorCode::Run001, PARENT_ENDED)),
         Ok(run) => Ok(Some(run)),
         Err(problem) if problem.code() == ErrorCode::Req004 => {
             Err(Problem::invalid_at("/parent_run_id", "reference", "there is no such run here"))
@@ -188,7 +207,7 @@ fn check_content(facts: &AgentFacts, input: &Value) -> Result<(), Problem> {
 }
 
 /// The caller's key, with the hash of the canonical body it stands for.
-fn idempotency(
+pub(super) fn idempotency(
     headers: &HeaderMap,
     access: &Access,
     document: &Value,
@@ -224,7 +243,6 @@ async fn answer(
         None => state.store.find_run(access.scope(), run_id).await?,
     };
     let run = run.ok_or_else(|| Problem::absent("run"))?;
-    let shown = super::shown(state, access).await?;
     let mut headers = vec![(header::LOCATION, format!("/v1/platform/runs/{run_id}"))];
     if is_replayed {
         headers.push((HeaderName::from_static("idempotency-replayed"), "true".to_owned()));
@@ -233,9 +251,9 @@ async fn answer(
         headers.push((HeaderName::from_static("preference-applied"), format!("wait={seconds}")));
     }
     let response = if wait_s.is_some() && run.state.is_terminal() {
-        (StatusCode::OK, axum::Json(shown.document(&run)?)).into_response()
+        (StatusCode::OK, axum::Json(super::document(state, access, &run).await?)).into_response()
     } else {
-        (StatusCode::ACCEPTED, axum::Json(shown.queued(&run))).into_response()
+        (StatusCode::ACCEPTED, axum::Json(super::shown(state, access).await?.queued(&run))).into_response()
     };
     Ok((axum::response::AppendHeaders(headers), response).into_response())
 }

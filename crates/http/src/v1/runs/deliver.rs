@@ -100,7 +100,7 @@ pub(crate) async fn deliver_result(
     match deliver(&state, &access, run_id, &delivery).await? {
         Delivered::Done | Delivered::Replayed => {
             let run = state.store.find_run(access.scope(), run_id).await?.unwrap_or(run);
-            Ok(Json(super::shown(&state, &access).await?.document(&run)?))
+            Ok(Json(super::document(&state, &access, &run).await?))
         }
         Delivered::Other => Err(Problem::new(ErrorCode::Run001, "the step has another result already")),
         Delivered::TooEarly => Err(Problem::new(

@@ -18,5 +18,5 @@ pub(crate) async fn get_run(
     RunPath(run_id): RunPath,
 ) -> Result<Json<RunDocument>, Problem> {
     let run = super::visible_run(&state, &access, run_id).await?;
-    Ok(Json(super::shown(&state, &access).await?.document(&run)?))
+    Ok(Json(super::document(&state, &access, &run).await?))
 }

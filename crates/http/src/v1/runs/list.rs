@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 use crate::caller::Access;
 use crate::page::{List, Page};
@@ -26,6 +27,9 @@ pub(crate) struct RunQuery {
     /// Only runs of this agent.
     #[param(pattern = "^[a-z0-9][a-z0-9_-]{1,63}$")]
     agent_id: Option<String>,
+    /// Only children of this run.
+    #[param(value_type = Option<Uuid>)]
+    parent_run_id: Option<Uuid>,
     /// How many items at most.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200, default = 50)]
     limit: Option<String>,
@@ -46,6 +50,7 @@ pub(crate) async fn list_runs(
     let filter = RunFilter {
         state: query::state(query.state.as_deref())?,
         agent_id: query::agent_id(query.agent_id.as_deref())?.map(String::from),
+        parent: query.parent_run_id,
         before: list.read(query.cursor.as_deref(), |key| key.parse().ok())?,
         limit: limit as i64 + 1,
     };

@@ -1,6 +1,8 @@
-//! Runs: start, look, watch, cancel. What an agent's own key may see of runs is decided here, once: its
+//! Runs: start, look, watch, cancel, one or many. What an agent's own key may see of runs is decided here, once: its
 //! own agent's, and another's is absent.
 
+pub(crate) mod bulk_cancel;
+pub(crate) mod bulk_retry;
 pub(crate) mod cancel;
 pub(crate) mod create;
 pub(crate) mod deliver;
@@ -11,16 +13,27 @@ mod wait;
 pub(crate) mod watch;
 
 use awooop_core::RunId;
+use awooop_core::run::StateName;
 use awooop_store::run::Run;
 
 use crate::caller::Access;
 use crate::problem::Problem;
-use crate::run_view::Shown;
+use crate::run_view::{RunDocument, Shown};
 use crate::state::AppState;
 
 /// What the caller is shown of the project's runs, as its contracts say now.
 pub(crate) async fn shown(state: &AppState, access: &Access) -> Result<Shown, Problem> {
     Ok(Shown::under(state.store.redactors(access.scope()).await?))
+}
+
+/// A run with what came of it, what it used, and what people hold it back by.
+async fn document(state: &AppState, access: &Access, run: &Run) -> Result<RunDocument, Problem> {
+    let usage = state.store.usage_of(access.scope(), run.run_id).await?;
+    let halt = match run.state {
+        StateName::Pending => state.store.find_halt_of(access.scope(), run).await?,
+        _ => None,
+    };
+    Ok(shown(state, access).await?.document(run, usage, halt)?)
 }
 
 /// The run, or 404 when the caller may not know of it.
