@@ -14,11 +14,21 @@ use crate::error::StoreError;
 use crate::keyring::SignatureProblem;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
+use crate::tx::Params;
 
 /// Most runs one claim takes, and one lease lists.
 pub const MAX_CLAIM: usize = 200;
 /// Most statements one sweep spends on one project's overdue runs: the other projects' turn comes.
 const TIME_OUT_BATCHES: usize = 25;
+
+/// A project that has due runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The project.
+    pub project: ProjectId,
+    /// Its share of slots beside other projects, 1 to 100.
+    pub weight: usize,
+}
 
 /// A worker's identity: its node and the life it is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +49,8 @@ pub struct ClaimedRun {
     pub lease_id: Uuid,
     /// Every write of this claim must still find this epoch.
     pub epoch: i64,
+    /// Was it claimed under a cap, so that its end may make room for another run?
+    pub is_capped: bool,
     /// This claim's ordinal, from 1.
     pub attempt: i32,
     /// Claims the agent allowed when the run was made.
@@ -78,10 +90,19 @@ impl ClaimedRun {
     }
 }
 
+/// What a claim took.
+#[derive(Debug)]
+pub struct Claim {
+    /// The runs, in the order of their claiming.
+    pub runs: Vec<ClaimedRun>,
+    /// Does a cap of the project, or of an agent, bound what could be taken?
+    pub is_capped: bool,
+}
+
 impl Store {
     /// Projects with due runs, in their order, at most `limit` after `after`: a loose index scan, so its
     /// cost grows with the projects and not with the queue.
-    pub async fn discover(&self, after: &str, limit: i64) -> Result<Vec<ProjectId>, StoreError> {
+    pub async fn discover(&self, after: &str, limit: i64) -> Result<Vec<Due>, StoreError> {
         let rows = self
             .system(
                 "WITH RECURSIVE t AS (
@@ -90,13 +111,17 @@ impl Store {
                    SELECT (SELECT q.project_id FROM run_queue q WHERE q.project_id > t.project_id
                            ORDER BY q.project_id LIMIT 1)
                    FROM t WHERE t.project_id IS NOT NULL)
-                 SELECT project_id FROM t WHERE project_id IS NOT NULL LIMIT $2",
+                 SELECT project_id,
+                   coalesce((SELECT p.weight FROM project p WHERE p.project_id = t.project_id), 1::smallint)
+                 FROM t WHERE project_id IS NOT NULL LIMIT $2",
                 &[&after, &limit],
             )
             .await?;
-        rows.iter()
-            .map(|row| ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string())))
-            .collect()
+        let due = |row: &tokio_postgres::Row| {
+            let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+            Ok(Due { project, weight: usize::try_from(row.get::<_, i16>(1)).unwrap_or(1).max(1) })
+        };
+        rows.iter().map(due).collect()
     }
 
     /// Takes up to `limit` runs of one project under one new lease.
@@ -106,7 +131,7 @@ impl Store {
         worker: &Worker,
         limit: i64,
     ) -> Result<Vec<ClaimedRun>, StoreError> {
-        self.claim_under(self.inner.clock.new_id(), project, worker, limit).await
+        Ok(self.claim_under(self.inner.clock.new_id(), project, worker, limit).await?.runs)
     }
 
     /// The same under a lease that the caller names, and so knows even when the claim's answer is lost.
@@ -116,18 +141,20 @@ impl Store {
         project: &ProjectId,
         worker: &Worker,
         limit: i64,
-    ) -> Result<Vec<ClaimedRun>, StoreError> {
+    ) -> Result<Claim, StoreError> {
         let scope = ProjectScope::new(project.clone(), format!("platform/{}", worker.id));
         let limit = limit.min(MAX_CLAIM as i64);
         let now = self.inner.clock.now();
-        let rows = self
-            .once(
-                &scope,
-                CLAIM,
-                &[&project.as_str(), &limit, &worker.id, &now, &lease_id, &worker.incarnation],
-            )
-            .await?;
-        rows.iter()
+        let id = project.as_str();
+        let params: Params<'_> = &[&id, &limit, &worker.id, &now, &lease_id, &worker.incarnation];
+        let (mut rows, mut is_capped) = (self.once(&scope, CLAIM, params).await?, false);
+        if rows.is_empty() {
+            // under a lock of its own statement, so that the claim counts all that was committed before it was had
+            let mut all = self.flight(&scope, &[(LOCK_CAPS, &[&id]), (CLAIM_CAPPED, params)]).await?;
+            rows = all.pop().unwrap_or_default();
+            is_capped = all.pop().unwrap_or_default().first().is_some_and(|row| row.get(1));
+        }
+        let runs = rows.iter()
             .map(|row| {
                 let (agent, mode): (String, String) = (row.get(3), row.get(5));
                 let spec = self.agent_of(project, row)?;
@@ -140,6 +167,7 @@ impl Store {
                     run_id: row.get(0),
                     lease_id,
                     epoch: row.get(1),
+                    is_capped,
                     attempt: row.get(2),
                     max_attempts: row.get(10),
                     agent_id,
@@ -153,7 +181,8 @@ impl Store {
                         .map_err(|e| StoreError::Corrupt(e.to_string()))?,
                 })
             })
-            .collect()
+            .collect::<Result<_, StoreError>>()?;
+        Ok(Claim { runs, is_capped })
     }
 
     /// The agent of a row of [`CLAIM`]. A version that is gone is as bad as one that does not load: its run
@@ -216,9 +245,12 @@ impl Store {
     }
 }
 
-const CLAIM: &str = "
-WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1
-  ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED),
+// $1 project, $2 most runs, $3 worker, $4 now, $5 lease, $6 incarnation
+macro_rules! claim_sql {
+    ($queued:literal) => {
+        concat!(
+            $queued,
+            ",
 d AS (   -- the guard: whoever deletes the queue row owns the run
   DELETE FROM run_queue k WHERE k.project_id = $1 AND k.ctid = ANY (ARRAY(SELECT ctid FROM q))
   RETURNING k.run_id),
@@ -233,7 +265,51 @@ l AS (   -- one lease row for the batch
   SELECT $1, $5, $3, $6, min(timeout_at), array_agg(run_id) FROM u HAVING count(*) > 0)
 SELECT u.*, (SELECT default_model FROM project WHERE project_id = $1), v.kind, v.id, v.version, v.version_id, v.sha256,
   v.state, v.created_at, v.created_by, v.published_at, v.published_by, v.publisher, v.key_id, v.signature, v.body
-FROM u LEFT JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id";
+FROM u LEFT JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id"
+        )
+    };
+}
+
+const CLAIM: &str = claim_sql!(
+    "
+WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1
+  AND NOT EXISTS (SELECT FROM project p WHERE p.project_id = $1 AND p.max_running_runs IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM agent_cap c WHERE c.project_id = $1)
+  ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED)"
+);
+
+// Claims under caps go one after the other: the next counts what this one took. Cheaper than a row's lock, which
+// would be written, and no activation that changes a cap holds it for long.
+const LOCK_CAPS: &str = "
+SELECT pg_advisory_xact_lock(hashtextextended('awooop.claim/' || $1, 0)),
+  EXISTS (SELECT FROM project WHERE project_id = $1 AND max_running_runs IS NOT NULL)
+  OR EXISTS (SELECT FROM agent_cap WHERE project_id = $1)";
+
+const CLAIM_CAPPED: &str = claim_sql!(
+    "
+WITH RECURSIVE live AS MATERIALIZED (   -- what is under way, counted where it is true
+  SELECT r.agent_id, count(*) AS n FROM run_lease l CROSS JOIN LATERAL unnest(l.run_ids) AS m (run_id)
+  JOIN run_state r ON r.project_id = $1 AND r.run_id = m.run_id AND r.lease_id = l.lease_id AND r.state = 'running'
+  WHERE l.project_id = $1 GROUP BY r.agent_id),
+a (agent_id) AS (   -- agents with queued runs: a loose index scan
+  (SELECT agent_id FROM run_queue WHERE project_id = $1 ORDER BY agent_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT q.agent_id FROM run_queue q WHERE q.project_id = $1 AND q.agent_id > a.agent_id
+          ORDER BY q.agent_id LIMIT 1)
+  FROM a WHERE a.agent_id IS NOT NULL),
+room AS (   -- least passes over what is NULL: no cap
+  SELECT a.agent_id, greatest(least($2, c.max_running_runs - coalesce(live.n, 0)), 0) AS n
+  FROM a LEFT JOIN agent_cap c ON c.project_id = $1 AND c.agent_id = a.agent_id
+    LEFT JOIN live ON live.agent_id = a.agent_id WHERE a.agent_id IS NOT NULL),
+first AS (
+  SELECT k.id FROM room CROSS JOIN LATERAL (SELECT q.ctid AS id, q.priority, q.run_id FROM run_queue q
+      WHERE q.project_id = $1 AND q.agent_id = room.agent_id ORDER BY q.priority, q.run_id LIMIT room.n) k
+  ORDER BY k.priority, k.run_id
+  LIMIT greatest(least($2, (SELECT max_running_runs FROM project WHERE project_id = $1)
+    - (SELECT coalesce(sum(n), 0) FROM live)), 0)),
+q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1 AND ctid = ANY (ARRAY(SELECT id FROM first))
+  FOR UPDATE SKIP LOCKED)"
+);
 
 const TIME_OUT_QUEUED: &str = "
 WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1 AND timeout_at <= $3

@@ -14,6 +14,7 @@ mod counting;
 mod embedded;
 mod engine;
 mod engine_budgets;
+mod engine_caps;
 mod engine_leases;
 mod engine_retries;
 mod grants;
