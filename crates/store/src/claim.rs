@@ -73,7 +73,27 @@ pub struct ClaimedRun {
     pub input: Value,
 }
 
+/// What fences a claim's writes, owned by a write that may outlive its caller.
+#[derive(Debug, Clone)]
+pub(crate) struct Ticket {
+    pub(crate) scope: ProjectScope,
+    pub(crate) run_id: RunId,
+    pub(crate) lease_id: Uuid,
+    pub(crate) epoch: i64,
+    pub(crate) trace_id: String,
+}
+
 impl ClaimedRun {
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket {
+            scope: self.scope.clone(),
+            run_id: self.run_id,
+            lease_id: self.lease_id,
+            epoch: self.epoch,
+            trace_id: self.trace_id.clone(),
+        }
+    }
+
     /// The run's project; the actor is the agent.
     pub fn scope(&self) -> &ProjectScope {
         &self.scope
@@ -154,7 +174,8 @@ impl Store {
             rows = all.pop().unwrap_or_default();
             is_capped = all.pop().unwrap_or_default().first().is_some_and(|row| row.get(1));
         }
-        let runs = rows.iter()
+        let runs = rows
+            .iter()
             .map(|row| {
                 let (agent, mode): (String, String) = (row.get(3), row.get(5));
                 let spec = self.agent_of(project, row)?;

@@ -49,6 +49,11 @@ impl StoreError {
         }
     }
 
+    /// The same for somebody else whose statement was in the same transaction: the cause is logged once, with the first.
+    pub(crate) fn unavailable_again(&self) -> Self {
+        Self::Unavailable(self.to_string().into())
+    }
+
     /// Did this constraint refuse the change?
     pub fn is_constraint(&self, wanted: &str) -> bool {
         matches!(self, Self::Constraint { name, .. } if name == wanted)

@@ -11,7 +11,9 @@ use tokio_postgres::config::{Host, SslMode};
 
 use crate::announce::Announcer;
 use crate::audit::Dirty;
+use crate::enqueue::{self, Enqueues};
 use crate::error::StoreError;
+use crate::progress::{self, Progress};
 use crate::redaction::Known;
 use crate::refusals::Refusals;
 use crate::wake::Wake;
@@ -80,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) announcer: Announcer,
     pub(crate) dirty: Dirty,
     pub(crate) refusals: Refusals,
+    pub(crate) enqueues: Enqueues,
+    pub(crate) progress: Progress,
 }
 
 impl Store {
@@ -103,8 +107,21 @@ impl Store {
         let (redactor, known, wake) = (Redactor::new(), Known::default(), Wake::default());
         let dirty = Dirty::default();
         let refusals = Refusals::default();
-        let inner =
-            Inner { app, dispatch, clock, keyring, redactor, known, wake, announcer, dirty, refusals };
+        let (enqueues, progress) = (enqueue::lanes(), progress::lanes());
+        let inner = Inner {
+            app,
+            dispatch,
+            clock,
+            keyring,
+            redactor,
+            known,
+            wake,
+            announcer,
+            dirty,
+            refusals,
+            enqueues,
+            progress,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -1,5 +1,5 @@
-//! Runs as callers see them: create, find, list, cancel. `run_state` is the cold truth of a run;
-//! claiming, journaling and ending lie in `claim`, `journal` and `lease`.
+//! Runs as callers see them: find, list, cancel. `run_state` is the cold truth of a run; creating, claiming,
+//! journaling and ending lie in `enqueue`, `claim`, `journal` and `lease`.
 
 use std::sync::Arc;
 
@@ -167,6 +167,8 @@ pub enum Created {
     Replayed(RunId),
     /// The key was used for another request.
     OtherRequest,
+    /// As many runs of the project wait as its contract allows.
+    QueueFull,
 }
 
 /// What came of cancelling a run.
@@ -225,65 +227,6 @@ impl Store {
             is_budget_spent: row.get(COLUMN_COUNT + 5),
             redactors,
         }))
-    }
-
-    /// Creates a run and queues it, in one statement headed by the idempotency key. What it keeps went through the
-    /// redactors that [`Store::find_agent`] last found.
-    pub async fn create_run(&self, scope: &ProjectScope, new: &NewRun) -> Result<Created, StoreError> {
-        let run_id = self.inner.clock.new_id();
-        let trace_id = new.trace_id.clone().unwrap_or_else(|| run_id.simple().to_string());
-        let input_sha256 = awooop_core::json::sha256_hex(&new.input);
-        let redactors = self.known_redactors(scope.project());
-        let to_journal = redactors.to_journal.redactor();
-        let input = to_journal.clean_json(new.input.clone()).to_string();
-        let triggered_by = to_journal.clean(new.triggered_by.clone()).into_inner();
-        let body = json!({"agent_id": new.agent.as_str(), "mode": new.mode, "input_sha256": input_sha256});
-        let event = self.audit(scope, Note::of_run("run.create", run_id, &trace_id, body));
-        let timeout_at = event.at.saturating_add(new.timeout).unwrap_or(Timestamp::MAX);
-        let key = new.idempotency.as_ref();
-        let max_attempts = i32::try_from(new.max_attempts).unwrap_or(i32::MAX);
-        for _ in 0..3 {
-            let rows = self
-                .once(
-                    scope,
-                    CREATE,
-                    &[
-                        &scope.project().as_str(),
-                        &run_id,
-                        &new.agent.as_str(),
-                        &new.agent_version_id,
-                        &new.mode.as_str(),
-                        &new.priority,
-                        &trace_id,
-                        &new.parent_run_id,
-                        &triggered_by,
-                        &max_attempts,
-                        &event.at,
-                        &timeout_at,
-                        &input,
-                        &input_sha256,
-                        &key.map(|k| k.principal.as_str()),
-                        &key.map(|k| k.key.as_str()),
-                        &key.map(|k| k.request_sha256.as_str()),
-                        &event.id,
-                        &event.actor,
-                        &event.body,
-                        &if new.parent_run_id.is_some() { "sub_agent" } else { "api" },
-                        &event.key_id,
-                        &event.mac,
-                    ],
-                )
-                .await?;
-            if !rows.is_empty() {
-                self.inner.wake.work_queued();
-                return Ok(Created::New(run_id));
-            }
-            let Some(key) = key else { return Err(StoreError::Corrupt("a run was not created".into())) };
-            if let Some(found) = self.replay(scope, key).await? {
-                return Ok(found);
-            }
-        }
-        Err(StoreError::Corrupt("an idempotency key is neither free nor taken".into()))
     }
 
     /// What an idempotency key stands for, if it was used before; forgets a key that is older than a day.
@@ -366,22 +309,6 @@ impl Store {
         Err(StoreError::Corrupt("a run changed its state ten times while it was cancelled".into()))
     }
 }
-
-const CREATE: &str = "
-WITH k AS (   -- the guard: this key is new
-  INSERT INTO idempotency_key (project_id, principal, key, request_sha256, run_id, created_at)
-  SELECT $1, $15::text, $16::text, $17::text, $2, $11 WHERE $16::text IS NOT NULL
-  ON CONFLICT DO NOTHING RETURNING run_id),
-g AS (SELECT WHERE $16::text IS NULL UNION ALL SELECT FROM k),
-r AS (
-  INSERT INTO run_state (project_id, run_id, state, agent_id, agent_version_id, mode, priority, trace_id,
-    parent_run_id, trigger_type, triggered_by, max_attempts, created_at, timeout_at, input, input_sha256)
-  SELECT $1, $2, 'pending', $3, $4, $5, $6, $7, $8, $21, $9, $10, $11, $12, $13, $14 FROM g RETURNING run_id),
-q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
-  SELECT $1, $6, run_id, $3, $12 FROM r),
-a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
-  SELECT $1, $18, $11, $19, 'run.create', 'run/' || run_id, run_id, $7, $20, $22, $23 FROM r)
-SELECT run_id FROM r";
 
 const CANCEL_PENDING: &str = "
 WITH q AS (   -- the guard: whoever deletes the queue row, or the timer's, owns the run

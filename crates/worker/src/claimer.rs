@@ -144,8 +144,7 @@ impl Claimer {
         let lease_id = self.store.clock().new_id();
         // known before it exists: when the answer is lost, the reaper finds a lease that nobody knows
         let holding = self.held.hold(lease_id);
-        let Claim { runs, is_capped } =
-            self.store.claim_under(lease_id, project, &life.me, limit).await?;
+        let Claim { runs, is_capped } = self.store.claim_under(lease_id, project, &life.me, limit).await?;
         let taken = runs.len();
         let mut permits = Some(permits);
         for (run, share) in runs.into_iter().zip(Share::of(holding, taken)) {

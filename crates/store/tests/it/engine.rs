@@ -296,6 +296,7 @@ async fn one_idempotency_key_in_32_parallel_requests_makes_one_run() {
             }
             Created::Replayed(id) => drop(ids.insert(id)),
             Created::OtherRequest => panic!("the request was the same"),
+            Created::QueueFull => panic!("there is no limit"),
         }
     }
     assert_eq!((fresh, ids.len()), (1, 1));

@@ -13,6 +13,7 @@ mod contracts_races;
 mod counting;
 mod embedded;
 mod engine;
+mod engine_batches;
 mod engine_budgets;
 mod engine_caps;
 mod engine_leases;

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::wait;
+use crate::admission::Admitted;
 use crate::body::Body;
 use crate::caller::Access;
 use crate::problem::Problem;
@@ -65,9 +66,12 @@ pub(crate) struct CreateRun {
         (status = 200, description = "The run has ended while the caller waited", body = RunDocument,
             headers(("Location" = String), ("Preference-Applied" = String), ("Idempotency-Replayed" = String))),
         (status = 402, description = "E-BUDGET-001: the project's budget is spent"),
-        (status = 409, description = "E-CONTRACT-002: the agent's contract is not what was signed")))]
+        (status = 409, description = "E-CONTRACT-002: the agent's contract is not what was signed"),
+        (status = 429, description = "E-LIMIT-002: the project's queue, or the node, is full; `Retry-After` says when to try again",
+            headers(("Retry-After" = String)))))]
 pub(crate) async fn create_run(
     State(state): State<AppState>,
+    admitted: Admitted,
     access: Access,
     Extension(trace): Extension<Trace>,
     headers: HeaderMap,
@@ -85,6 +89,7 @@ pub(crate) async fn create_run(
             state.store.create_run(access.scope(), &new).await?
         }
     };
+    drop(admitted);
     let (run_id, is_replayed) = match created {
         Created::New(run_id) => (run_id, false),
         Created::Replayed(run_id) => (run_id, true),
@@ -92,6 +97,12 @@ pub(crate) async fn create_run(
             return Err(Problem::new(
                 ErrorCode::Req006,
                 "this idempotency key came with another body before",
+            ));
+        }
+        Created::QueueFull => {
+            return Err(Problem::new(
+                ErrorCode::Limit002,
+                "as many runs of the project wait to be started as its contract allows",
             ));
         }
     };
