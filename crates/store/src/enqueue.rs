@@ -127,9 +127,7 @@ impl Store {
         match self.create_together(scope, &rows).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(error) if rows.len() == 1 => vec![Err(error)],
-            Err(error @ StoreError::Unavailable(_)) => {
-                rows.iter().map(|_| Err(StoreError::unavailable_again(&error))).collect()
-            }
+            Err(error @ StoreError::Unavailable(_)) => rows.iter().map(|_| Err(error.again())).collect(),
             Err(_) => {
                 let mut answers = Vec::with_capacity(rows.len());
                 for row in rows {

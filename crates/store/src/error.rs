@@ -49,9 +49,14 @@ impl StoreError {
         }
     }
 
-    /// The same for somebody else whose statement was in the same transaction: the cause is logged once, with the first.
-    pub(crate) fn unavailable_again(&self) -> Self {
-        Self::Unavailable(self.to_string().into())
+    /// The same for somebody else who shares the statement: its cause goes with the first.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Untrusted { what, problem } => Self::Untrusted { what: what.clone(), problem: *problem },
+            Self::Corrupt(what) => Self::Corrupt(what.clone()),
+            Self::Constraint { .. } | Self::Refused(_) => Self::Corrupt(self.to_string()),
+            Self::Unavailable(_) | Self::Contended(_) => Self::Unavailable(self.to_string().into()),
+        }
     }
 
     /// Did this constraint refuse the change?

@@ -30,6 +30,7 @@ mod refusals;
 pub mod retry;
 pub mod run;
 pub mod scope;
+mod shared;
 pub mod tool;
 pub mod tx;
 pub mod wake;

@@ -16,6 +16,7 @@ use crate::error::StoreError;
 use crate::progress::{self, Progress};
 use crate::redaction::Known;
 use crate::refusals::Refusals;
+use crate::shared::Reads;
 use crate::wake::Wake;
 use crate::{Clock, keyring::Keyring};
 use awooop_redact::Redactor;
@@ -84,6 +85,7 @@ pub(crate) struct Inner {
     pub(crate) refusals: Refusals,
     pub(crate) enqueues: Enqueues,
     pub(crate) progress: Progress,
+    pub(crate) reads: Reads,
 }
 
 impl Store {
@@ -121,6 +123,7 @@ impl Store {
             refusals,
             enqueues,
             progress,
+            reads: Reads::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -110,7 +110,7 @@ impl Store {
         let found = match self.write_together(scope, &batch).await {
             Ok(found) => found,
             Err(error @ StoreError::Unavailable(_)) => {
-                return items.iter().map(|item| item.failed(error.unavailable_again())).collect();
+                return items.iter().map(|item| item.failed(error.again())).collect();
             }
             Err(_) => Found::default(),
         };

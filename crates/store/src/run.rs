@@ -1,6 +1,7 @@
 //! Runs as callers see them: find, list, cancel. `run_state` is the cold truth of a run; creating, claiming,
 //! journaling and ending lie in `enqueue`, `claim`, `journal` and `lease`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use awooop_core::run::StateName;
@@ -202,6 +203,19 @@ impl Store {
         scope: &ProjectScope,
         agent: &AgentId,
     ) -> Result<Option<AgentFacts>, StoreError> {
+        let id = agent.clone();
+        self.share(&self.inner.reads.agents, scope, agent.as_str(), move |store, scope| {
+            let id = id.clone();
+            async move { store.read_agent(&scope, &id).await }
+        })
+        .await
+    }
+
+    async fn read_agent(
+        &self,
+        scope: &ProjectScope,
+        agent: &AgentId,
+    ) -> Result<Option<AgentFacts>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS}, c.activated_at, c.activated_by, c.key_id, c.signature, p.default_model,
                     EXISTS (SELECT FROM budget b WHERE b.project_id = $1 AND b.settled >= b.limit_amount)
@@ -255,11 +269,30 @@ impl Store {
 
     /// The run; `None` also for a run of another project.
     pub async fn find_run(&self, scope: &ProjectScope, run_id: RunId) -> Result<Option<Run>, StoreError> {
+        let (store, of) = (self.clone(), scope.clone());
+        let work = move |run_ids: Vec<RunId>| {
+            let (store, of) = (store.clone(), of.clone());
+            async move { store.read_runs(&of, &run_ids).await }
+        };
+        let answer = self.inner.reads.runs.run(scope, scope.project().clone(), run_id, work).await;
+        answer.map_err(|lost| StoreError::Unavailable(Box::new(lost)))?
+    }
+
+    /// The runs in the order of their ids; a row that cannot be read is an error of that run only.
+    async fn read_runs(
+        &self,
+        scope: &ProjectScope,
+        run_ids: &[RunId],
+    ) -> Vec<Result<Option<Run>, StoreError>> {
         let sql = format!(
-            "SELECT {RUN_COLUMNS} FROM run_state r {RUN_TIMER} WHERE r.project_id = $1 AND r.run_id = $2"
+            "SELECT {RUN_COLUMNS} FROM run_state r {RUN_TIMER} WHERE r.project_id = $1 AND r.run_id = ANY ($2)"
         );
-        let rows = self.once(scope, &sql, &[&scope.project().as_str(), &run_id]).await?;
-        rows.first().map(run).transpose()
+        let rows = match self.once(scope, &sql, &[&scope.project().as_str(), &run_ids]).await {
+            Ok(rows) => rows,
+            Err(error) => return run_ids.iter().map(|_| Err(error.again())).collect(),
+        };
+        let places: HashMap<RunId, &Row> = rows.iter().map(|row| (row.get(1), row)).collect();
+        run_ids.iter().map(|id| places.get(id).map(|row| run(row)).transpose()).collect()
     }
 
     /// The project's runs, newest first.

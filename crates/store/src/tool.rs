@@ -94,6 +94,24 @@ impl Store {
         run: Option<&ClaimedRun>,
         name: Option<&ToolName>,
     ) -> Result<CallFacts, StoreError> {
+        if run.is_some() || name.is_some() {
+            return self.read_call_facts(scope, agent, run, name).await;
+        }
+        let id = agent.clone();
+        self.share(&self.inner.reads.identities, scope, agent.as_str(), move |store, scope| {
+            let id = id.clone();
+            async move { store.read_call_facts(&scope, &id, None, None).await }
+        })
+        .await
+    }
+
+    async fn read_call_facts(
+        &self,
+        scope: &ProjectScope,
+        agent: &AgentId,
+        run: Option<&ClaimedRun>,
+        name: Option<&ToolName>,
+    ) -> Result<CallFacts, StoreError> {
         let project = scope.project().as_str();
         let (run_id, epoch) = (run.map(|r| r.run_id), run.map(|r| r.epoch));
         let provider = name.map_or("", |n| n.provider().as_str());
@@ -127,6 +145,20 @@ impl Store {
 
     /// The project's tools in the order of their names; grants are `agent`'s, where one is given.
     pub async fn list_tools(
+        &self,
+        scope: &ProjectScope,
+        agent: Option<&AgentId>,
+    ) -> Result<Vec<ToolFacts>, StoreError> {
+        let id = agent.cloned();
+        let of = agent.map_or("", AgentId::as_str);
+        self.share(&self.inner.reads.tools, scope, of, move |store, scope| {
+            let id = id.clone();
+            async move { store.read_tools(&scope, id.as_ref()).await }
+        })
+        .await
+    }
+
+    async fn read_tools(
         &self,
         scope: &ProjectScope,
         agent: Option<&AgentId>,
@@ -193,17 +225,25 @@ impl Store {
         scope: &ProjectScope,
         provider: &ProviderId,
     ) -> Result<Option<ProviderSpec>, StoreError> {
-        let rows = self
-            .once(
-                scope,
-                "SELECT spec FROM provider WHERE project_id = $1 AND provider_id = $2
-                 UNION ALL SELECT spec FROM mcp_server WHERE project_id = $1 AND provider_id = $2",
-                &[&scope.project().as_str(), &provider.as_str()],
-            )
-            .await?;
-        rows.first().map(|row| provider_spec(row.get(0))).transpose()
+        let id = provider.clone();
+        self.share(&self.inner.reads.providers, scope, provider.as_str(), move |store, scope| {
+            let id = id.clone();
+            async move {
+                let params: Params<'_> = &[&scope.project().as_str(), &id.as_str()];
+                let rows = store.once(&scope, FIND_PROVIDER, params).await?;
+                rows.first().map(|row| provider_spec(row.get(0))).transpose()
+            }
+        })
+        .await
     }
 }
+
+/// What a provider's name stands for.
+pub(crate) type ProviderFound = Option<ProviderSpec>;
+
+const FIND_PROVIDER: &str = "
+SELECT spec FROM provider WHERE project_id = $1 AND provider_id = $2
+UNION ALL SELECT spec FROM mcp_server WHERE project_id = $1 AND provider_id = $2";
 
 fn provider_spec(text: &str) -> Result<ProviderSpec, StoreError> {
     serde_json::from_str(text).map_err(|e| StoreError::Corrupt(e.to_string()))
