@@ -4,8 +4,11 @@
 
 use awooop_core::contract::{AgentSpec, Kind};
 use awooop_core::{AgentId, Mode, ProjectId, RunId};
+use futures::future::join_all;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::audit::{self, Note};
@@ -14,7 +17,7 @@ use crate::error::StoreError;
 use crate::keyring::SignatureProblem;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
-use crate::tx::Params;
+use crate::tx::{Params, Section};
 
 /// Most runs one claim takes, and one lease lists.
 pub const MAX_CLAIM: usize = 200;
@@ -110,6 +113,35 @@ impl ClaimedRun {
     }
 }
 
+/// Runs of a project that are to be claimed.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    lease_id: Uuid,
+    project: ProjectId,
+    limit: i64,
+}
+
+impl Wish {
+    /// At most `limit` runs, and never more than [`MAX_CLAIM`], under a lease that the claimer names, so that it knows
+    /// of it whatever comes back.
+    pub fn new(lease_id: Uuid, project: ProjectId, limit: usize) -> Self {
+        Self { lease_id, project, limit: i64::try_from(limit.min(MAX_CLAIM)).unwrap_or(1) }
+    }
+
+    fn scope(&self, worker: &Worker) -> ProjectScope {
+        ProjectScope::new(self.project.clone(), format!("platform/{}", worker.id))
+    }
+
+    fn params<'a>(
+        &'a self,
+        id: &'a &'a str,
+        worker: &'a Worker,
+        now: &'a Timestamp,
+    ) -> [&'a (dyn ToSql + Sync); 6] {
+        [id, &self.limit, &worker.id, now, &self.lease_id, &worker.incarnation]
+    }
+}
+
 /// What a claim took.
 #[derive(Debug)]
 pub struct Claim {
@@ -137,7 +169,7 @@ impl Store {
                 &[&after, &limit],
             )
             .await?;
-        let due = |row: &tokio_postgres::Row| {
+        let due = |row: &Row| {
             let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
             Ok(Due { project, weight: usize::try_from(row.get::<_, i16>(1)).unwrap_or(1).max(1) })
         };
@@ -151,59 +183,86 @@ impl Store {
         worker: &Worker,
         limit: i64,
     ) -> Result<Vec<ClaimedRun>, StoreError> {
-        Ok(self.claim_under(self.inner.clock.new_id(), project, worker, limit).await?.runs)
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let wish = Wish::new(self.inner.clock.new_id(), project.clone(), limit);
+        Ok(self.claim_one(&wish, worker).await?.runs)
     }
 
-    /// The same under a lease that the caller names, and so knows even when the claim's answer is lost.
-    pub async fn claim_under(
-        &self,
-        lease_id: Uuid,
-        project: &ProjectId,
-        worker: &Worker,
-        limit: i64,
-    ) -> Result<Claim, StoreError> {
-        let scope = ProjectScope::new(project.clone(), format!("platform/{}", worker.id));
-        let limit = limit.min(MAX_CLAIM as i64);
+    /// One claim on its own.
+    pub async fn claim_one(&self, wish: &Wish, worker: &Worker) -> Result<Claim, StoreError> {
+        let (id, now) = (wish.project.as_str(), self.inner.clock.now());
+        let rows = self.once(&wish.scope(worker), CLAIM, &wish.params(&id, worker, &now)).await?;
+        self.claimed(wish, worker, rows).await
+    }
+
+    /// Claims of several projects, in one transaction but for those that wait for a cap, which have one each.
+    pub async fn claim_each(&self, wishes: &[Wish], worker: &Worker) -> Vec<Result<Claim, StoreError>> {
         let now = self.inner.clock.now();
-        let id = project.as_str();
-        let params: Params<'_> = &[&id, &limit, &worker.id, &now, &lease_id, &worker.incarnation];
-        let (mut rows, mut is_capped) = (self.once(&scope, CLAIM, params).await?, false);
+        let scopes: Vec<ProjectScope> = wishes.iter().map(|wish| wish.scope(worker)).collect();
+        let ids: Vec<&str> = wishes.iter().map(|wish| wish.project.as_str()).collect();
+        let params: Vec<[&(dyn ToSql + Sync); 6]> =
+            wishes.iter().zip(&ids).map(|(wish, id)| wish.params(id, worker, &now)).collect();
+        let statements: Vec<[(&str, Params<'_>); 1]> =
+            params.iter().map(|params| -> [(&str, Params<'_>); 1] { [(CLAIM, params)] }).collect();
+        let sections: Vec<Section<'_>> =
+            scopes.iter().zip(&statements).map(|(scope, statements)| Section { scope, statements }).collect();
+        let found = match self.flight_of_each(&sections).await {
+            Ok(found) => found,
+            // nothing is known of any; the reaper takes back what was claimed after all
+            Err(error @ StoreError::Unavailable(_)) => {
+                return wishes.iter().map(|_| Err(error.again())).collect();
+            }
+            Err(_) => {
+                // one project's trouble is not the others': each for itself
+                return join_all(wishes.iter().map(|wish| self.claim_one(wish, worker))).await;
+            }
+        };
+        let rows = found.into_iter().map(|mut of_project| of_project.pop().unwrap_or_default());
+        join_all(wishes.iter().zip(rows).map(|(wish, rows)| self.claimed(wish, worker, rows))).await
+    }
+
+    /// What the plain claim took; when it took nothing, what one under the project's caps takes.
+    async fn claimed(&self, wish: &Wish, worker: &Worker, plain: Vec<Row>) -> Result<Claim, StoreError> {
+        let (mut rows, mut is_capped) = (plain, false);
         if rows.is_empty() {
+            let (id, now) = (wish.project.as_str(), self.inner.clock.now());
+            let params = wish.params(&id, worker, &now);
             // under a lock of its own statement, so that the claim counts all that was committed before it was had
-            let mut all = self.flight(&scope, &[(LOCK_CAPS, &[&id]), (CLAIM_CAPPED, params)]).await?;
+            let flight: [(&str, Params<'_>); 2] = [(LOCK_CAPS, &[&id]), (CLAIM_CAPPED, &params)];
+            let mut all = self.flight(&wish.scope(worker), &flight).await?;
             rows = all.pop().unwrap_or_default();
             is_capped = all.pop().unwrap_or_default().first().is_some_and(|row| row.get(1));
         }
-        let runs = rows
-            .iter()
-            .map(|row| {
-                let (agent, mode): (String, String) = (row.get(3), row.get(5));
-                let spec = self.agent_of(project, row)?;
-                let mode = Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?;
-                // never above the agent's own, whatever the row says
-                let mode = spec.as_ref().map_or(mode, |agent| agent.mode.min(mode));
-                let agent_id = AgentId::parse(&agent).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-                Ok(ClaimedRun {
-                    scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
-                    run_id: row.get(0),
-                    lease_id,
-                    epoch: row.get(1),
-                    is_capped,
-                    attempt: row.get(2),
-                    max_attempts: row.get(10),
-                    agent_id,
-                    agent_version_id: row.get(4),
-                    agent: spec,
-                    mode,
-                    trace_id: row.get(6),
-                    timeout_at: row.get(7),
-                    created_at: row.get(8),
-                    input: serde_json::from_str(row.get(9))
-                        .map_err(|e| StoreError::Corrupt(e.to_string()))?,
-                })
-            })
-            .collect::<Result<_, StoreError>>()?;
+        let runs = rows.iter().map(|row| self.claimed_run(wish, is_capped, row)).collect::<Result<_, _>>()?;
         Ok(Claim { runs, is_capped })
+    }
+
+    fn claimed_run(&self, wish: &Wish, is_capped: bool, row: &Row) -> Result<ClaimedRun, StoreError> {
+        let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
+        let project = &wish.project;
+        let (agent, mode): (String, String) = (row.get(3), row.get(5));
+        let spec = self.agent_of(project, row)?;
+        let mode = Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?;
+        // never above the agent's own, whatever the row says
+        let mode = spec.as_ref().map_or(mode, |agent| agent.mode.min(mode));
+        let agent_id = AgentId::parse(&agent).map_err(|e| corrupt(&e))?;
+        Ok(ClaimedRun {
+            scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
+            run_id: row.get(0),
+            lease_id: wish.lease_id,
+            epoch: row.get(1),
+            is_capped,
+            attempt: row.get(2),
+            max_attempts: row.get(10),
+            agent_id,
+            agent_version_id: row.get(4),
+            agent: spec,
+            mode,
+            trace_id: row.get(6),
+            timeout_at: row.get(7),
+            created_at: row.get(8),
+            input: serde_json::from_str(row.get(9)).map_err(|e| corrupt(&e))?,
+        })
     }
 
     /// The agent of a row of [`CLAIM`]. A version that is gone is as bad as one that does not load: its run
@@ -211,7 +270,7 @@ impl Store {
     fn agent_of(
         &self,
         project: &ProjectId,
-        row: &tokio_postgres::Row,
+        row: &Row,
     ) -> Result<Result<AgentSpec, SignatureProblem>, StoreError> {
         if row.get::<_, Option<&str>>(12).is_none() {
             return Ok(Err(SignatureProblem::Absent));
@@ -253,7 +312,7 @@ impl Store {
         // which runs these are is known only from the statement, and an event's MAC names its run
         let mut tx = self.begin(scope).await?;
         let rows = tx.rows(TIME_OUT_QUEUED, &[&scope.project().as_str(), &limit, &now]).await?;
-        let event = |row: &tokio_postgres::Row| {
+        let event = |row: &Row| {
             self.audit_at(scope, now, Note::of_run("run.end", row.get(0), row.get(1), said.clone()))
         };
         let events: Vec<_> = rows.iter().map(event).collect();

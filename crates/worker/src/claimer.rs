@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use awooop_core::ProjectId;
-use awooop_store::claim::{Claim, ClaimedRun, Due};
+use awooop_store::claim::{Claim, ClaimedRun, Due, MAX_CLAIM, Wish};
 use awooop_store::{Store, StoreError, scope};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -12,12 +12,21 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::WorkerConfig;
 use crate::heartbeat::{Heartbeat, Life};
-use crate::held::{Held, Share};
+use crate::held::{Held, Holding, Share};
 use crate::runtime::Runtime;
 use crate::turns::{REST, Resting, Turns};
 
 /// Most projects of one look.
 const MOST_DUE: usize = 100;
+
+/// A claim that is to be made, with the slots its runs will have.
+struct Taking {
+    project: ProjectId,
+    share: usize,
+    permits: OwnedSemaphorePermit,
+    holding: Holding,
+    wish: Wish,
+}
 
 /// Finds, claims, starts.
 pub(crate) struct Claimer {
@@ -83,34 +92,52 @@ impl Claimer {
     pub(crate) async fn run_once(&self, life: &Life, turns: &mut Turns) -> Result<usize, StoreError> {
         let free = self.slots.available_permits();
         let (due, is_whole) = self.next_due(turns, free).await?;
+        let shares: Vec<Taking> = turns
+            .share(&due, is_whole, free)
+            .into_iter()
+            .filter_map(|(project, share)| self.taking(project, share))
+            .collect();
         let mut taken = 0;
-        for (project, share) in turns.share(&due, is_whole, free) {
-            if life.is_over.is_cancelled() {
-                break;
-            }
-            match self.claim(life, &project, share).await {
-                Ok((runs, is_capped)) => {
-                    taken += runs;
-                    if runs < share.min(self.config.claim_batch) {
-                        turns.end(&project);
-                    }
-                    if runs == 0 && is_capped {
-                        self.resting.rest(project);
-                    }
-                }
+        let wishes: Vec<Wish> = shares.iter().map(|taking| taking.wish.clone()).collect();
+        for (taking, claim) in shares.into_iter().zip(self.store.claim_each(&wishes, &life.me).await) {
+            match claim {
+                Ok(claim) => taken += self.take(life, turns, taking, claim),
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => {
-                    turns.end(&project);
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(
-                        error,
-                        project = project.as_str(),
-                        "a project's runs could not be claimed"
-                    );
+                    turns.end(&taking.project);
+                    let (error, project) = (&error as &dyn std::error::Error, taking.project.as_str());
+                    tracing::error!(error, project, "a project's runs could not be claimed");
                 }
             }
         }
         Ok(taken)
+    }
+
+    /// Slots and a lease for a project's share; none when no slot is free after all.
+    fn taking(&self, project: ProjectId, share: usize) -> Option<Taking> {
+        let share = share.min(self.config.claim_batch).min(MAX_CLAIM);
+        let permits = self.slots.clone().try_acquire_many_owned(u32::try_from(share).ok()?).ok()?;
+        let lease_id = self.store.clock().new_id();
+        // known before it exists: when the answer is lost, the reaper finds a lease that nobody knows
+        let holding = self.held.hold(lease_id);
+        let wish = Wish::new(lease_id, project.clone(), share);
+        Some(Taking { project, share, permits, holding, wish })
+    }
+
+    /// Starts what a claim took. Returns how many.
+    fn take(&self, life: &Life, turns: &mut Turns, taking: Taking, claim: Claim) -> usize {
+        let Taking { project, share, mut permits, holding, .. } = taking;
+        let taken = claim.runs.len();
+        if taken < share {
+            turns.end(&project);
+        }
+        if taken == 0 && claim.is_capped {
+            self.resting.rest(project);
+        }
+        for (run, share) in claim.runs.into_iter().zip(Share::of(holding, taken)) {
+            self.start(life, run, share, permits.split(1));
+        }
+        taken
     }
 
     /// The projects whose turns are next, without those that rest, and whether there are no others.
@@ -126,32 +153,6 @@ impl Claimer {
         let is_whole = due.len() < wanted;
         due.retain(|due| !resting.contains(&due.project));
         Ok((due, is_whole))
-    }
-
-    /// Takes at most `share` runs of a project and starts them. Returns how many, and whether a cap bounds them.
-    async fn claim(
-        &self,
-        life: &Life,
-        project: &ProjectId,
-        share: usize,
-    ) -> Result<(usize, bool), StoreError> {
-        let share = share.min(self.config.claim_batch);
-        let Ok(permits) = self.slots.clone().acquire_many_owned(u32::try_from(share).unwrap_or(1)).await
-        else {
-            return Ok((0, false));
-        };
-        let limit = i64::try_from(share).unwrap_or(1);
-        let lease_id = self.store.clock().new_id();
-        // known before it exists: when the answer is lost, the reaper finds a lease that nobody knows
-        let holding = self.held.hold(lease_id);
-        let Claim { runs, is_capped } = self.store.claim_under(lease_id, project, &life.me, limit).await?;
-        let taken = runs.len();
-        let mut permits = Some(permits);
-        for (run, share) in runs.into_iter().zip(Share::of(holding, taken)) {
-            let permit = permits.as_mut().and_then(|p| p.split(1));
-            self.start(life, run, share, permit);
-        }
-        Ok((taken, is_capped))
     }
 
     fn start(&self, life: &Life, run: ClaimedRun, share: Share, permit: Option<OwnedSemaphorePermit>) {

@@ -8,6 +8,7 @@ use awooop_core::run::StateName;
 use awooop_core::{ErrorCode, RunId};
 use awooop_journeys::db::{TestProject, TestStore, manifest};
 use awooop_store::budget::ReserveError;
+use awooop_store::claim::Wish;
 use awooop_store::contract::ApplyOptions;
 use awooop_store::journal::{Outcome, RecordError};
 use awooop_store::run::{Created, Idempotency, NewRun};
@@ -264,5 +265,38 @@ async fn the_last_run_of_a_lease_takes_it_along_in_a_batch_too() {
     let ends = [&one, &two].map(|run| test.store.end_run(run, &outcome, None, true));
     assert!(join_all(ends).await.iter().all(Result::is_ok));
     assert_eq!(count(&test, "run_lease").await, 0);
+    assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_of_many_projects_in_one_transaction_are_those_of_each_alone() {
+    let test = TestStore::private().await;
+    let projects = join_all((0..6).map(|_| test.project())).await;
+    for (n, project) in projects.iter().enumerate() {
+        create_many(&test.store, project, n).await;
+    }
+    let me = worker("w");
+    let wishes: Vec<Wish> =
+        projects.iter().map(|p| Wish::new(test.store.clock().new_id(), p.id.clone(), 3)).collect();
+    let claims = test.store.claim_each(&wishes, &me).await;
+    for (n, (claim, project)) in claims.into_iter().zip(&projects).enumerate() {
+        let claim = claim.unwrap();
+        assert_eq!((claim.runs.len(), claim.is_capped), (n.min(3), false));
+        assert!(claim.runs.iter().all(|run| run.scope().project() == &project.id));
+        for run in claim.runs {
+            test.store.end_run(&run, &done(), None, false).await.unwrap();
+        }
+    }
+    // a claim that fails, here for a lease that is there already, keeps no other from its runs
+    let again: Vec<Wish> = [(4, wishes[5].clone()), (5, wishes[5].clone())]
+        .map(|(n, taken)| match n {
+            4 => Wish::new(test.store.clock().new_id(), projects[4].id.clone(), 9),
+            _ => taken,
+        })
+        .to_vec();
+    let claims = test.store.claim_each(&again, &me).await;
+    assert_eq!(claims[0].as_ref().unwrap().runs.len(), 1);
+    assert!(claims[1].is_err());
+    assert_eq!(count(&test, "run_queue").await, 2);
     assert_healthy(&test).await;
 }
