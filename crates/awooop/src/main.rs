@@ -57,6 +57,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Contract(command) => Ok(commands::client(commands::contract::run, command).await),
         Command::Keys(command) => Ok(server::keys::run(command)),
         Command::Run(args) => Ok(commands::client(commands::run::run, args).await),
+        Command::Approvals(command) => Ok(commands::client(commands::approvals::run, command).await),
         Command::Runs(command) => Ok(commands::client(commands::runs::run, command).await),
         Command::Tools(command) => Ok(commands::client(commands::tools::run, command).await),
         Command::Key(command) => Ok(commands::client(commands::key::run, command).await),

@@ -6,6 +6,7 @@
 //! take one.
 
 pub mod announce;
+pub mod approval;
 pub mod audit;
 pub mod auth;
 pub mod beat;
@@ -13,7 +14,9 @@ pub mod budget;
 pub mod claim;
 pub mod clock;
 pub mod contract;
+pub mod delivery;
 pub mod doctor;
+pub mod effect;
 pub mod embedded;
 mod enqueue;
 pub mod error;
@@ -22,6 +25,7 @@ pub mod keyring;
 mod lane;
 pub mod lease;
 pub mod migrate;
+pub mod park;
 pub mod pool;
 mod progress;
 pub mod project;

@@ -79,6 +79,8 @@ pub(crate) enum RunsCommand {
 pub(crate) enum StateFilter {
     Pending,
     Running,
+    WaitingApproval,
+    WaitingTool,
     Completed,
     Failed,
     Cancelled,

@@ -18,6 +18,7 @@ mod engine_budgets;
 mod engine_caps;
 mod engine_leases;
 mod engine_retries;
+mod engine_waiting;
 mod grants;
 mod key_rows;
 mod stepping;
