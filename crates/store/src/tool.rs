@@ -118,8 +118,8 @@ impl Store {
         step: Option<(&ClaimedRun, i32)>,
         name: Option<&ToolName>,
     ) -> Result<CallFacts, StoreError> {
-        if run.is_some() || name.is_some() {
-            return self.read_call_facts(scope, agent, run, name).await;
+        if step.is_some() || name.is_some() {
+            return self.read_call_facts(scope, agent, step, name).await;
         }
         let id = agent.clone();
         self.share(&self.inner.reads.identities, scope, agent.as_str(), move |store, scope| {
@@ -133,7 +133,7 @@ impl Store {
         &self,
         scope: &ProjectScope,
         agent: &AgentId,
-        run: Option<&ClaimedRun>,
+        step: Option<(&ClaimedRun, i32)>,
         name: Option<&ToolName>,
     ) -> Result<CallFacts, StoreError> {
         let project = scope.project().as_str();

@@ -22,4 +22,4 @@ CALL protect('agent_cap', 'SELECT, INSERT, UPDATE, DELETE');
 -- Discovery shares slots by weight.
 GRANT SELECT (weight) ON project TO awooop_dispatch;
 
-CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 7::bigint';
+CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 8::bigint';
