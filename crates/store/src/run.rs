@@ -280,21 +280,40 @@ impl Store {
         scope: &ProjectScope,
         key: &Idempotency,
     ) -> Result<Option<Created>, StoreError> {
-        let oldest = self.inner.clock.now().saturating_sub(IDEMPOTENCY_KEPT).unwrap_or(Timestamp::MIN);
-        let rows = self
-            .once(
-                scope,
-                "WITH d AS (DELETE FROM idempotency_key
-                            WHERE project_id = $1 AND principal = $2 AND key = $3 AND created_at < $4)
-                 SELECT request_sha256, run_id FROM idempotency_key
-                 WHERE project_id = $1 AND principal = $2 AND key = $3 AND created_at >= $4",
-                &[&scope.project().as_str(), &key.principal, &key.key, &oldest],
-            )
-            .await?;
-        Ok(rows.first().map(|row| match row.get::<_, &str>(0) == key.request_sha256 {
-            true => Created::Replayed(row.get(1)),
+        let (store, of) = (self.clone(), scope.clone());
+        let work = move |keys: Vec<(String, String)>| {
+            let (store, of) = (store.clone(), of.clone());
+            async move { store.read_keys(&of, &keys).await }
+        };
+        let asked = (key.principal.clone(), key.key.clone());
+        let used = self.inner.reads.used_keys.run(scope, scope.project().clone(), asked, work).await;
+        let used = used.map_err(|lost| StoreError::Unavailable(Box::new(lost)))??;
+        Ok(used.map(|used| match used.request_sha256 == key.request_sha256 {
+            true => Created::Replayed(used.run_id),
             false => Created::OtherRequest,
         }))
+    }
+
+    /// What each of these principals' keys was used for, in their order.
+    async fn read_keys(
+        &self,
+        scope: &ProjectScope,
+        keys: &[(String, String)],
+    ) -> Vec<Result<Option<UsedKey>, StoreError>> {
+        let oldest = self.inner.clock.now().saturating_sub(IDEMPOTENCY_KEPT).unwrap_or(Timestamp::MIN);
+        let (principals, names): (Vec<&str>, Vec<&str>) =
+            keys.iter().map(|(principal, key)| (principal.as_str(), key.as_str())).unzip();
+        let params: Params<'_> = &[&scope.project().as_str(), &principals, &names, &oldest];
+        let rows = match self.once(scope, USED_KEYS, params).await {
+            Ok(rows) => rows,
+            Err(error) => return keys.iter().map(|_| Err(error.again())).collect(),
+        };
+        let used = |row: &Row| UsedKey { request_sha256: row.get(2), run_id: row.get(3) };
+        let found: HashMap<(&str, &str), UsedKey> =
+            rows.iter().map(|row| ((row.get(0), row.get(1)), used(row))).collect();
+        let of =
+            |(principal, key): &(String, String)| found.get(&(principal.as_str(), key.as_str())).cloned();
+        keys.iter().map(|key| Ok(of(key))).collect()
     }
 
     /// The run; `None` also for a run of another project.
@@ -373,6 +392,20 @@ impl Store {
         Err(StoreError::Corrupt("a run changed its state ten times while it was cancelled".into()))
     }
 }
+
+/// What an idempotency key was used for.
+#[derive(Debug, Clone)]
+pub(crate) struct UsedKey {
+    request_sha256: String,
+    run_id: RunId,
+}
+
+const USED_KEYS: &str = "
+WITH i AS MATERIALIZED (SELECT DISTINCT * FROM unnest($2::text[], $3::text[]) AS i (principal, key)),
+d AS (DELETE FROM idempotency_key k USING i
+  WHERE k.project_id = $1 AND k.principal = i.principal AND k.key = i.key AND k.created_at < $4)
+SELECT k.principal, k.key, k.request_sha256, k.run_id FROM idempotency_key k JOIN i USING (principal, key)
+WHERE k.project_id = $1 AND k.created_at >= $4";
 
 const CANCEL_PENDING: &str = "
 WITH q AS (   -- the guard: whoever deletes the queue row, or the timer's, owns the run

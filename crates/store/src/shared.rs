@@ -11,14 +11,14 @@ use crate::error::StoreError;
 use crate::lane::Lanes;
 use crate::pool::Store;
 use crate::redaction::ProjectRedactors;
-use crate::run::{AgentFacts, Run};
+use crate::run::{AgentFacts, Run, UsedKey};
 use crate::scope::ProjectScope;
 use crate::tool::{CallFacts, ProviderFound, ToolFacts};
 
 /// Most callers of one read.
 const MOST: usize = 1024;
-/// Most runs of one read.
-const MOST_RUNS: usize = 256;
+/// Most rows of one read that each caller asks for its own of.
+const MOST_ROWS: usize = 256;
 
 /// Lanes of one read, by the project and what it is about.
 pub(crate) type Shared<V> = Lanes<(ProjectId, String), (), Result<V, StoreError>>;
@@ -31,6 +31,8 @@ pub(crate) struct Reads {
     pub(crate) identities: Shared<CallFacts>,
     pub(crate) tools: Shared<Vec<ToolFacts>>,
     pub(crate) providers: Shared<ProviderFound>,
+    /// Idempotency keys, by principal and key, several of a project in one read.
+    pub(crate) used_keys: Lanes<ProjectId, (String, String), Result<Option<UsedKey>, StoreError>>,
     /// Runs, several of a project in one read.
     pub(crate) runs: Lanes<ProjectId, RunId, Result<Option<Run>, StoreError>>,
 }
@@ -44,7 +46,8 @@ impl Default for Reads {
             identities: Lanes::new("identities", MOST),
             tools: Lanes::new("tools", MOST),
             providers: Lanes::new("providers", MOST),
-            runs: Lanes::new("runs", MOST_RUNS),
+            used_keys: Lanes::new("used keys", MOST_ROWS),
+            runs: Lanes::new("runs", MOST_ROWS),
         }
     }
 }
