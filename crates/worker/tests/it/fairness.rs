@@ -19,7 +19,7 @@ fn config() -> WorkerConfig {
 
 async fn started(test: &TestStore, project: &TestProject) -> Vec<Run> {
     let filter = RunFilter { limit: 1000, ..RunFilter::default() };
-    let runs = test.store.list_runs(&project.scope, &filter).await.unwrap();
+    let runs = test.store.list_runs(&project.scope, &filter).await.expect("the database answers");
     runs.into_iter().filter(|run| run.started_at.is_some()).collect()
 }
 

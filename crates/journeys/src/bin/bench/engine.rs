@@ -4,7 +4,7 @@
 //! same settings, one after the other, so that nobody shares the machine with anybody.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -247,7 +247,7 @@ impl Site {
     /// From a run's creation to its claim, at a steady rate, while claimed runs are worked off.
     async fn latency(&self, who: &str, rate: f64) -> anyhow::Result<()> {
         let count = (rate * SECONDS as f64) as usize;
-        let (is_done, store) = (AtomicBool::new(false), &self.test.store);
+        let store = &self.test.store;
         let before = self.read().await?;
         let send = async {
             let mut due = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
@@ -263,31 +263,34 @@ impl Site {
             }
             anyhow::Ok(())
         };
-        let work = async {
+        let (claimed, to_end) = futures::channel::mpsc::unbounded();
+        let claim = async move {
             let (mut after, mut waits) = (String::new(), Vec::with_capacity(count));
-            let mut ends = futures::stream::FuturesUnordered::new();
             while waits.len() < count {
-                let claimed = self.claim(&mut after).await?;
+                let some = self.claim(&mut after).await?;
+                if some.is_empty() {
+                    // the bell, or the floor beneath it
+                    let _ = tokio::time::timeout(Duration::from_millis(250), store.wake().until_work()).await;
+                    continue;
+                }
                 let now = store.clock().now();
                 let wait = |run: &ClaimedRun| Duration::try_from(now.duration_since(run.created_at));
-                waits.extend(claimed.iter().map(|run| wait(run).unwrap_or_default()));
-                let is_idle = claimed.is_empty();
-                ends.push(async move { self.end(&claimed, true).await });
-                let bell = store.wake().until_work();
-                tokio::select! {
-                    ended = ends.next() => ended.unwrap_or(Ok(()))?,
-                    () = bell, if is_idle => {}
-                    () = std::future::ready(()), if !is_idle => {}
-                }
+                waits.extend(some.iter().map(|run| wait(run).unwrap_or_default()));
+                claimed.unbounded_send(some)?;
             }
+            anyhow::Ok(waits)
+        };
+        let end = async {
+            let mut ends =
+                to_end.map(async |runs: Vec<ClaimedRun>| self.end(&runs, true).await).buffer_unordered(16);
             while let Some(ended) = ends.next().await {
                 ended?;
             }
-            is_done.store(true, Ordering::Relaxed);
-            anyhow::Ok(waits)
+            anyhow::Ok(())
         };
-        let (sent, waits) = tokio::join!(send, work);
+        let (sent, waits, ended) = tokio::join!(send, claim, end);
         sent?;
+        ended?;
         let mut waits = waits?;
         waits.sort_unstable();
         println!(
