@@ -65,6 +65,7 @@ codes! {
     Schema001 = "E-SCHEMA-001", 422, false, "The output does not fit the agent's schema";
     Budget001 = "E-BUDGET-001", 402, false, "The budget is spent";
     Budget002 = "E-BUDGET-002", 429, true, "The rest of the budget is held by other calls";
+    Limit002 = "E-LIMIT-002", 429, true, "The queue is full";
     Contract001 = "E-CONTRACT-001", 422, false, "The manifest is not valid";
     Contract002 = "E-CONTRACT-002", 409, false, "A contract is not what was signed";
     Contract003 = "E-CONTRACT-003", 409, false, "Signatures are missing";

@@ -54,6 +54,7 @@ fn page(code: ErrorCode) -> &'static str {
         C::Schema001 => page!("E-SCHEMA-001"),
         C::Budget001 => page!("E-BUDGET-001"),
         C::Budget002 => page!("E-BUDGET-002"),
+        C::Limit002 => page!("E-LIMIT-002"),
         C::Contract001 => page!("E-CONTRACT-001"),
         C::Contract002 => page!("E-CONTRACT-002"),
         C::Contract003 => page!("E-CONTRACT-003"),

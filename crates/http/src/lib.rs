@@ -7,6 +7,7 @@
 //! Architecture Invariant: no SQL and no upstream call here, and nothing of the worker's: a run is started
 //! by a row. It fails with problem documents only; a database that does not answer is 503 E-STORE-001.
 
+mod admission;
 mod body;
 mod caller;
 mod errors_page;

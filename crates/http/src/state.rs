@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use awooop_gateway::Gateway;
 use awooop_store::Store;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::MOST_CREATING;
 use crate::mcp::McpServer;
 
 /// The state of the router.
@@ -17,6 +19,7 @@ pub struct AppState {
     pub(crate) hosts: Arc<[String]>,
     pub(crate) draining: CancellationToken,
     pub(crate) mcp: Arc<McpServer>,
+    pub(crate) creating: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -24,6 +27,7 @@ impl AppState {
     /// listens on and the public one. When `draining` is cancelled, event streams and waiting requests end.
     pub fn new(store: Store, gateway: Gateway, hosts: Vec<String>, draining: CancellationToken) -> Self {
         let mcp = Arc::new(crate::mcp::server(draining.child_token()));
-        Self { store, gateway, hosts: hosts.into(), draining, mcp }
+        let creating = Arc::new(Semaphore::new(MOST_CREATING));
+        Self { store, gateway, hosts: hosts.into(), draining, mcp, creating }
     }
 }

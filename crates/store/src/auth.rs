@@ -2,6 +2,8 @@
 //! a [`ProjectScope`] made here. Unknown project, unknown key, wrong secret, revoked and expired keys get
 //! the same answer after the same work.
 
+use std::sync::Arc;
+
 use awooop_core::activation::Signer;
 use awooop_core::ids::{PersonId, PrincipalId};
 use awooop_core::key::{self, KEY_ID_LEN, KEY_SECRET_LEN};
@@ -149,6 +151,13 @@ const KEY_COLUMNS: &str =
     "k.key_id, k.principal_id, b.role, k.agent_id, k.created_at, k.expires_at, k.revoked_at,
   (SELECT p.person FROM principal p WHERE p.project_id = $1 AND p.principal_id = k.principal_id)";
 
+const FIND_KEY: &str = "
+SELECT k.principal_id, k.agent_id, k.secret_hmac, k.expires_at, k.revoked_at, b.role, k.pepper_id, p.person
+FROM api_key k
+JOIN principal p ON p.project_id = $1 AND p.principal_id = k.principal_id
+JOIN role_binding b ON b.project_id = $1 AND b.principal_id = k.principal_id
+WHERE k.project_id = $1 AND k.key_id = $2";
+
 impl Store {
     /// Checks a key. `None` for every key that is not valid, whatever the reason.
     pub async fn authenticate(&self, presented: &str) -> Result<Option<Caller>, StoreError> {
@@ -156,17 +165,15 @@ impl Store {
         let project = parsed.as_ref().map_or_else(ProjectId::platform, |k| k.project.clone());
         let key_id = parsed.as_ref().map_or("", |k| k.id);
         let lookup = ProjectScope::new(project.clone(), "nobody");
+        let id = key_id.to_owned();
         let rows = self
-            .once(
-                &lookup,
-                "SELECT k.principal_id, k.agent_id, k.secret_hmac, k.expires_at, k.revoked_at, b.role,
-                        k.pepper_id, p.person
-                 FROM api_key k
-                 JOIN principal p ON p.project_id = $1 AND p.principal_id = k.principal_id
-                 JOIN role_binding b ON b.project_id = $1 AND b.principal_id = k.principal_id
-                 WHERE k.project_id = $1 AND k.key_id = $2",
-                &[&project.as_str(), &key_id],
-            )
+            .share(&self.inner.reads.keys, &lookup, key_id, move |store, scope| {
+                let id = id.clone();
+                async move {
+                    let rows = store.once(&scope, FIND_KEY, &[&scope.project().as_str(), &id]).await?;
+                    Ok(Arc::new(rows))
+                }
+            })
             .await?;
         let (pepper, bound) = match rows.first() {
             Some(row) => (row.get(6), bound_key(row, presented)?),

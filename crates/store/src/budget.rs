@@ -6,7 +6,7 @@ use awooop_core::{ErrorCode, ProjectId};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::claim::ClaimedRun;
+use crate::claim::{ClaimedRun, Ticket};
 use crate::error::StoreError;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
@@ -33,6 +33,23 @@ impl Hold {
     /// What the call used. More than was held is charged too: it was used.
     pub fn settle(self, used: i64, is_estimated: bool) -> Settlement {
         Settlement { hold_id: self.id, amount: used.max(0), is_estimated }
+    }
+}
+
+/// A hold that is asked for.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) run: Ticket,
+    pub(crate) hold_id: Uuid,
+    pub(crate) n: i32,
+    pub(crate) amount: i64,
+    pub(crate) expires_at: Timestamp,
+}
+
+impl Ask {
+    /// The hold, once its row is there.
+    pub(crate) fn held(&self) -> Hold {
+        Hold { id: self.hold_id, amount: self.amount }
     }
 }
 
@@ -109,23 +126,29 @@ impl Store {
         amount: i64,
         expires_at: Timestamp,
     ) -> Result<Hold, ReserveError> {
-        let hold_id = self.inner.clock.new_id();
+        let ask = Ask { run: run.ticket(), hold_id: self.inner.clock.new_id(), n, amount, expires_at };
+        self.hold(run.scope(), ask).await
+    }
+
+    /// [`Store::reserve`] in a transaction of its own.
+    pub(crate) async fn reserve_alone(&self, ask: &Ask) -> Result<Hold, ReserveError> {
+        let Ask { run, hold_id, n, amount, expires_at } = ask;
         let now = self.inner.clock.now();
-        let project = run.scope().project().as_str();
+        let project = run.scope.project().as_str();
         let lock: Params<'_> = &[&project];
         let reserve: Params<'_> =
-            &[&project, &run.lease_id, &run.run_id, &run.epoch, &hold_id, &n, &amount, &now, &expires_at];
+            &[&project, &run.lease_id, &run.run_id, &run.epoch, hold_id, n, amount, &now, expires_at];
         let lease: Params<'_> = &[&project, &run.lease_id];
         // budget, lease: the lock order. Who would take the run away must lock its lease first, so that
         // RESERVE, which sees everything committed before the lock was had, may read the run plainly.
         let flight = [(LOCK, lock), (crate::journal::LOCK_SHARED, lease), (RESERVE, reserve)];
-        let mut rows = self.flight(run.scope(), &flight).await?;
+        let mut rows = self.flight(&run.scope, &flight).await?;
         let answer = rows.pop().unwrap_or_default();
         rows.pop();
         let budget = rows.pop().unwrap_or_default();
         let row = answer.first().ok_or_else(|| StoreError::Corrupt("no answer to reserve".into()))?;
         match (row.get::<_, i64>(0), row.get::<_, i64>(1)) {
-            (_, 1) => Ok(Hold { id: hold_id, amount }),
+            (_, 1) => Ok(ask.held()),
             (0, _) => Err(ReserveError::Fenced),
             _ => {
                 let b = budget
@@ -133,8 +156,8 @@ impl Store {
                     .ok_or_else(|| StoreError::Corrupt("the project has no budget row".into()))?;
                 let (limit, settled, held): (Option<i64>, i64, i64) = (b.get(0), b.get(1), b.get(2));
                 let limit = limit.unwrap_or(i64::MAX);
-                if settled.saturating_add(amount) > limit {
-                    Err(ReserveError::Spent { settled, limit, asked: amount })
+                if settled.saturating_add(*amount) > limit {
+                    Err(ReserveError::Spent { settled, limit, asked: *amount })
                 } else {
                     Err(ReserveError::Held { held })
                 }
@@ -196,7 +219,7 @@ impl Store {
     }
 }
 
-const LOCK: &str = "SELECT limit_amount, settled, held FROM budget
+pub(crate) const LOCK: &str = "SELECT limit_amount, settled, held FROM budget
   WHERE project_id = $1 AND scope = 'project' AND unit = 'tokens' FOR NO KEY UPDATE";
 
 const RESERVE: &str = "

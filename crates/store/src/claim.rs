@@ -4,8 +4,11 @@
 
 use awooop_core::contract::{AgentSpec, Kind};
 use awooop_core::{AgentId, Mode, ProjectId, RunId};
+use futures::future::join_all;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::audit::{self, Note};
@@ -14,11 +17,21 @@ use crate::error::StoreError;
 use crate::keyring::SignatureProblem;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
+use crate::tx::{Params, Section};
 
 /// Most runs one claim takes, and one lease lists.
 pub const MAX_CLAIM: usize = 200;
 /// Most statements one sweep spends on one project's overdue runs: the other projects' turn comes.
 const TIME_OUT_BATCHES: usize = 25;
+
+/// A project that has due runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The project.
+    pub project: ProjectId,
+    /// Its share of slots beside other projects, 1 to 100.
+    pub weight: usize,
+}
 
 /// A worker's identity: its node and the life it is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +52,8 @@ pub struct ClaimedRun {
     pub lease_id: Uuid,
     /// Every write of this claim must still find this epoch.
     pub epoch: i64,
+    /// Was it claimed under a cap, so that its end may make room for another run?
+    pub is_capped: bool,
     /// This claim's ordinal, from 1.
     pub attempt: i32,
     /// Claims the agent allowed when the run was made.
@@ -61,7 +76,27 @@ pub struct ClaimedRun {
     pub input: Value,
 }
 
+/// What fences a claim's writes, owned by a write that may outlive its caller.
+#[derive(Debug, Clone)]
+pub(crate) struct Ticket {
+    pub(crate) scope: ProjectScope,
+    pub(crate) run_id: RunId,
+    pub(crate) lease_id: Uuid,
+    pub(crate) epoch: i64,
+    pub(crate) trace_id: String,
+}
+
 impl ClaimedRun {
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket {
+            scope: self.scope.clone(),
+            run_id: self.run_id,
+            lease_id: self.lease_id,
+            epoch: self.epoch,
+            trace_id: self.trace_id.clone(),
+        }
+    }
+
     /// The run's project; the actor is the agent.
     pub fn scope(&self) -> &ProjectScope {
         &self.scope
@@ -78,10 +113,48 @@ impl ClaimedRun {
     }
 }
 
+/// Runs of a project that are to be claimed.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    lease_id: Uuid,
+    project: ProjectId,
+    limit: i64,
+}
+
+impl Wish {
+    /// At most `limit` runs, and never more than [`MAX_CLAIM`], under a lease that the claimer names, so that it knows
+    /// of it whatever comes back.
+    pub fn new(lease_id: Uuid, project: ProjectId, limit: usize) -> Self {
+        Self { lease_id, project, limit: i64::try_from(limit.min(MAX_CLAIM)).unwrap_or(1) }
+    }
+
+    fn scope(&self, worker: &Worker) -> ProjectScope {
+        ProjectScope::new(self.project.clone(), format!("platform/{}", worker.id))
+    }
+
+    fn params<'a>(
+        &'a self,
+        id: &'a &'a str,
+        worker: &'a Worker,
+        now: &'a Timestamp,
+    ) -> [&'a (dyn ToSql + Sync); 6] {
+        [id, &self.limit, &worker.id, now, &self.lease_id, &worker.incarnation]
+    }
+}
+
+/// What a claim took.
+#[derive(Debug)]
+pub struct Claim {
+    /// The runs, in the order of their claiming.
+    pub runs: Vec<ClaimedRun>,
+    /// Does a cap of the project, or of an agent, bound what could be taken?
+    pub is_capped: bool,
+}
+
 impl Store {
     /// Projects with due runs, in their order, at most `limit` after `after`: a loose index scan, so its
     /// cost grows with the projects and not with the queue. One that is paused or stopped has none.
-    pub async fn discover(&self, after: &str, limit: i64) -> Result<Vec<ProjectId>, StoreError> {
+    pub async fn discover(&self, after: &str, limit: i64) -> Result<Vec<Due>, StoreError> {
         let rows = self
             .system(
                 "WITH RECURSIVE t AS (
@@ -90,16 +163,20 @@ impl Store {
                    SELECT (SELECT q.project_id FROM run_queue q WHERE q.project_id > t.project_id
                            ORDER BY q.project_id LIMIT 1)
                    FROM t WHERE t.project_id IS NOT NULL)
-                 SELECT project_id FROM t WHERE project_id IS NOT NULL
+                 SELECT project_id,
+                   coalesce((SELECT p.weight FROM project p WHERE p.project_id = t.project_id), 1::smallint)
+                 FROM t WHERE project_id IS NOT NULL
                    AND NOT EXISTS (SELECT FROM halt_all)
                    AND project_id <> ALL (ARRAY(SELECT h.project_id FROM halt h WHERE h.target = 'project'))
                  LIMIT $2",
                 &[&after, &limit],
             )
             .await?;
-        rows.iter()
-            .map(|row| ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string())))
-            .collect()
+        let due = |row: &Row| {
+            let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+            Ok(Due { project, weight: usize::try_from(row.get::<_, i16>(1)).unwrap_or(1).max(1) })
+        };
+        rows.iter().map(due).collect()
     }
 
     /// Takes up to `limit` runs of one project under one new lease.
@@ -109,54 +186,86 @@ impl Store {
         worker: &Worker,
         limit: i64,
     ) -> Result<Vec<ClaimedRun>, StoreError> {
-        self.claim_under(self.inner.clock.new_id(), project, worker, limit).await
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let wish = Wish::new(self.inner.clock.new_id(), project.clone(), limit);
+        Ok(self.claim_one(&wish, worker).await?.runs)
     }
 
-    /// The same under a lease that the caller names, and so knows even when the claim's answer is lost.
-    pub async fn claim_under(
-        &self,
-        lease_id: Uuid,
-        project: &ProjectId,
-        worker: &Worker,
-        limit: i64,
-    ) -> Result<Vec<ClaimedRun>, StoreError> {
-        let scope = ProjectScope::new(project.clone(), format!("platform/{}", worker.id));
-        let limit = limit.min(MAX_CLAIM as i64);
+    /// One claim on its own.
+    pub async fn claim_one(&self, wish: &Wish, worker: &Worker) -> Result<Claim, StoreError> {
+        let (id, now) = (wish.project.as_str(), self.inner.clock.now());
+        let rows = self.once(&wish.scope(worker), CLAIM, &wish.params(&id, worker, &now)).await?;
+        self.claimed(wish, worker, rows).await
+    }
+
+    /// Claims of several projects, in one transaction but for those that wait for a cap, which have one each.
+    pub async fn claim_each(&self, wishes: &[Wish], worker: &Worker) -> Vec<Result<Claim, StoreError>> {
         let now = self.inner.clock.now();
-        let rows = self
-            .once(
-                &scope,
-                CLAIM,
-                &[&project.as_str(), &limit, &worker.id, &now, &lease_id, &worker.incarnation],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let (agent, mode): (String, String) = (row.get(3), row.get(5));
-                let spec = self.agent_of(project, row)?;
-                let mode = Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?;
-                // never above the agent's own, whatever the row says
-                let mode = spec.as_ref().map_or(mode, |agent| agent.mode.min(mode));
-                let agent_id = AgentId::parse(&agent).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-                Ok(ClaimedRun {
-                    scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
-                    run_id: row.get(0),
-                    lease_id,
-                    epoch: row.get(1),
-                    attempt: row.get(2),
-                    max_attempts: row.get(10),
-                    agent_id,
-                    agent_version_id: row.get(4),
-                    agent: spec,
-                    mode,
-                    trace_id: row.get(6),
-                    timeout_at: row.get(7),
-                    created_at: row.get(8),
-                    input: serde_json::from_str(row.get(9))
-                        .map_err(|e| StoreError::Corrupt(e.to_string()))?,
-                })
-            })
-            .collect()
+        let scopes: Vec<ProjectScope> = wishes.iter().map(|wish| wish.scope(worker)).collect();
+        let ids: Vec<&str> = wishes.iter().map(|wish| wish.project.as_str()).collect();
+        let params: Vec<[&(dyn ToSql + Sync); 6]> =
+            wishes.iter().zip(&ids).map(|(wish, id)| wish.params(id, worker, &now)).collect();
+        let statements: Vec<[(&str, Params<'_>); 1]> =
+            params.iter().map(|params| -> [(&str, Params<'_>); 1] { [(CLAIM, params)] }).collect();
+        let sections: Vec<Section<'_>> =
+            scopes.iter().zip(&statements).map(|(scope, statements)| Section { scope, statements }).collect();
+        let found = match self.flight_of_each(&sections).await {
+            Ok(found) => found,
+            // nothing is known of any; the reaper takes back what was claimed after all
+            Err(error @ StoreError::Unavailable(_)) => {
+                return wishes.iter().map(|_| Err(error.again())).collect();
+            }
+            Err(_) => {
+                // one project's trouble is not the others': each for itself
+                return join_all(wishes.iter().map(|wish| self.claim_one(wish, worker))).await;
+            }
+        };
+        let rows = found.into_iter().map(|mut of_project| of_project.pop().unwrap_or_default());
+        join_all(wishes.iter().zip(rows).map(|(wish, rows)| self.claimed(wish, worker, rows))).await
+    }
+
+    /// What the plain claim took; when it took nothing, what one under the project's caps takes.
+    async fn claimed(&self, wish: &Wish, worker: &Worker, plain: Vec<Row>) -> Result<Claim, StoreError> {
+        let (mut rows, mut is_capped) = (plain, false);
+        if rows.is_empty() {
+            let (id, now) = (wish.project.as_str(), self.inner.clock.now());
+            let params = wish.params(&id, worker, &now);
+            // under a lock of its own statement, so that the claim counts all that was committed before it was had
+            let flight: [(&str, Params<'_>); 2] = [(LOCK_CAPS, &[&id]), (CLAIM_CAPPED, &params)];
+            let mut all = self.flight(&wish.scope(worker), &flight).await?;
+            rows = all.pop().unwrap_or_default();
+            is_capped = all.pop().unwrap_or_default().first().is_some_and(|row| row.get(1));
+        }
+        let runs = rows.iter().map(|row| self.claimed_run(wish, is_capped, row)).collect::<Result<_, _>>()?;
+        Ok(Claim { runs, is_capped })
+    }
+
+    fn claimed_run(&self, wish: &Wish, is_capped: bool, row: &Row) -> Result<ClaimedRun, StoreError> {
+        let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
+        let project = &wish.project;
+        let (agent, mode): (String, String) = (row.get(3), row.get(5));
+        let spec = self.agent_of(project, row)?;
+        let mode = Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?;
+        // never above the agent's own, whatever the row says
+        let mode = spec.as_ref().map_or(mode, |agent| agent.mode.min(mode));
+        let agent_id = AgentId::parse(&agent).map_err(|e| corrupt(&e))?;
+        Ok(ClaimedRun {
+            scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
+            run_id: row.get(0),
+            lease_id: wish.lease_id,
+            epoch: row.get(1),
+            is_capped,
+            attempt: row.get(2),
+            max_attempts: row.get(10),
+            agent_id,
+            agent_version_id: row.get(4),
+            agent: spec,
+            mode,
+            trace_id: row.get(6),
+            timeout_at: row.get(7),
+            created_at: row.get(8),
+            input: serde_json::from_str(row.get(9)).map_err(|e| corrupt(&e))?,
+        })
     }
 
     /// The agent of a row of [`CLAIM`]. A version that is gone is as bad as one that does not load: its run
@@ -164,7 +273,7 @@ impl Store {
     fn agent_of(
         &self,
         project: &ProjectId,
-        row: &tokio_postgres::Row,
+        row: &Row,
     ) -> Result<Result<AgentSpec, SignatureProblem>, StoreError> {
         if row.get::<_, Option<&str>>(12).is_none() {
             return Ok(Err(SignatureProblem::Absent));
@@ -206,7 +315,7 @@ impl Store {
         // which runs these are is known only from the statement, and an event's MAC names its run
         let mut tx = self.begin(scope).await?;
         let rows = tx.rows(TIME_OUT_QUEUED, &[&scope.project().as_str(), &limit, &now]).await?;
-        let event = |row: &tokio_postgres::Row| {
+        let event = |row: &Row| {
             self.audit_at(scope, now, Note::of_run("run.end", row.get(0), row.get(1), said.clone()))
         };
         let events: Vec<_> = rows.iter().map(event).collect();
@@ -219,13 +328,12 @@ impl Store {
     }
 }
 
-const CLAIM: &str = "
-WITH q AS MATERIALIZED (   -- not what is paused or stopped; each list of halts is read once and not once a row
-  SELECT ctid FROM run_queue WHERE project_id = $1
-    AND NOT EXISTS (SELECT FROM halt_all)
-    AND NOT EXISTS (SELECT FROM halt WHERE project_id = $1 AND target = 'project')
-    AND agent_id <> ALL (ARRAY(SELECT name FROM halt WHERE project_id = $1 AND target = 'agent'))
-  ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED),
+// $1 project, $2 most runs, $3 worker, $4 now, $5 lease, $6 incarnation
+macro_rules! claim_sql {
+    ($queued:literal) => {
+        concat!(
+            $queued,
+            ",
 d AS (   -- the guard: whoever deletes the queue row owns the run
   DELETE FROM run_queue k WHERE k.project_id = $1 AND k.ctid = ANY (ARRAY(SELECT ctid FROM q))
   RETURNING k.run_id),
@@ -240,7 +348,57 @@ l AS (   -- one lease row for the batch
   SELECT $1, $5, $3, $6, min(timeout_at), array_agg(run_id) FROM u HAVING count(*) > 0)
 SELECT u.*, (SELECT default_model FROM project WHERE project_id = $1), v.kind, v.id, v.version, v.version_id, v.sha256,
   v.state, v.created_at, v.created_by, v.published_at, v.published_by, v.publisher, v.key_id, v.signature, v.body
-FROM u LEFT JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id";
+FROM u LEFT JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id"
+        )
+    };
+}
+
+const CLAIM: &str = claim_sql!(
+    "
+WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1
+  AND NOT EXISTS (SELECT FROM halt_all)   -- not what is paused or stopped; each list is read once and not once a row
+  AND NOT EXISTS (SELECT FROM halt WHERE project_id = $1 AND target = 'project')
+  AND agent_id <> ALL (ARRAY(SELECT name FROM halt WHERE project_id = $1 AND target = 'agent'))
+  AND NOT EXISTS (SELECT FROM project p WHERE p.project_id = $1 AND p.max_running_runs IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM agent_cap c WHERE c.project_id = $1)
+  ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED)"
+);
+
+// Claims under caps go one after the other: the next counts what this one took. Cheaper than a row's lock, which
+// would be written, and no activation that changes a cap holds it for long.
+const LOCK_CAPS: &str = "
+SELECT pg_advisory_xact_lock(hashtextextended('awooop.claim/' || $1, 0)),
+  EXISTS (SELECT FROM project WHERE project_id = $1 AND max_running_runs IS NOT NULL)
+  OR EXISTS (SELECT FROM agent_cap WHERE project_id = $1)";
+
+const CLAIM_CAPPED: &str = claim_sql!(
+    "
+WITH RECURSIVE live AS MATERIALIZED (   -- what is under way, counted where it is true
+  SELECT r.agent_id, count(*) AS n FROM run_lease l CROSS JOIN LATERAL unnest(l.run_ids) AS m (run_id)
+  JOIN run_state r ON r.project_id = $1 AND r.run_id = m.run_id AND r.lease_id = l.lease_id AND r.state = 'running'
+  WHERE l.project_id = $1 GROUP BY r.agent_id),
+a (agent_id) AS (   -- agents with queued runs: a loose index scan
+  (SELECT agent_id FROM run_queue WHERE project_id = $1 ORDER BY agent_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT q.agent_id FROM run_queue q WHERE q.project_id = $1 AND q.agent_id > a.agent_id
+          ORDER BY q.agent_id LIMIT 1)
+  FROM a WHERE a.agent_id IS NOT NULL),
+room AS (   -- least passes over what is NULL: no cap
+  SELECT a.agent_id, greatest(least($2, c.max_running_runs - coalesce(live.n, 0)), 0) AS n
+  FROM a LEFT JOIN agent_cap c ON c.project_id = $1 AND c.agent_id = a.agent_id
+    LEFT JOIN live ON live.agent_id = a.agent_id WHERE a.agent_id IS NOT NULL
+    AND NOT EXISTS (SELECT FROM halt_all)   -- not what is paused or stopped
+    AND NOT EXISTS (SELECT FROM halt WHERE project_id = $1 AND target = 'project')
+    AND a.agent_id <> ALL (ARRAY(SELECT name FROM halt WHERE project_id = $1 AND target = 'agent'))),
+first AS (
+  SELECT k.id FROM room CROSS JOIN LATERAL (SELECT q.ctid AS id, q.priority, q.run_id FROM run_queue q
+      WHERE q.project_id = $1 AND q.agent_id = room.agent_id ORDER BY q.priority, q.run_id LIMIT room.n) k
+  ORDER BY k.priority, k.run_id
+  LIMIT greatest(least($2, (SELECT max_running_runs FROM project WHERE project_id = $1)
+    - (SELECT coalesce(sum(n), 0) FROM live)), 0)),
+q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1 AND ctid = ANY (ARRAY(SELECT id FROM first))
+  FOR UPDATE SKIP LOCKED)"
+);
 
 const TIME_OUT_QUEUED: &str = "
 WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1 AND timeout_at <= $3

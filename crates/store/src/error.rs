@@ -49,6 +49,16 @@ impl StoreError {
         }
     }
 
+    /// The same for somebody else who shares the statement: its cause goes with the first.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Untrusted { what, problem } => Self::Untrusted { what: what.clone(), problem: *problem },
+            Self::Corrupt(what) => Self::Corrupt(what.clone()),
+            Self::Constraint { .. } | Self::Refused(_) => Self::Corrupt(self.to_string()),
+            Self::Unavailable(_) | Self::Contended(_) => Self::Unavailable(self.to_string().into()),
+        }
+    }
+
     /// Did this constraint refuse the change?
     pub fn is_constraint(&self, wanted: &str) -> bool {
         matches!(self, Self::Constraint { name, .. } if name == wanted)

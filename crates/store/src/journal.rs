@@ -2,8 +2,6 @@
 //! the lease it was claimed under. A clean lease is one row to check; a dirty one (some run of it was
 //! cancelled) sends the writer the slow way, which checks its run's own epoch under a row lock.
 
-use std::borrow::Cow;
-
 use awooop_core::{ErrorCode, RunId};
 use awooop_redact::Clean;
 use jiff::Timestamp;
@@ -12,9 +10,10 @@ use tokio_postgres::types::ToSql;
 
 use crate::audit::Note;
 use crate::budget::Settlement;
-use crate::claim::ClaimedRun;
+use crate::claim::{ClaimedRun, Ticket};
 use crate::error::StoreError;
 use crate::pool::Store;
+use crate::progress::Write;
 use crate::scope::ProjectScope;
 use crate::tx::{Params, storable};
 
@@ -161,54 +160,10 @@ impl Store {
         settlement: Option<&Settlement>,
         call: Option<&CallRecord>,
     ) -> Result<(), RecordError> {
-        if self.try_record(run, step, settlement, call, FENCE_CLEAN).await?
-            || self.try_record(run, step, None, call, FENCE_RUN).await?
-        {
-            self.inner.wake.run_changed(run.run_id);
-            return Ok(());
-        }
-        Err(RecordError::Fenced)
-    }
-
-    async fn try_record(
-        &self,
-        run: &ClaimedRun,
-        step: &StepResult,
-        settlement: Option<&Settlement>,
-        call: Option<&CallRecord>,
-        fence: &str,
-    ) -> Result<bool, RecordError> {
-        let row = JournalRow::new(self, run, step, call);
-        let now = self.inner.clock.now();
-        let sql = format!("{fence}{JOURNAL}");
-        let project = run.scope().project().as_str();
-        let result = match settlement {
-            Some(s) => {
-                let settle: Params<'_> = &[&project, &s.hold_id, &s.amount, &s.is_estimated, &now];
-                self.flight(run.scope(), &[(crate::budget::SETTLE, settle), (&sql, &row.params())]).await
-            }
-            None => self.flight(run.scope(), &[(&sql, &row.params())]).await,
-        };
-        match result {
-            Ok(rows) => Ok(rows.last().is_some_and(|r| !r.is_empty())),
-            Err(e) => Err(self.fenced_or(run, e, settlement).await?),
-        }
-    }
-
-    /// Another epoch's result stands already: the settlement was rolled back with the row, so settle alone.
-    async fn fenced_or(
-        &self,
-        run: &ClaimedRun,
-        error: StoreError,
-        settlement: Option<&Settlement>,
-    ) -> Result<RecordError, StoreError> {
-        if !error.is_constraint("step_journal_pkey") {
-            return Ok(error.into());
-        }
-        if let Some(s) = settlement {
-            self.settle(run.scope(), s).await?;
-        }
-        Ok(RecordError::Fenced)
+        let row = JournalRow::new(self, run, step.clone(), call.cloned());
+        self.write(run.scope(), Write::Step(run.ticket(), Box::new(row), settlement.cloned())).await?;
+        self.inner.wake.run_changed(run.run_id);
+        Ok(())
     }
 
     /// Ends a run. Its last step and that step's settlement travel in the same commit; `is_last` deletes the
@@ -221,33 +176,95 @@ impl Store {
         is_last: bool,
     ) -> Result<(), RecordError> {
         let end = EndRow::new(self, run, outcome);
-        let project = run.scope().project().as_str();
+        let step = last.map(|(step, _)| JournalRow::new(self, run, step.clone(), None));
+        let settlement = last.and_then(|(_, settlement)| settlement).cloned();
+        let end = End { row: end, step, settlement, is_last };
+        let ended = self.write(run.scope(), Write::End(run.ticket(), Box::new(end))).await;
+        self.inner.wake.run_changed(run.run_id);
+        ended
+    }
+
+    /// [`Store::record_step`] in a transaction of its own.
+    pub(crate) async fn record_alone(
+        &self,
+        run: &Ticket,
+        row: &JournalRow,
+        settlement: Option<&Settlement>,
+    ) -> Result<(), RecordError> {
+        if self.try_record(run, row, settlement, FENCE_CLEAN).await?
+            || self.try_record(run, row, None, FENCE_RUN).await?
+        {
+            return Ok(());
+        }
+        Err(RecordError::Fenced)
+    }
+
+    async fn try_record(
+        &self,
+        run: &Ticket,
+        row: &JournalRow,
+        settlement: Option<&Settlement>,
+        fence: &str,
+    ) -> Result<bool, RecordError> {
         let now = self.inner.clock.now();
-        let journal = last.map(|(step, _)| JournalRow::new(self, run, step, None));
-        let journal_params = journal.as_ref().map(JournalRow::params);
+        let sql = format!("{fence}{JOURNAL}");
+        let project = run.scope.project().as_str();
+        let result = match settlement {
+            Some(s) => {
+                let settle: Params<'_> = &[&project, &s.hold_id, &s.amount, &s.is_estimated, &now];
+                let flight = [(crate::budget::SETTLE, settle), (&sql, &row.params(run, &project))];
+                self.flight(&run.scope, &flight).await
+            }
+            None => self.flight(&run.scope, &[(&sql, &row.params(run, &project))]).await,
+        };
+        match result {
+            Ok(rows) => Ok(rows.last().is_some_and(|r| !r.is_empty())),
+            Err(e) => Err(self.fenced_or(run, e, settlement).await?),
+        }
+    }
+
+    /// Another epoch's result stands already: the settlement was rolled back with the row, so settle alone.
+    async fn fenced_or(
+        &self,
+        run: &Ticket,
+        error: StoreError,
+        settlement: Option<&Settlement>,
+    ) -> Result<RecordError, StoreError> {
+        if !error.is_constraint("step_journal_pkey") {
+            return Ok(error.into());
+        }
+        if let Some(s) = settlement {
+            self.settle(&run.scope, s).await?;
+        }
+        Ok(RecordError::Fenced)
+    }
+
+    /// [`Store::end_run`] in a transaction of its own.
+    pub(crate) async fn end_alone(&self, run: &Ticket, end: &End) -> Result<(), RecordError> {
+        let project = run.scope.project().as_str();
+        let now = self.inner.clock.now();
+        let journal_params = end.step.as_ref().map(|step| step.params(run, &project));
         let journal_sql = format!("{FENCE_STATE}{JOURNAL}");
-        let settlement = last.and_then(|(_, settlement)| settlement);
-        let settle: Option<[&(dyn ToSql + Sync); 5]> = settlement.map(|s| -> [&(dyn ToSql + Sync); 5] {
-            [&project, &s.hold_id, &s.amount, &s.is_estimated, &now]
-        });
+        let settle: Option<[&(dyn ToSql + Sync); 5]> =
+            end.settlement.as_ref().map(|s| -> [&(dyn ToSql + Sync); 5] {
+                [&project, &s.hold_id, &s.amount, &s.is_estimated, &now]
+            });
         let lease: Params<'_> = &[&project, &run.lease_id];
-        let end_params = end.params();
+        let end_params = end.row.params(run, &project);
         // budget, lease, run: the lock order
         let mut flight: Vec<(&str, Params<'_>)> = Vec::with_capacity(4);
         if let Some(settle) = &settle {
             flight.push((crate::budget::SETTLE, settle));
         }
-        flight.push((if is_last { LOCK_LAST } else { LOCK_SHARED }, lease));
+        flight.push((if end.is_last { LOCK_LAST } else { LOCK_SHARED }, lease));
         if let Some(params) = &journal_params {
             flight.push((&journal_sql, params));
         }
-        flight.push((if is_last { END_LAST } else { END_SHARED }, &end_params));
-        let ended = self.flight(run.scope(), &flight).await;
-        self.inner.wake.run_changed(run.run_id);
-        match ended {
+        flight.push((if end.is_last { END_LAST } else { END_SHARED }, &end_params));
+        match self.flight(&run.scope, &flight).await {
             Ok(rows) if rows.last().is_some_and(|r| !r.is_empty()) => Ok(()),
             Ok(_) => Err(RecordError::Fenced),
-            Err(e) => Err(self.fenced_or(run, e, settlement).await?),
+            Err(e) => Err(self.fenced_or(run, e, end.settlement.as_ref()).await?),
         }
     }
 
@@ -307,56 +324,63 @@ impl Store {
     }
 }
 
-/// The parameters of a journal row, owned for the length of a flight.
-struct JournalRow<'a> {
-    project: &'a str,
-    actor: &'a str,
-    run: &'a ClaimedRun,
-    step: &'a StepResult,
-    name: Cow<'a, str>,
-    kind: &'static str,
-    status: &'static str,
-    body: &'a str,
-    code: Option<&'static str>,
-    key: String,
-    has_call: bool,
-    call_id: uuid::Uuid,
-    call_agent: &'a str,
-    call_tool: Cow<'a, str>,
-    call_code: Option<&'static str>,
-    call_sha256: &'a str,
-    call_chars: i32,
+/// A journal row, with its call's.
+#[derive(Debug)]
+pub(crate) struct JournalRow {
+    pub(crate) step: StepResult,
+    pub(crate) call: Option<CallRecord>,
+    pub(crate) call_id: uuid::Uuid,
+    pub(crate) actor: String,
+    pub(crate) name: String,
+    pub(crate) key: String,
+    pub(crate) tool: String,
+    pub(crate) body: String,
+    pub(crate) kind: &'static str,
+    pub(crate) status: &'static str,
+    pub(crate) code: Option<&'static str>,
+    pub(crate) call_code: Option<&'static str>,
+    pub(crate) has_call: bool,
+    pub(crate) call_chars: i32,
 }
 
-impl<'a> JournalRow<'a> {
-    fn new(store: &Store, run: &'a ClaimedRun, step: &'a StepResult, call: Option<&'a CallRecord>) -> Self {
+impl JournalRow {
+    fn new(store: &Store, run: &ClaimedRun, step: StepResult, call: Option<CallRecord>) -> Self {
         Self {
-            project: run.scope().project().as_str(),
-            actor: run.scope().actor(),
-            run,
-            step,
-            name: storable(&step.name),
+            call_id: store.inner.clock.new_id(),
+            actor: run.scope().actor().to_owned(),
+            name: storable(&step.name).into_owned(),
+            key: run.idempotency_key(step.n),
+            tool: call.as_ref().map_or_else(String::new, |c| storable(&c.tool).into_owned()),
+            body: step.body.as_str().to_owned(),
             kind: step.kind.as_str(),
             status: step.status.as_str(),
-            body: step.body.as_str(),
             code: step.code.map(ErrorCode::as_str),
-            key: run.idempotency_key(step.n),
+            call_code: call.as_ref().and_then(|c| c.code).map(ErrorCode::as_str),
             has_call: call.is_some(),
-            call_id: store.inner.clock.new_id(),
-            call_agent: call.map_or("", |c| &c.agent_id),
-            call_tool: call.map_or(Cow::Borrowed(""), |c| storable(&c.tool)),
-            call_code: call.and_then(|c| c.code).map(ErrorCode::as_str),
-            call_sha256: call.map_or("", |c| &c.arguments_sha256),
-            call_chars: call.map_or(0, |c| c.result_chars),
+            call_chars: call.as_ref().map_or(0, |c| c.result_chars),
+            step,
+            call,
         }
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 22] {
-        [
-            &self.project,
-            &self.run.lease_id,
-            &self.run.run_id,
-            &self.run.epoch,
+    /// The agent that called; empty for a step without a call.
+    pub(crate) fn call_agent(&self) -> &str {
+        self.call.as_ref().map_or("", |c| &c.agent_id)
+    }
+
+    /// Hash of the call's arguments; empty for a step without a call.
+    pub(crate) fn call_sha256(&self) -> &str {
+        self.call.as_ref().map_or("", |c| &c.arguments_sha256)
+    }
+
+    fn params<'b>(&'b self, run: &'b Ticket, project: &'b &str) -> Vec<&'b (dyn ToSql + Sync)> {
+        const NONE: &str = "";
+        let call = self.call.as_ref();
+        vec![
+            project,
+            &run.lease_id,
+            &run.run_id,
+            &run.epoch,
             &self.step.n,
             &self.kind,
             &self.name,
@@ -368,31 +392,39 @@ impl<'a> JournalRow<'a> {
             &self.body,
             &self.has_call,
             &self.call_id,
-            &self.call_agent,
+            call.map_or(&NONE as &(dyn ToSql + Sync), |c| &c.agent_id),
             &self.actor,
-            &self.call_tool,
+            &self.tool,
             &self.call_code,
-            &self.call_sha256,
+            call.map_or(&NONE as &(dyn ToSql + Sync), |c| &c.arguments_sha256),
             &self.call_chars,
-            &self.run.trace_id,
+            &run.trace_id,
         ]
     }
 }
 
-/// The parameters of a run's end.
-struct EndRow<'a> {
-    project: &'a str,
-    run: &'a ClaimedRun,
-    state: &'static str,
-    output: Option<String>,
-    sha256: Option<String>,
-    code: Option<&'static str>,
-    message: Option<String>,
-    event: crate::audit::AuditEvent,
+/// A run's end, with what travels with it.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) row: EndRow,
+    pub(crate) step: Option<JournalRow>,
+    pub(crate) settlement: Option<Settlement>,
+    pub(crate) is_last: bool,
 }
 
-impl<'a> EndRow<'a> {
-    fn new(store: &Store, run: &'a ClaimedRun, outcome: &Outcome) -> Self {
+/// The columns of a run's end.
+#[derive(Debug)]
+pub(crate) struct EndRow {
+    pub(crate) state: &'static str,
+    pub(crate) output: Option<String>,
+    pub(crate) sha256: Option<String>,
+    pub(crate) code: Option<&'static str>,
+    pub(crate) message: Option<String>,
+    pub(crate) event: crate::audit::AuditEvent,
+}
+
+impl EndRow {
+    fn new(store: &Store, run: &ClaimedRun, outcome: &Outcome) -> Self {
         let redactors = store.known_redactors(run.scope().project());
         let redactor = redactors.to_journal.redactor();
         let (state, output, code, message) = match outcome {
@@ -408,15 +440,15 @@ impl<'a> EndRow<'a> {
         let said = json!({"state": state, "error_code": code, "output_sha256": sha256});
         let event = store.audit(run.scope(), Note::of_run("run.end", run.run_id, &run.trace_id, said));
         let output = output.map(|o| o.to_string());
-        Self { project: run.scope().project().as_str(), run, state, output, sha256, code, message, event }
+        Self { state, output, sha256, code, message, event }
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 16] {
+    fn params<'b>(&'b self, run: &'b Ticket, project: &'b &str) -> [&'b (dyn ToSql + Sync); 16] {
         [
-            &self.project,
-            &self.run.lease_id,
-            &self.run.run_id,
-            &self.run.epoch,
+            project,
+            &run.lease_id,
+            &run.run_id,
+            &run.epoch,
             &self.state,
             &self.event.at,
             &self.output,
@@ -425,7 +457,7 @@ impl<'a> EndRow<'a> {
             &self.message,
             &self.event.id,
             &self.event.actor,
-            &self.run.trace_id,
+            &run.trace_id,
             &self.event.body,
             &self.event.key_id,
             &self.event.mac,

@@ -11,9 +11,12 @@ use tokio_postgres::config::{Host, SslMode};
 
 use crate::announce::Announcer;
 use crate::audit::Dirty;
+use crate::enqueue::{self, Enqueues};
 use crate::error::StoreError;
+use crate::progress::{self, Progress};
 use crate::redaction::Known;
 use crate::refusals::Refusals;
+use crate::shared::Reads;
 use crate::wake::Wake;
 use crate::{Clock, keyring::Keyring};
 use awooop_redact::Redactor;
@@ -80,6 +83,9 @@ pub(crate) struct Inner {
     pub(crate) announcer: Announcer,
     pub(crate) dirty: Dirty,
     pub(crate) refusals: Refusals,
+    pub(crate) enqueues: Enqueues,
+    pub(crate) progress: Progress,
+    pub(crate) reads: Reads,
 }
 
 impl Store {
@@ -103,8 +109,22 @@ impl Store {
         let (redactor, known, wake) = (Redactor::new(), Known::default(), Wake::default());
         let dirty = Dirty::default();
         let refusals = Refusals::default();
-        let inner =
-            Inner { app, dispatch, clock, keyring, redactor, known, wake, announcer, dirty, refusals };
+        let (enqueues, progress) = (enqueue::lanes(), progress::lanes());
+        let inner = Inner {
+            app,
+            dispatch,
+            clock,
+            keyring,
+            redactor,
+            known,
+            wake,
+            announcer,
+            dirty,
+            refusals,
+            enqueues,
+            progress,
+            reads: Reads::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -197,8 +197,11 @@ impl Store {
     /// # Errors
     /// The database failed. Contracts that do not load are no error: then all personal data is masked.
     pub async fn redactors(&self, scope: &ProjectScope) -> Result<Arc<ProjectRedactors>, StoreError> {
-        let rows = self.once(scope, MARK, &[&scope.project().as_str()]).await?;
-        self.redactors_at(scope, &rows).await
+        self.share(&self.inner.reads.redactors, scope, "", async |store: Store, scope: ProjectScope| {
+            let rows = store.once(&scope, MARK, &[&scope.project().as_str()]).await?;
+            store.redactors_at(&scope, &rows).await
+        })
+        .await
     }
 
     /// The same with the answer to [`MARK`] in hand.

@@ -1,6 +1,7 @@
-//! Runs as callers see them: create, find, list, cancel. `run_state` is the cold truth of a run;
-//! claiming, journaling and ending lie in `claim`, `journal` and `lease`.
+//! Runs as callers see them: find, list, cancel. `run_state` is the cold truth of a run; creating, claiming,
+//! journaling and ending lie in `enqueue`, `claim`, `journal` and `lease`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use awooop_core::run::StateName;
@@ -207,6 +208,8 @@ pub enum Created {
     ParentEnded,
     /// The parent is as deep in its family as runs may be: nothing was made.
     TooDeep,
+    /// As many runs of the project wait as its contract allows.
+    QueueFull,
 }
 
 /// What came of cancelling a run.
@@ -242,6 +245,19 @@ impl Store {
         scope: &ProjectScope,
         agent: &AgentId,
     ) -> Result<Option<AgentFacts>, StoreError> {
+        let id = agent.clone();
+        self.share(&self.inner.reads.agents, scope, agent.as_str(), move |store, scope| {
+            let id = id.clone();
+            async move { store.read_agent(&scope, &id).await }
+        })
+        .await
+    }
+
+    async fn read_agent(
+        &self,
+        scope: &ProjectScope,
+        agent: &AgentId,
+    ) -> Result<Option<AgentFacts>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS}, c.activated_at, c.activated_by, c.key_id, c.signature, p.default_model,
                     EXISTS (SELECT FROM budget b WHERE b.project_id = $1 AND b.settled >= b.limit_amount)
@@ -269,81 +285,6 @@ impl Store {
         }))
     }
 
-    /// Creates a run and queues it, in one statement headed by the idempotency key. What it keeps went through the
-    /// redactors that [`Store::find_agent`] last found.
-    pub async fn create_run(&self, scope: &ProjectScope, new: &NewRun) -> Result<Created, StoreError> {
-        let run_id = self.inner.clock.new_id();
-        let trace_id = new.trace_id.clone().unwrap_or_else(|| run_id.simple().to_string());
-        let input_sha256 = awooop_core::json::sha256_hex(&new.input);
-        let redactors = self.known_redactors(scope.project());
-        let to_journal = redactors.to_journal.redactor();
-        let input = to_journal.clean_json(new.input.clone()).to_string();
-        let triggered_by = to_journal.clean(new.triggered_by.clone()).into_inner();
-        let mut body =
-            json!({"agent_id": new.agent.as_str(), "mode": new.mode, "input_sha256": input_sha256});
-        if let Some(ended) = new.retry_of {
-            body["retry_of"] = json!(ended);
-        }
-        let trigger = match (new.parent_run_id, new.retry_of) {
-            (Some(_), _) => "sub_agent",
-            (None, Some(_)) => "retry",
-            (None, None) => "api",
-        };
-        let event = self.audit(scope, Note::of_run("run.create", run_id, &trace_id, body));
-        let timeout_at = event.at.saturating_add(new.timeout).unwrap_or(Timestamp::MAX);
-        let key = new.idempotency.as_ref();
-        let max_attempts = i32::try_from(new.max_attempts).unwrap_or(i32::MAX);
-        for _ in 0..3 {
-            let rows = self
-                .once(
-                    scope,
-                    CREATE,
-                    &[
-                        &scope.project().as_str(),
-                        &run_id,
-                        &new.agent.as_str(),
-                        &new.agent_version_id,
-                        &new.mode.as_str(),
-                        &new.priority,
-                        &trace_id,
-                        &new.parent_run_id,
-                        &triggered_by,
-                        &max_attempts,
-                        &event.at,
-                        &timeout_at,
-                        &input,
-                        &input_sha256,
-                        &key.map(|k| k.principal.as_str()),
-                        &key.map(|k| k.key.as_str()),
-                        &key.map(|k| k.request_sha256.as_str()),
-                        &event.id,
-                        &event.actor,
-                        &event.body,
-                        &trigger,
-                        &event.key_id,
-                        &event.mac,
-                        &MAX_DEPTH,
-                    ],
-                )
-                .await?;
-            let row = rows.first().ok_or_else(|| StoreError::Corrupt("no answer to create_run".into()))?;
-            match (row.get::<_, i64>(0), row.get::<_, Option<i16>>(1)) {
-                (1, _) => {
-                    self.inner.wake.work_queued();
-                    return Ok(Created::New(run_id));
-                }
-                (_, None) if new.parent_run_id.is_some() => return Ok(Created::ParentEnded),
-                (_, Some(depth)) if depth >= MAX_DEPTH => return Ok(Created::TooDeep),
-                _ => {}
-            }
-            let Some(key) = key else { return Err(StoreError::Corrupt("a run was not created".into())) };
-            if let Some(found) = self.replay(scope, key).await? {
-                return Ok(found);
-            }
-        }
-        Err(StoreError::Corrupt("an idempotency key is neither free nor taken".into()))
-    }
-
     /// What an idempotency key stands for, if it was used before; forgets a key that is older than a day.
     /// A replay asks nothing else: whatever came between, the answer is the run that was made.
     pub async fn replay(
@@ -351,30 +292,68 @@ impl Store {
         scope: &ProjectScope,
         key: &Idempotency,
     ) -> Result<Option<Created>, StoreError> {
-        let oldest = self.inner.clock.now().saturating_sub(IDEMPOTENCY_KEPT).unwrap_or(Timestamp::MIN);
-        let rows = self
-            .once(
-                scope,
-                "WITH d AS (DELETE FROM idempotency_key
-                            WHERE project_id = $1 AND principal = $2 AND key = $3 AND created_at < $4)
-                 SELECT request_sha256, run_id FROM idempotency_key
-                 WHERE project_id = $1 AND principal = $2 AND key = $3 AND created_at >= $4",
-                &[&scope.project().as_str(), &key.principal, &key.key, &oldest],
-            )
-            .await?;
-        Ok(rows.first().map(|row| match row.get::<_, &str>(0) == key.request_sha256 {
-            true => Created::Replayed(row.get(1)),
+        let (store, of) = (self.clone(), scope.clone());
+        let work = move |keys: Vec<(String, String)>| {
+            let (store, of) = (store.clone(), of.clone());
+            async move { store.read_keys(&of, &keys).await }
+        };
+        let asked = (key.principal.clone(), key.key.clone());
+        let used = self.inner.reads.used_keys.run(scope, scope.project().clone(), asked, work).await;
+        let used = used.map_err(|lost| StoreError::Unavailable(Box::new(lost)))??;
+        Ok(used.map(|used| match used.request_sha256 == key.request_sha256 {
+            true => Created::Replayed(used.run_id),
             false => Created::OtherRequest,
         }))
     }
 
+    /// What each of these principals' keys was used for, in their order.
+    async fn read_keys(
+        &self,
+        scope: &ProjectScope,
+        keys: &[(String, String)],
+    ) -> Vec<Result<Option<UsedKey>, StoreError>> {
+        let oldest = self.inner.clock.now().saturating_sub(IDEMPOTENCY_KEPT).unwrap_or(Timestamp::MIN);
+        let (principals, names): (Vec<&str>, Vec<&str>) =
+            keys.iter().map(|(principal, key)| (principal.as_str(), key.as_str())).unzip();
+        let params: Params<'_> = &[&scope.project().as_str(), &principals, &names, &oldest];
+        let rows = match self.once(scope, USED_KEYS, params).await {
+            Ok(rows) => rows,
+            Err(error) => return keys.iter().map(|_| Err(error.again())).collect(),
+        };
+        let used = |row: &Row| UsedKey { request_sha256: row.get(2), run_id: row.get(3) };
+        let found: HashMap<(&str, &str), UsedKey> =
+            rows.iter().map(|row| ((row.get(0), row.get(1)), used(row))).collect();
+        let of =
+            |(principal, key): &(String, String)| found.get(&(principal.as_str(), key.as_str())).cloned();
+        keys.iter().map(|key| Ok(of(key))).collect()
+    }
+
     /// The run; `None` also for a run of another project.
     pub async fn find_run(&self, scope: &ProjectScope, run_id: RunId) -> Result<Option<Run>, StoreError> {
+        let (store, of) = (self.clone(), scope.clone());
+        let work = move |run_ids: Vec<RunId>| {
+            let (store, of) = (store.clone(), of.clone());
+            async move { store.read_runs(&of, &run_ids).await }
+        };
+        let answer = self.inner.reads.runs.run(scope, scope.project().clone(), run_id, work).await;
+        answer.map_err(|lost| StoreError::Unavailable(Box::new(lost)))?
+    }
+
+    /// The runs in the order of their ids; a row that cannot be read is an error of that run only.
+    async fn read_runs(
+        &self,
+        scope: &ProjectScope,
+        run_ids: &[RunId],
+    ) -> Vec<Result<Option<Run>, StoreError>> {
         let sql = format!(
-            "SELECT {RUN_COLUMNS} FROM run_state r {RUN_TIMER} WHERE r.project_id = $1 AND r.run_id = $2"
+            "SELECT {RUN_COLUMNS} FROM run_state r {RUN_TIMER} WHERE r.project_id = $1 AND r.run_id = ANY ($2)"
         );
-        let rows = self.once(scope, &sql, &[&scope.project().as_str(), &run_id]).await?;
-        rows.first().map(run).transpose()
+        let rows = match self.once(scope, &sql, &[&scope.project().as_str(), &run_ids]).await {
+            Ok(rows) => rows,
+            Err(error) => return run_ids.iter().map(|_| Err(error.again())).collect(),
+        };
+        let places: HashMap<RunId, &Row> = rows.iter().map(|row| (row.get(1), row)).collect();
+        run_ids.iter().map(|id| places.get(id).map(|row| run(row)).transpose()).collect()
     }
 
     /// The project's runs, newest first.
@@ -439,26 +418,19 @@ impl Store {
     }
 }
 
-const CREATE: &str = "
-WITH p AS MATERIALIZED (   -- the guard: the parent has not ended, and whoever ends it comes after this
-  SELECT depth FROM run_state WHERE project_id = $1 AND run_id = $8
-    AND state NOT IN ('completed', 'failed', 'cancelled', 'timeout') FOR SHARE),
-f AS (SELECT 0 AS depth WHERE $8::uuid IS NULL UNION ALL SELECT depth + 1 FROM p WHERE depth < $24),
-k AS (   -- and this key is new
-  INSERT INTO idempotency_key (project_id, principal, key, request_sha256, run_id, created_at)
-  SELECT $1, $15::text, $16::text, $17::text, $2, $11 FROM f WHERE $16::text IS NOT NULL
-  ON CONFLICT DO NOTHING RETURNING run_id),
-g AS (SELECT depth FROM f WHERE $16::text IS NULL OR EXISTS (SELECT FROM k)),
-r AS (
-  INSERT INTO run_state (project_id, run_id, state, agent_id, agent_version_id, mode, priority, trace_id,
-    parent_run_id, trigger_type, triggered_by, max_attempts, created_at, timeout_at, input, input_sha256, depth)
-  SELECT $1, $2, 'pending', $3, $4, $5, $6, $7, $8, $21, $9, $10, $11, $12, $13, $14, depth FROM g RETURNING run_id),
-o AS (INSERT INTO run_child (project_id, run_id, parent_run_id) SELECT $1, run_id, $8 FROM r WHERE $8::uuid IS NOT NULL),
-q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
-  SELECT $1, $6, run_id, $3, $12 FROM r),
-a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
-  SELECT $1, $18, $11, $19, 'run.create', 'run/' || run_id, run_id, $7, $20, $22, $23 FROM r)
-SELECT (SELECT count(*) FROM r), (SELECT depth FROM p)";
+/// What an idempotency key was used for.
+#[derive(Debug, Clone)]
+pub(crate) struct UsedKey {
+    request_sha256: String,
+    run_id: RunId,
+}
+
+const USED_KEYS: &str = "
+WITH i AS MATERIALIZED (SELECT DISTINCT * FROM unnest($2::text[], $3::text[]) AS i (principal, key)),
+d AS (DELETE FROM idempotency_key k USING i
+  WHERE k.project_id = $1 AND k.principal = i.principal AND k.key = i.key AND k.created_at < $4)
+SELECT k.principal, k.key, k.request_sha256, k.run_id FROM idempotency_key k JOIN i USING (principal, key)
+WHERE k.project_id = $1 AND k.created_at >= $4";
 
 const CANCEL_PENDING: &str = "
 WITH q AS (   -- the guard: whoever deletes the queue row, or the timer's, owns the run

@@ -131,6 +131,24 @@ impl Store {
         step: Option<(&ClaimedRun, i32)>,
         name: Option<&ToolName>,
     ) -> Result<CallFacts, StoreError> {
+        if step.is_some() || name.is_some() {
+            return self.read_call_facts(scope, agent, step, name).await;
+        }
+        let id = agent.clone();
+        self.share(&self.inner.reads.identities, scope, agent.as_str(), move |store, scope| {
+            let id = id.clone();
+            async move { store.read_call_facts(&scope, &id, None, None).await }
+        })
+        .await
+    }
+
+    async fn read_call_facts(
+        &self,
+        scope: &ProjectScope,
+        agent: &AgentId,
+        step: Option<(&ClaimedRun, i32)>,
+        name: Option<&ToolName>,
+    ) -> Result<CallFacts, StoreError> {
         let project = scope.project().as_str();
         let (run_id, epoch) = (step.map(|(r, _)| r.run_id), step.map(|(r, _)| r.epoch));
         let of_step: Params<'_> = &[&project, &run_id, &step.map(|(_, n)| n)];
@@ -179,6 +197,20 @@ impl Store {
 
     /// The project's tools in the order of their names; grants are `agent`'s, where one is given.
     pub async fn list_tools(
+        &self,
+        scope: &ProjectScope,
+        agent: Option<&AgentId>,
+    ) -> Result<Vec<ToolFacts>, StoreError> {
+        let id = agent.cloned();
+        let of = agent.map_or("", AgentId::as_str);
+        self.share(&self.inner.reads.tools, scope, of, move |store, scope| {
+            let id = id.clone();
+            async move { store.read_tools(&scope, id.as_ref()).await }
+        })
+        .await
+    }
+
+    async fn read_tools(
         &self,
         scope: &ProjectScope,
         agent: Option<&AgentId>,
@@ -241,6 +273,21 @@ impl Store {
 
     /// The provider of an agent's model, and what stops a call of it: read before each call, never cached.
     pub async fn model_facts(
+        &self,
+        scope: &ProjectScope,
+        agent: &AgentId,
+        provider: &ProviderId,
+    ) -> Result<ModelFacts, StoreError> {
+        let (agent, provider) = (agent.clone(), provider.clone());
+        let of = format!("{agent}/{provider}");
+        self.share(&self.inner.reads.models, scope, &of, move |store, scope| {
+            let (agent, provider) = (agent.clone(), provider.clone());
+            async move { store.read_model_facts(&scope, &agent, &provider).await }
+        })
+        .await
+    }
+
+    async fn read_model_facts(
         &self,
         scope: &ProjectScope,
         agent: &AgentId,

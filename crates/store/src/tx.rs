@@ -3,6 +3,8 @@
 //! - `ProjectTx`: one project's rows, opened from a `ProjectScope`. Two forms: `Store::flight` sends
 //!   BEGIN, `set_project`, the statements and COMMIT in one go; `Store::begin` is for work that must
 //!   read before it writes.
+//! - `Store::flight_of_each`: several projects' statements in one transaction, each section bound to its project. Only
+//!   for statements without a business failure, such as claims; who gets an error repeats each alone.
 //! - `SystemTx` (`Store::system`): discovery and heartbeats, no tenant's content.
 //!
 //! Two traps of pipelining, both handled here or by rule: a pipelined COMMIT answers Ok after a failed
@@ -128,22 +130,36 @@ impl Store {
         scope: &ProjectScope,
         statements: &[(&str, Params<'_>)],
     ) -> Result<Vec<Vec<Row>>, StoreError> {
+        let mut all = self.flight_of_each(&[Section { scope, statements }]).await?;
+        Ok(all.pop().unwrap_or_default())
+    }
+
+    /// One transaction of several projects' sections in one flight, the rows of each statement of each section. A
+    /// failure anywhere undoes all of it.
+    pub(crate) async fn flight_of_each(
+        &self,
+        sections: &[Section<'_>],
+    ) -> Result<Vec<Vec<Vec<Row>>>, StoreError> {
         let mut connection = Guarded { object: Some(self.app().await?), is_open: true };
         let results = {
             let client = connection.client();
             let set = client.prepare_cached(SET_PROJECT).await?;
-            let mut prepared = Vec::with_capacity(statements.len());
-            for (sql, _) in statements {
+            let mut prepared = Vec::with_capacity(sections.len());
+            for (sql, _) in sections.iter().flat_map(|section| section.statements) {
                 prepared.push(client.prepare_cached(sql).await?);
             }
-            let project = scope.project().as_str();
-            let set_params: [&(dyn ToSql + Sync); 1] = [&project];
+            let projects: Vec<&str> = sections.iter().map(|s| s.scope.project().as_str()).collect();
+            let bind: Vec<[&(dyn ToSql + Sync); 1]> =
+                projects.iter().map(|project| -> [&(dyn ToSql + Sync); 1] { [project] }).collect();
+            let mut prepared = prepared.iter();
             // join_all polls in order, and the driver sends a request at its first poll
-            let mut flight: Vec<Flying<'_>> = Vec::with_capacity(statements.len() + 3);
+            let mut flight: Vec<Flying<'_>> = Vec::with_capacity(prepared.len() + sections.len() + 2);
             flight.push(Box::pin(async { client.batch_execute("BEGIN").await.map(|()| vec![]) }));
-            flight.push(Box::pin(client.query(&set, &set_params)));
-            for (statement, (_, params)) in prepared.iter().zip(statements) {
-                flight.push(Box::pin(client.query(statement, params)));
+            for (section, project) in sections.iter().zip(&bind) {
+                flight.push(Box::pin(client.query(&set, project)));
+                for ((_, params), statement) in section.statements.iter().zip(prepared.by_ref()) {
+                    flight.push(Box::pin(client.query(statement, params)));
+                }
             }
             flight.push(Box::pin(async { client.batch_execute("COMMIT").await.map(|()| vec![]) }));
             futures::future::join_all(flight).await
@@ -155,11 +171,18 @@ impl Store {
             // after a failed statement the pipelined COMMIT has rolled back already
             connection.is_open = object.is_closed() || object.batch_execute("ROLLBACK").await.is_err();
         }
-        let mut rows: Vec<Vec<Row>> = results.into_iter().collect::<Result<_, _>>()?;
-        rows.pop();
-        rows.drain(..2);
-        Ok(rows)
+        let rows: Vec<Vec<Row>> = results.into_iter().collect::<Result<_, _>>()?;
+        let mut rows = rows.into_iter().skip(1);
+        let rows_of =
+            |section: &Section<'_>| rows.by_ref().take(section.statements.len() + 1).skip(1).collect();
+        Ok(sections.iter().map(rows_of).collect())
     }
+}
+
+/// One project's part of a transaction.
+pub(crate) struct Section<'a> {
+    pub(crate) scope: &'a ProjectScope,
+    pub(crate) statements: &'a [(&'a str, Params<'a>)],
 }
 
 type Flying<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send + 'a>>;

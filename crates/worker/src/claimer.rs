@@ -1,11 +1,10 @@
-//! The claimer: finds projects with due work, takes from each in turn no more than there are free slots,
-//! and starts what it took. Every look begins after the project the last look ended with, so that none is
-//! served twice before another was served once.
+//! The claimer: finds projects with due work, shares the free slots out among them ([`Turns`]), takes from each no
+//! more than its share, and starts what it took. Nothing is taken ahead of a free slot.
 
 use std::sync::Arc;
 
 use awooop_core::ProjectId;
-use awooop_store::claim::ClaimedRun;
+use awooop_store::claim::{Claim, ClaimedRun, Due, MAX_CLAIM, Wish};
 use awooop_store::{Store, StoreError, scope};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -13,8 +12,21 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::WorkerConfig;
 use crate::heartbeat::{Heartbeat, Life};
-use crate::held::{Held, Share};
+use crate::held::{Held, Holding, Share};
 use crate::runtime::Runtime;
+use crate::turns::{REST, Resting, Turns};
+
+/// Most projects of one look.
+const MOST_DUE: usize = 100;
+
+/// A claim that is to be made, with the slots its runs will have.
+struct Taking {
+    project: ProjectId,
+    share: usize,
+    permits: OwnedSemaphorePermit,
+    holding: Holding,
+    wish: Wish,
+}
 
 /// Finds, claims, starts.
 pub(crate) struct Claimer {
@@ -24,6 +36,7 @@ pub(crate) struct Claimer {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) held: Held,
+    pub(crate) resting: Resting,
     pub(crate) tasks: TaskTracker,
     /// Gives running runs back: the end of a drain.
     pub(crate) give_back: CancellationToken,
@@ -33,7 +46,7 @@ impl Claimer {
     /// Claims until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut life = self.heartbeat.life();
-        let mut after = String::new();
+        let mut turns = Turns::default();
         loop {
             // all slots may be taken for long, and a stop does not wait for that
             tokio::select! {
@@ -44,7 +57,7 @@ impl Claimer {
             let now = life.borrow_and_update().clone();
             let claimed = match now {
                 Some(life) if self.heartbeat.is_clock_sure() => {
-                    self.run_once(&life, &mut after).await.unwrap_or_else(|error| {
+                    self.run_once(&life, &mut turns).await.unwrap_or_else(|error| {
                         tracing::warn!(error = &error as &dyn std::error::Error, "claiming failed");
                         0
                     })
@@ -55,11 +68,16 @@ impl Claimer {
                 continue;
             }
             let jitter = rand::random_range(0.8..1.2);
+            let pause = if self.resting.now().is_empty() {
+                self.config.poll_every
+            } else {
+                REST.min(self.config.poll_every)
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.store.wake().until_work() => {}
                 _ = life.changed() => {}
-                () = tokio::time::sleep(self.config.poll_every.mul_f64(jitter)) => {}
+                () = tokio::time::sleep(pause.mul_f64(jitter)) => {}
             }
         }
     }
@@ -69,62 +87,87 @@ impl Claimer {
         drop(self.slots.acquire().await);
     }
 
-    /// One look: every project with work, in turn, as long as there are free slots. Returns the runs taken.
-    /// A project whose runs cannot be claimed keeps no other waiting.
-    pub(crate) async fn run_once(&self, life: &Life, after: &mut String) -> Result<usize, StoreError> {
-        let mut projects = self.store.discover(after, 100).await?;
-        if projects.is_empty() && !after.is_empty() {
-            after.clear();
-            projects = self.store.discover(after, 100).await?;
-        }
+    /// One look: shares the free slots out and takes what fills them. Returns the runs taken. A project whose runs
+    /// cannot be claimed keeps no other waiting.
+    pub(crate) async fn run_once(&self, life: &Life, turns: &mut Turns) -> Result<usize, StoreError> {
+        let free = self.slots.available_permits();
+        let (due, is_whole) = self.next_due(turns, free).await?;
+        let shares: Vec<Taking> = turns
+            .share(&due, is_whole, free)
+            .into_iter()
+            .filter_map(|(project, share)| self.taking(project, share))
+            .collect();
         let mut taken = 0;
-        for project in projects {
-            let free = self.slots.available_permits().min(self.config.claim_batch);
-            if free == 0 || life.is_over.is_cancelled() {
-                break;
-            }
-            *after = project.to_string();
-            match self.claim(life, &project, free).await {
-                Ok(runs) => taken += runs,
+        let wishes: Vec<Wish> = shares.iter().map(|taking| taking.wish.clone()).collect();
+        for (taking, claim) in shares.into_iter().zip(self.store.claim_each(&wishes, &life.me).await) {
+            match claim {
+                Ok(claim) => taken += self.take(life, turns, taking, claim),
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(
-                        error,
-                        project = project.as_str(),
-                        "a project's runs could not be claimed"
-                    );
+                    turns.end(&taking.project);
+                    let (error, project) = (&error as &dyn std::error::Error, taking.project.as_str());
+                    tracing::error!(error, project, "a project's runs could not be claimed");
                 }
             }
         }
         Ok(taken)
     }
 
-    async fn claim(&self, life: &Life, project: &ProjectId, free: usize) -> Result<usize, StoreError> {
-        let Ok(permits) = self.slots.clone().acquire_many_owned(u32::try_from(free).unwrap_or(1)).await
-        else {
-            return Ok(0);
-        };
-        let limit = i64::try_from(free).unwrap_or(1);
+    /// Slots and a lease for a project's share; none when no slot is free after all.
+    fn taking(&self, project: ProjectId, share: usize) -> Option<Taking> {
+        let share = share.min(self.config.claim_batch).min(MAX_CLAIM);
+        let permits = self.slots.clone().try_acquire_many_owned(u32::try_from(share).ok()?).ok()?;
         let lease_id = self.store.clock().new_id();
         // known before it exists: when the answer is lost, the reaper finds a lease that nobody knows
         let holding = self.held.hold(lease_id);
-        let runs = self.store.claim_under(lease_id, project, &life.me, limit).await?;
-        let taken = runs.len();
-        let mut permits = Some(permits);
-        for (run, share) in runs.into_iter().zip(Share::of(holding, taken)) {
-            let permit = permits.as_mut().and_then(|p| p.split(1));
-            self.start(life, run, share, permit);
+        let wish = Wish::new(lease_id, project.clone(), share);
+        Some(Taking { project, share, permits, holding, wish })
+    }
+
+    /// Starts what a claim took. Returns how many.
+    fn take(&self, life: &Life, turns: &mut Turns, taking: Taking, claim: Claim) -> usize {
+        let Taking { project, share, mut permits, holding, .. } = taking;
+        let taken = claim.runs.len();
+        if taken < share {
+            turns.end(&project);
         }
-        Ok(taken)
+        if taken == 0 && claim.is_capped {
+            self.resting.rest(project);
+        }
+        for (run, share) in claim.runs.into_iter().zip(Share::of(holding, taken)) {
+            self.start(life, run, share, permits.split(1));
+        }
+        taken
+    }
+
+    /// The projects whose turns are next, without those that rest, and whether there are no others.
+    async fn next_due(&self, turns: &Turns, free: usize) -> Result<(Vec<Due>, bool), StoreError> {
+        let resting = self.resting.now();
+        let wanted = free.min(MOST_DUE) + resting.len();
+        let limit = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut due = self.store.discover(turns.after(), limit(wanted)).await?;
+        if due.len() < wanted && !turns.after().is_empty() {
+            let others = self.store.discover("", limit(wanted - due.len())).await?;
+            due.extend(others.into_iter().filter(|other| other.project.as_str() <= turns.after()));
+        }
+        let is_whole = due.len() < wanted;
+        due.retain(|due| !resting.contains(&due.project));
+        Ok((due, is_whole))
     }
 
     fn start(&self, life: &Life, run: ClaimedRun, share: Share, permit: Option<OwnedSemaphorePermit>) {
         let (runtime, life, give_back) = (self.runtime.clone(), life.clone(), self.give_back.clone());
-        let scope = run.scope().clone();
+        let (scope, is_capped, resting) = (run.scope().clone(), run.is_capped, self.resting.clone());
+        let store = self.store.clone();
         let tracked = self.tasks.track_future(async move {
+            let project = run.scope().project().clone();
             runtime.run(run, share, &life, &give_back).await;
             drop(permit);
+            if is_capped {
+                // another one may wait for its room
+                resting.wake(&project);
+                store.wake().work_queued();
+            }
         });
         scope::spawn(&scope, "run", tracked);
     }

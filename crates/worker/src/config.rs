@@ -46,7 +46,7 @@ impl Default for WorkerConfig {
     fn default() -> Self {
         Self {
             slots: 64,
-            claim_batch: 16,
+            claim_batch: 64,
             poll_every: Duration::from_millis(250),
             beat_every: Duration::from_secs(5),
             fence_after: Duration::from_secs(15),

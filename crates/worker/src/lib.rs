@@ -11,6 +11,7 @@ mod held;
 mod reaper;
 mod runtime;
 mod services;
+mod turns;
 
 pub use config::WorkerConfig;
 pub use services::{Running, start};

@@ -18,6 +18,7 @@ use crate::heartbeat::Heartbeat;
 use crate::held::Held;
 use crate::reaper::Reaper;
 use crate::runtime::Runtime;
+use crate::turns::Resting;
 
 /// A started worker.
 pub struct Running {
@@ -51,6 +52,7 @@ pub fn start(store: Store, gateway: Gateway, me: Worker, config: WorkerConfig) -
         heartbeat: heartbeat.clone(),
         slots: Arc::new(Semaphore::new(config.slots)),
         held,
+        resting: Resting::default(),
         tasks: tasks.clone(),
         give_back: give_back.clone(),
     };

@@ -1,5 +1,5 @@
-//! The agent contract: what an agent is told, what it may use, the shape of its input and its answer, and
-//! how long it may take.
+//! The agent contract: what an agent is told, what it may use, the shape of its input and its answer, how many runs of it there may be at a time,
+//! and how long they may take.
 
 use std::time::Duration;
 
@@ -39,6 +39,9 @@ pub struct AgentSpec {
     /// Claims of one run before it fails.
     #[serde(default = "default_max_attempts")]
     pub max_attempts: u32,
+    /// Runs under way at a time, on all nodes together; without it only the project's limit counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
     /// Longest time from creation to end, in milliseconds.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,

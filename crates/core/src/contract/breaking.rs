@@ -27,7 +27,7 @@ pub struct Breaking {
 }
 
 /// Every rule, with what it says.
-pub const RULES: [(&str, &str); 15] = [
+pub const RULES: [(&str, &str); 16] = [
     ("retired", "the contract is retired"),
     ("output_schema_narrowed", "answers that were valid may no longer be"),
     ("input_schema_narrowed", "input that was accepted may be refused"),
@@ -37,6 +37,7 @@ pub const RULES: [(&str, &str); 15] = [
     ("definition_changed", "another definition of a tool is pinned, or none"),
     ("grant_widened", "an agent may call a tool it could not, or with arguments it could not use"),
     ("budget_lowered", "less may be used than before"),
+    ("limit_lowered", "fewer runs may be under way, or wait, than before"),
     ("mode_raised", "an agent's runs may have effects they could not have"),
     ("endpoint_changed", "another address, command, header or credential is used"),
     ("activation_weakened", "fewer or other people can put contracts into force"),
@@ -83,8 +84,19 @@ impl Found {
                 Some(_) => {}
             }
         }
+        let limits = |spec: &ProjectSpec| spec.limits.clone().unwrap_or_default();
+        let (before, after) = (limits(from), limits(to));
+        self.limit("limits/max_running_runs", before.max_running_runs, after.max_running_runs);
+        self.limit("limits/max_queued_runs", before.max_queued_runs, after.max_queued_runs);
         self.activation(&from.activation, &to.activation);
         self.personal_data(from.personal_data.as_ref(), to.personal_data.as_ref());
+    }
+
+    /// A limit that is new, or lower than it was.
+    fn limit(&mut self, member: &str, from: Option<u32>, to: Option<u32>) {
+        let Some(now) = to.filter(|now| from.is_none_or(|before| *now < before)) else { return };
+        let before = from.map_or("any number".to_owned(), |before| before.to_string());
+        self.add("limit_lowered", format!("/spec/{member}"), format!("from {before} to {now} runs"));
     }
 
     /// Each class in each direction is hidden as well as before, and no more values are let through.
@@ -232,6 +244,7 @@ impl Found {
             let message = format!("from {} to {}", from.mode.as_str(), to.mode.as_str());
             self.add("mode_raised", "/spec/mode", message);
         }
+        self.limit("concurrency", from.concurrency, to.concurrency);
         for (i, grant) in from.grants.iter().enumerate() {
             if !to.grants.iter().any(|g| g.tool == grant.tool) {
                 let message = format!("`{}` is no longer granted", grant.tool);

@@ -34,7 +34,7 @@ pub use policy::{
     AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PolicySpec, RatePer, RateRule, RedactionPattern,
     RedactionSpec,
 };
-pub use project::{ActivationSpec, BudgetSpec, ProjectSpec};
+pub use project::{ActivationSpec, BudgetSpec, LimitsSpec, ProjectSpec};
 pub use provider::{
     AuthSpec, LlmSpec, McpSpec, ModelSpec, OfflineModelSpec, ProviderSpec, Risk, ToolSpec, TransportSpec,
 };

@@ -1,5 +1,5 @@
 //! The project contract: a tenant's name, whose signatures put its contracts into force, what it may spend,
-//! which model its agents use when they name none, and where its personal data may go.
+//! how many runs it may have at a time, which model its agents use when they name none, and where its personal data may go.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,12 @@ pub struct ProjectSpec {
     /// Without it nothing is limited, but use is still recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetSpec>,
+    /// Without it there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSpec>,
+    /// Share of a worker's slots beside other projects with queued runs, 1 to 100; 1 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u8>,
     /// `<provider>/<model>` for agents that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_model: Option<String>,
@@ -55,4 +61,16 @@ impl Default for ActivationSpec {
 pub struct BudgetSpec {
     /// Input and output tokens together, in total.
     pub tokens: i64,
+}
+
+/// How many runs a project may have at a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsSpec {
+    /// Under way, on all nodes together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_running_runs: Option<u32>,
+    /// Waiting to be started; a further one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_queued_runs: Option<u32>,
 }

@@ -264,3 +264,22 @@ async fn a_replay_is_answered_whatever_came_between() {
     let another = api.post_with(&admin(&project), RUNS, &[("Idempotency-Key", "k-2")], &body).await;
     assert_eq!(another.problem(), (402, "E-BUDGET-001".into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_refused_with_the_time_to_come_again_and_keeps_nothing() {
+    let api = Api::new().await;
+    let project = api.test.project().await;
+    let spec = json!({"display_name": "Limited", "limits": {"max_queued_runs": 2}});
+    let document = json!({"kind": "project", "project": project.id, "id": project.id, "spec": spec});
+    let applied = api.post(&admin(&project), CONTRACTS, &json!({"manifests": [document]})).await;
+    assert_eq!(applied.status, 200, "{applied:?}");
+    let (first, _) = (api.run(&project).await, api.run(&project).await);
+    let body = json!({"agent_id": AGENT, "input": "one too many"});
+    let refused = api.post_with(&admin(&project), RUNS, &[("Idempotency-Key", "k")], &body).await;
+    assert_eq!((refused.problem(), refused.header("retry-after")), ((429, "E-LIMIT-002".into()), "1"));
+    assert_eq!(refused.json()["retryable"], json!(true));
+    let cancel = request("POST", &format!("{RUNS}/{first}/cancel"), &admin(&project), &[], None);
+    assert_eq!(api.send(cancel).await.status, 200);
+    let made = api.post_with(&admin(&project), RUNS, &[("Idempotency-Key", "k")], &body).await;
+    assert_eq!((made.status.as_u16(), made.header("idempotency-replayed")), (202, ""));
+}

@@ -24,6 +24,9 @@ pub(super) enum MaterialRow {
     Project {
         display_name: String,
         default_model: Option<String>,
+        weight: u8,
+        max_running_runs: Option<u32>,
+        max_queued_runs: Option<u32>,
         contract_version_id: Uuid,
     },
     Budget {
@@ -55,6 +58,11 @@ pub(super) enum MaterialRow {
         risk: Option<String>,
         contract_version_id: Uuid,
     },
+    AgentCap {
+        agent_id: String,
+        max_running_runs: u32,
+        contract_version_id: Uuid,
+    },
     Policy {
         policy_id: String,
         spec: String,
@@ -79,6 +87,7 @@ impl MaterialRow {
             MaterialRow::McpGrant { agent_id, provider_id, tool, .. } => {
                 format!("grant of {provider_id}__{tool} to agent {agent_id}")
             }
+            MaterialRow::AgentCap { agent_id, .. } => format!("the concurrency of agent {agent_id}"),
             MaterialRow::Policy { policy_id, .. } => format!("policy {policy_id}"),
             MaterialRow::Channel { channel_id, .. } => format!("channel {channel_id}"),
         }
@@ -93,6 +102,9 @@ pub(super) fn of(manifest: &Manifest, contract_version_id: Uuid) -> Vec<Material
             MaterialRow::Project {
                 display_name: spec.display_name.clone(),
                 default_model: spec.default_model.clone(),
+                weight: spec.weight.unwrap_or(1),
+                max_running_runs: spec.limits.as_ref().and_then(|l| l.max_running_runs),
+                max_queued_runs: spec.limits.as_ref().and_then(|l| l.max_queued_runs),
                 contract_version_id,
             },
             MaterialRow::Budget { limit_amount: spec.budget.as_ref().map(|b| b.tokens), contract_version_id },
@@ -110,7 +122,12 @@ pub(super) fn of(manifest: &Manifest, contract_version_id: Uuid) -> Vec<Material
                     contract_version_id,
                 })
             });
-            grants.collect()
+            let cap = spec.concurrency.map(|max_running_runs| MaterialRow::AgentCap {
+                agent_id: id.clone(),
+                max_running_runs,
+                contract_version_id,
+            });
+            grants.chain(cap).collect()
         }
         Spec::Policy(spec) => {
             let spec = json::canonical(&json::to_value(spec));
@@ -158,7 +175,9 @@ impl Owners {
                 MaterialRow::Provider { provider_id, .. }
                 | MaterialRow::McpServer { provider_id, .. }
                 | MaterialRow::McpTool { provider_id, .. } => (Kind::Provider, provider_id),
-                MaterialRow::McpGrant { agent_id, .. } => (Kind::Agent, agent_id),
+                MaterialRow::McpGrant { agent_id, .. } | MaterialRow::AgentCap { agent_id, .. } => {
+                    (Kind::Agent, agent_id)
+                }
                 MaterialRow::Policy { policy_id, .. } => (Kind::Policy, policy_id),
                 MaterialRow::Channel { channel_id, .. } => (Kind::Channel, channel_id),
             };
@@ -181,7 +200,7 @@ pub(super) async fn write(
 ) -> Result<(), StoreError> {
     let id = project.as_str();
     for (kind, tables) in [
-        (Kind::Agent, &[("mcp_grant", "agent_id")][..]),
+        (Kind::Agent, &[("mcp_grant", "agent_id"), ("agent_cap", "agent_id")][..]),
         (
             Kind::Provider,
             &[("mcp_tool", "provider_id"), ("mcp_server", "provider_id"), ("provider", "provider_id")],
@@ -226,8 +245,10 @@ const INSERTS: &[(&str, &str)] = &[
     (
         "project",
         "UPDATE project p SET display_name = r.display_name, default_model = r.default_model,
+           weight = r.weight, max_running_runs = r.max_running_runs, max_queued_runs = r.max_queued_runs,
            contract_version_id = r.contract_version_id
-         FROM jsonb_to_recordset($2::text::jsonb) AS r (display_name text, default_model text, contract_version_id uuid)
+         FROM jsonb_to_recordset($2::text::jsonb) AS r (display_name text, default_model text, weight smallint,
+           max_running_runs integer, max_queued_runs integer, contract_version_id uuid)
          WHERE p.project_id = $1",
     ),
     (
@@ -265,6 +286,13 @@ const INSERTS: &[(&str, &str)] = &[
            contract_version_id uuid, constraints text, risk text)",
     ),
     (
+        "agent_cap",
+        "INSERT INTO agent_cap (project_id, agent_id, max_running_runs, contract_version_id)
+         SELECT $1, r.agent_id, r.max_running_runs, r.contract_version_id
+         FROM jsonb_to_recordset($2::text::jsonb)
+           AS r (agent_id text, max_running_runs integer, contract_version_id uuid)",
+    ),
+    (
         "policy",
         "INSERT INTO policy (project_id, policy_id, contract_version_id, spec)
          SELECT $1, r.policy_id, r.contract_version_id, r.spec
@@ -282,6 +310,7 @@ const INSERTS: &[(&str, &str)] = &[
 /// contract made are not listed.
 const SELECTS: &[&str] = &[
     "SELECT jsonb_build_object('table', 'project', 'display_name', display_name, 'default_model', default_model,
+       'weight', weight, 'max_running_runs', max_running_runs, 'max_queued_runs', max_queued_runs,
        'contract_version_id', contract_version_id)::text
      FROM project WHERE project_id = $1 AND contract_version_id IS NOT NULL",
     "SELECT jsonb_build_object('table', 'budget', 'limit_amount', limit_amount,
@@ -297,6 +326,8 @@ const SELECTS: &[&str] = &[
     "SELECT jsonb_build_object('table', 'mcp_grant', 'agent_id', agent_id, 'provider_id', provider_id, 'tool', tool,
        'constraints', constraints, 'risk', risk, 'contract_version_id', contract_version_id)::text
      FROM mcp_grant WHERE project_id = $1",
+    "SELECT jsonb_build_object('table', 'agent_cap', 'agent_id', agent_id, 'max_running_runs', max_running_runs,
+       'contract_version_id', contract_version_id)::text FROM agent_cap WHERE project_id = $1",
     "SELECT jsonb_build_object('table', 'policy', 'policy_id', policy_id, 'spec', spec,
        'contract_version_id', contract_version_id)::text FROM policy WHERE project_id = $1",
     "SELECT jsonb_build_object('table', 'channel', 'channel_id', channel_id, 'spec', spec,

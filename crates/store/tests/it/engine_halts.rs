@@ -58,7 +58,7 @@ async fn what_is_halted_is_not_claimed_and_another_project_is_not_touched() {
         let other_run = create(&test.store, &other).await;
         assert!(claimed(&test, &mine).await.is_empty(), "{kind:?} {target:?}");
         let mut with_work = test.store.discover("", 10).await.unwrap();
-        with_work.retain(|id| *id == mine.id);
+        with_work.retain(|due| due.project == mine.id);
         assert_eq!(with_work.is_empty(), is_project, "a project with another agent's work is discovered");
         let pending = run_of(&test.store, &mine, run_id).await;
         let why = test.store.find_halt_of(&mine.scope, &pending).await.unwrap().unwrap();

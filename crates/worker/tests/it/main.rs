@@ -2,6 +2,7 @@
 //! to stop. Every test ends with the doctor's questions, which must find nothing.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod fairness;
 mod halting;
 mod stopping;
 mod support;

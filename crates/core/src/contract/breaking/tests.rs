@@ -43,6 +43,16 @@ fn a_project_may_not_lower_its_budget_or_weaken_its_rule_unnoticed() {
     changed(json!({}), tokens(8), &[("budget_lowered", "/spec/budget")]);
     changed(tokens(8), tokens(9), &[]);
     changed(tokens(8), json!({}), &[]);
+    let limits = |running: u32, queued: u32| json!({"limits": {"max_running_runs": running, "max_queued_runs": queued}, "weight": running});
+    changed(limits(9, 5), limits(8, 5), &[("limit_lowered", "/spec/limits/max_running_runs")]);
+    changed(limits(9, 5), limits(9, 4), &[("limit_lowered", "/spec/limits/max_queued_runs")]);
+    changed(limits(8, 4), limits(9, 5), &[]);
+    changed(limits(8, 4), json!({}), &[]);
+    changed(
+        json!({}),
+        json!({"limits": {"max_queued_runs": 9}}),
+        &[("limit_lowered", "/spec/limits/max_queued_runs")],
+    );
     changed(json!({}), json!({"display_name": "Other", "default_model": "a1/b"}), &[]);
 
     let rule = |rule: Value| json!({"activation": rule});

@@ -162,6 +162,12 @@ async fn retry(
     Ok(Some(match state.store.create_run(access.scope(), &new).await? {
         Created::New(made) => item("created", Some(made)),
         Created::Replayed(made) => item("replayed", Some(made)),
+        Created::QueueFull => {
+            let code = Some(ErrorCode::Limit002.as_str());
+            let message =
+                Some("as many runs of the project wait to be started as its contract allows".to_owned());
+            RetryItem { code, message, ..item("refused", None) }
+        }
         Created::OtherRequest | Created::ParentEnded | Created::TooDeep => item("refused", None),
     }))
 }

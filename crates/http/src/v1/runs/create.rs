@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::wait;
+use crate::admission::Admitted;
 use crate::body::Body;
 use crate::caller::Access;
 use crate::problem::Problem;
@@ -67,9 +68,12 @@ pub(crate) struct CreateRun {
         (status = 200, description = "The run has ended while the caller waited", body = RunDocument,
             headers(("Location" = String), ("Preference-Applied" = String), ("Idempotency-Replayed" = String))),
         (status = 402, description = "E-BUDGET-001: the project's budget is spent"),
-        (status = 409, description = "E-RUN-001: the parent has ended; E-CONTRACT-002: the agent's contract is not what was signed")))]
+        (status = 409, description = "E-RUN-001: the parent has ended; E-CONTRACT-002: the agent's contract is not what was signed"),
+        (status = 429, description = "E-LIMIT-002: the project's queue, or the node, is full; `Retry-After` says when to try again",
+            headers(("Retry-After" = String)))))]
 pub(crate) async fn create_run(
     State(state): State<AppState>,
+    admitted: Admitted,
     access: Access,
     Extension(trace): Extension<Trace>,
     headers: HeaderMap,
@@ -87,6 +91,7 @@ pub(crate) async fn create_run(
             state.store.create_run(access.scope(), &new).await?
         }
     };
+    drop(admitted);
     let (run_id, is_replayed) = match created {
         Created::New(run_id) => (run_id, false),
         Created::Replayed(run_id) => (run_id, true),
@@ -100,6 +105,12 @@ pub(crate) async fn create_run(
         Created::TooDeep => {
             let message = format!("runs stand at most {MAX_DEPTH} deep below the first of their family");
             return Err(Problem::invalid_at("/parent_run_id", "depth", message));
+        }
+        Created::QueueFull => {
+            return Err(Problem::new(
+                ErrorCode::Limit002,
+                "as many runs of the project wait to be started as its contract allows",
+            ));
         }
     };
     answer(&state, &access, run_id, wait::preferred(&headers), is_replayed).await

@@ -6,13 +6,14 @@
 //! and sockets, is bounded, and ends with this process, also on Ctrl-C. Exit codes: 0 measured, 1 failed,
 //! 2 wrong usage, 130 interrupted. `awooop-bench schema` measures the validation of outputs instead,
 //! `awooop-bench contracts` how long it takes to put 1,000 contracts into force, `awooop-bench audit` what writing,
-//! sealing and checking audit events costs, `awooop-bench redact` how fast the redactor reads a text.
+//! sealing and checking audit events costs, `awooop-bench engine` the engine alone beside queues, `awooop-bench redact` how fast the redactor reads a text.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod audit;
 mod contracts;
 mod cpu;
 mod disk;
+mod engine;
 mod load;
 mod peer;
 mod profile;
@@ -45,6 +46,7 @@ async fn main() -> ExitCode {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["schema"] => return ended(schema::measure()),
         ["contracts"] => return ended(contracts::measure().await),
+        ["engine"] => return ended(engine::measure().await),
         ["audit"] => return ended(audit::measure().await),
         ["redact", file, seconds] => return ended(redact::measure(file, seconds)),
         ["redact-spans"] => return ended(redact::spans()),
@@ -55,7 +57,7 @@ async fn main() -> ExitCode {
         Err(error) => {
             eprintln!(
                 "awooop-bench: {error}\nusage: awooop-bench [--runs N] [--callers N] [--rounds N] [--rate N] \
-                 [--seconds N] [--profile]\n       awooop-bench schema|contracts|audit|redact FILE SECONDS|redact-spans"
+                 [--seconds N] [--profile]\n       awooop-bench schema|contracts|audit|engine|redact FILE SECONDS|redact-spans"
             );
             return ExitCode::from(2);
         }
