@@ -26,6 +26,8 @@ pub(super) struct Node {
     pub(super) operator: Operator,
     /// Who carries out runs, if this node does.
     pub(super) worker: Option<Worker>,
+    /// Its numbers.
+    pub(super) config: WorkerConfig,
     /// Who lets audit events expire in a database of our own.
     pub(super) retention: Option<SecretString>,
     /// Where HTTP is answered, if this node does.
@@ -47,9 +49,8 @@ impl Node {
         let draining = CancellationToken::new();
         let watching = gateway.clone().watch_stops(sealing.clone());
         let watching = awooop_store::scope::spawn_service("stops", watching);
-        let worker = self
-            .worker
-            .map(|me| awooop_worker::start(self.store.clone(), gateway.clone(), me, WorkerConfig::default()));
+        let worker =
+            self.worker.map(|me| awooop_worker::start(self.store.clone(), gateway.clone(), me, self.config));
         let server = match self.listener {
             None => None,
             Some(listener) => {
