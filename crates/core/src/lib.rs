@@ -13,6 +13,7 @@ pub mod json;
 pub mod key;
 pub mod role;
 pub mod run;
+pub mod schedule;
 pub mod schema;
 pub mod statement;
 

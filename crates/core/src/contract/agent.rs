@@ -1,10 +1,11 @@
-//! The agent contract: what an agent is told, what it may use, the shape of its input and its answer, and
-//! how long it may take.
+//! The agent contract: what an agent is told, what it may use, the shape of its input and its answer, how long it
+//! may take, and when it runs by itself.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::provider::Risk;
+use super::schedule::ScheduleSpec;
 use crate::ids::ProviderId;
 use crate::run::Mode;
 
@@ -43,6 +44,9 @@ pub struct AgentSpec {
     /// Ceiling of one model answer, in tokens.
     #[serde(default = "default_max_output_tokens")]
     pub max_output_tokens: u32,
+    /// Runs that begin by themselves.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleSpec>,
 }
 
 fn default_max_steps() -> u32 {

@@ -27,7 +27,7 @@ pub struct Breaking {
 }
 
 /// Every rule, with what it says.
-pub const RULES: [(&str, &str); 15] = [
+pub const RULES: [(&str, &str); 16] = [
     ("retired", "the contract is retired"),
     ("output_schema_narrowed", "answers that were valid may no longer be"),
     ("input_schema_narrowed", "input that was accepted may be refused"),
@@ -37,6 +37,7 @@ pub const RULES: [(&str, &str); 15] = [
     ("definition_changed", "another definition of a tool is pinned, or none"),
     ("grant_widened", "an agent may call a tool it could not, or with arguments it could not use"),
     ("budget_lowered", "less may be used than before"),
+    ("schedule_dropped", "runs that began by themselves no longer do"),
     ("mode_raised", "an agent's runs may have effects they could not have"),
     ("endpoint_changed", "another address, command, header or credential is used"),
     ("activation_weakened", "fewer or other people can put contracts into force"),
@@ -232,6 +233,14 @@ impl Found {
                 let message = format!("`{}` is no longer granted", grant.tool);
                 self.add("tool_removed", format!("/spec/grants/{i}"), message);
             }
+        }
+        for (i, schedule) in from.schedules.iter().enumerate().filter(|(_, s)| s.enabled) {
+            let message = match to.schedules.iter().find(|s| s.id == schedule.id) {
+                Some(now) if now.enabled => continue,
+                Some(_) => format!("the schedule `{}` is switched off", schedule.id),
+                None => format!("the schedule `{}` is gone", schedule.id),
+            };
+            self.add("schedule_dropped", format!("/spec/schedules/{i}"), message);
         }
         for (i, grant) in to.grants.iter().enumerate() {
             let path = format!("/spec/grants/{i}");

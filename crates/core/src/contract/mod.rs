@@ -18,6 +18,7 @@ mod provider;
 mod references;
 mod rules;
 mod run;
+mod schedule;
 mod schemas;
 mod tool_pattern;
 
@@ -40,6 +41,7 @@ pub use provider::{
 };
 pub use references::{Active, check_references};
 pub use run::{RunStateDocument, RunTrigger, TriggerType};
+pub use schedule::{CatchUp, ScheduleSpec};
 pub use schemas::{RUN_SCHEMA, RUN_SCHEMA_TEXT};
 pub use tool_pattern::ToolPattern;
 

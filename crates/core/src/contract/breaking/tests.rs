@@ -102,6 +102,24 @@ fn an_agent_may_not_widen_its_reach_or_narrow_its_schemas_unnoticed() {
 }
 
 #[test]
+fn an_agent_may_not_stop_running_by_itself_unnoticed() {
+    let base = json!({"instructions": "Answer.", "output_schema": {}});
+    let schedule =
+        |id: &str, enabled: bool| json!({"id": id, "cron": "0 7 * * *", "input": "x", "enabled": enabled});
+    let all = |schedules: &[Value]| json!({"schedules": schedules});
+    let changed = |before: Value, after: Value, expected: &[(&str, &str)]| {
+        check("agent", &base, before, after, expected);
+    };
+    let both = all(&[schedule("morning", true), schedule("evening", true)]);
+    let dropped = |i: usize| ("schedule_dropped", format!("/spec/schedules/{i}"));
+    let (rule, path) = dropped(1);
+    changed(both.clone(), all(&[schedule("morning", true)]), &[(rule, &path)]);
+    changed(both.clone(), all(&[schedule("evening", false), schedule("morning", true)]), &[(rule, &path)]);
+    changed(all(&[schedule("morning", false)]), json!({}), &[]);
+    changed(json!({}), both, &[]);
+}
+
+#[test]
 fn a_provider_may_not_lose_models_or_move_unnoticed() {
     let base = json!({"type": "llm", "dialect": "openai", "base_url": "https://a.example.com/v1",
         "credential": "env://A", "models": [{"name": "a"}, {"name": "b"}]});
