@@ -9,6 +9,7 @@ mod audit;
 mod contract;
 mod redact;
 mod runs;
+mod schedules;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(crate) use contract::{
 
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
 pub(crate) use runs::{RunArg, RunArgs, RunsCommand, RunsListArgs};
+pub(crate) use schedules::{SchedulesCommand, SchedulesFireArgs, SchedulesListArgs};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
@@ -77,6 +79,9 @@ pub(crate) enum Command {
     /// Look at runs, watch or cancel one
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Look at what runs by itself, and fire a schedule by hand
+    #[command(subcommand)]
+    Schedules(SchedulesCommand),
     /// Look at the tools of a project
     #[command(subcommand)]
     Tools(ToolsCommand),

@@ -58,6 +58,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Keys(command) => Ok(server::keys::run(command)),
         Command::Run(args) => Ok(commands::client(commands::run::run, args).await),
         Command::Runs(command) => Ok(commands::client(commands::runs::run, command).await),
+        Command::Schedules(command) => Ok(commands::client(commands::schedules::run, command).await),
         Command::Tools(command) => Ok(commands::client(commands::tools::run, command).await),
         Command::Key(command) => Ok(commands::client(commands::key::run, command).await),
         Command::Audit(AuditCommand::Expire(args)) => server::audit::run_expire(args).await,

@@ -52,6 +52,8 @@ pub const OPERATIONS: &[(&str, &[Role])] = &[
     ("cancel_run", &[Role::Operator]),
     ("list_steps", READERS),
     ("watch_run", READERS),
+    ("list_schedules", READERS),
+    ("fire_schedule", &[Role::Operator]),
     ("apply_contracts", &[]),
     ("list_contracts", READERS),
     ("get_contract", READERS),

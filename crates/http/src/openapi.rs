@@ -181,6 +181,8 @@ fn add_parts(path: &str, operation: &mut Operation) {
     let parts = [
         ("run_id", uuid(), "A run"),
         ("event_id", uuid(), "An event of the audit"),
+        ("agent_id", text().pattern(Some(name)), "An agent"),
+        ("schedule_id", text().pattern(Some(name)), "The schedule's id within its agent"),
         ("kind", kind, "What the contract configures"),
         ("id", text().pattern(Some(name)), "The contract's id within its kind"),
         ("version", version, "The version, from 1"),

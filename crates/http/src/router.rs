@@ -29,6 +29,8 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(v1::runs::cancel::cancel_run))
         .routes(routes!(v1::runs::steps::list_steps))
         .routes(routes!(v1::runs::watch::watch_run))
+        .routes(routes!(v1::schedules::list::list_schedules))
+        .routes(routes!(v1::schedules::fire::fire_schedule))
         .merge(contracts())
         .routes(routes!(v1::projects::list::list_projects))
         .routes(routes!(v1::tools::list::list_tools))

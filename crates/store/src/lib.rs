@@ -26,6 +26,7 @@ pub mod redaction;
 mod refusals;
 pub mod retry;
 pub mod run;
+pub mod schedule;
 pub mod scope;
 pub mod tool;
 pub mod tx;

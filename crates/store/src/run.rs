@@ -34,6 +34,7 @@ pub struct Run {
     pub parent_run_id: Option<RunId>,
     pub trigger_type: String,
     pub triggered_by: String,
+    pub schedule_id: Option<String>,
     pub attempt: i32,
     pub epoch: i64,
     pub created_at: Timestamp,
@@ -67,7 +68,7 @@ const RUN_COLUMNS: &str = "r.project_id, r.run_id, r.state, r.agent_id, r.mode, 
     r.trigger_type, r.triggered_by, r.attempt, r.lease_epoch, r.created_at, r.started_at, r.completed_at,
     r.timeout_at, r.error_code, r.error_message, r.input_sha256, r.output, r.output_sha256,
     (SELECT count(*) FROM step_journal j WHERE j.project_id = $1 AND j.run_id = r.run_id AND j.kind = 'llm'),
-    t.due_at, t.code, t.reason";
+    t.due_at, t.code, t.reason, r.schedule_id";
 
 /// The run's timer, of the runs in `r`.
 const RUN_TIMER: &str = "LEFT JOIN LATERAL (
@@ -87,6 +88,7 @@ fn run(row: &Row) -> Result<Run, StoreError> {
         parent_run_id: row.get(6),
         trigger_type: row.get(7),
         triggered_by: row.get(8),
+        schedule_id: row.get(24),
         attempt: row.get(9),
         epoch: row.get(10),
         created_at: row.get(11),

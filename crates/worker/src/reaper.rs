@@ -1,12 +1,13 @@
 //! The reaper, on any node: takes back the runs of workers that fell silent, ends queued runs whose time is
-//! over, queues those whose next try is due, charges holds nobody will settle. A worker that starts again takes back its own former leases at
-//! once, and so it does with present ones that none of its tasks has; for any other's it waits out the
-//! silence. What fails for one project is logged and keeps no other waiting.
+//! over, queues those whose next try is due, fires schedules, charges holds nobody will settle. A worker that starts
+//! again takes back its own former leases at once, and so it does with present ones that none of its tasks has; for
+//! any other's it waits out the silence. What fails for one project is logged and keeps no other waiting.
 
 use awooop_store::Store;
 use awooop_store::StoreError;
 use awooop_store::claim::Worker;
 use awooop_store::lease::DeadLeases;
+use awooop_store::schedule::FireReport;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ pub(crate) struct Report {
     pub(crate) reaped: usize,
     pub(crate) timed_out: usize,
     pub(crate) woken: usize,
+    pub(crate) fired: FireReport,
     pub(crate) charged: i64,
 }
 
@@ -79,6 +81,7 @@ impl Reaper {
         report.reaped += self.reap_each(self.store.dead_leases(me, silent).await?).await?;
         report.timed_out = self.store.time_out_queued().await?;
         report.woken = self.store.wake_due().await?;
+        report.fired = self.store.fire_due().await?;
         for project in self.store.projects_with_expired_holds().await? {
             report.charged += self.store.charge_abandoned(&project).await?;
         }

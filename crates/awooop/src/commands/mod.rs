@@ -20,6 +20,7 @@ mod report;
 pub(crate) mod retire;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod tools;
 mod wait;
 
@@ -28,7 +29,7 @@ use std::sync::OnceLock;
 
 use crate::cli::{
     ApplyArgs, AuditCommand, ContractCommand, DiffArgs, GetArgs, KeyCommand, McpCommand, McpConfigArgs,
-    NamedArgs, RunArgs, RunsCommand, ToolsCommand,
+    NamedArgs, RunArgs, RunsCommand, SchedulesCommand, ToolsCommand,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -124,6 +125,15 @@ impl HasJson for RunsCommand {
         match self {
             RunsCommand::List(args) => args.client.json,
             RunsCommand::Get(args) | RunsCommand::Cancel(args) | RunsCommand::Watch(args) => args.client.json,
+        }
+    }
+}
+
+impl HasJson for SchedulesCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            SchedulesCommand::List(args) => args.client.json,
+            SchedulesCommand::Fire(args) => args.client.json,
         }
     }
 }

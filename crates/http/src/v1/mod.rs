@@ -6,4 +6,5 @@ pub(crate) mod contracts;
 pub(crate) mod keys;
 pub(crate) mod projects;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod tools;

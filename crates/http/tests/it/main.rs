@@ -16,3 +16,4 @@ mod lists;
 mod mcp;
 mod problems;
 mod runs;
+mod schedules;

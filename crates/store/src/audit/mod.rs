@@ -167,7 +167,7 @@ pub(crate) async fn insert(
 }
 
 /// Events by column.
-struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     ids: Vec<Uuid>,
     ats: Vec<Timestamp>,
     actors: Vec<&'a str>,
@@ -181,7 +181,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(events: &'a [AuditEvent]) -> Self {
+    pub(crate) fn of(events: &'a [AuditEvent]) -> Self {
         Self {
             ids: events.iter().map(|e| e.id).collect(),
             ats: events.iter().map(|e| e.at).collect(),
@@ -196,7 +196,8 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn params<'b>(&'b self, project: &'b &'b str) -> [&'b (dyn ToSql + Sync); 11] {
+    /// The parameters of [`INSERT`].
+    pub(crate) fn params<'b>(&'b self, project: &'b &'b str) -> [&'b (dyn ToSql + Sync); 11] {
         [
             project,
             &self.ids,

@@ -11,9 +11,11 @@ use awooop_core::ProjectId;
 use awooop_core::contract::{Kind, Manifest, McpSpec, ProviderSpec, Spec};
 use awooop_core::ids::ToolName;
 use awooop_core::json;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::schedule_rows;
 use crate::error::StoreError;
 use crate::tx::ProjectTx;
 
@@ -55,6 +57,12 @@ pub(super) enum MaterialRow {
         risk: Option<String>,
         contract_version_id: Uuid,
     },
+    Schedule {
+        agent_id: String,
+        schedule_id: String,
+        spec: String,
+        contract_version_id: Uuid,
+    },
     Policy {
         policy_id: String,
         spec: String,
@@ -78,6 +86,9 @@ impl MaterialRow {
             MaterialRow::McpTool { provider_id, tool, .. } => format!("tool {provider_id}__{tool}"),
             MaterialRow::McpGrant { agent_id, provider_id, tool, .. } => {
                 format!("grant of {provider_id}__{tool} to agent {agent_id}")
+            }
+            MaterialRow::Schedule { agent_id, schedule_id, .. } => {
+                format!("schedule {schedule_id} of agent {agent_id}")
             }
             MaterialRow::Policy { policy_id, .. } => format!("policy {policy_id}"),
             MaterialRow::Channel { channel_id, .. } => format!("channel {channel_id}"),
@@ -110,7 +121,13 @@ pub(super) fn of(manifest: &Manifest, contract_version_id: Uuid) -> Vec<Material
                     contract_version_id,
                 })
             });
-            grants.collect()
+            let schedules = spec.schedules.iter().map(|schedule| MaterialRow::Schedule {
+                agent_id: id.clone(),
+                schedule_id: schedule.id.clone(),
+                spec: json::canonical(&json::to_value(schedule)),
+                contract_version_id,
+            });
+            grants.chain(schedules).collect()
         }
         Spec::Policy(spec) => {
             let spec = json::canonical(&json::to_value(spec));
@@ -158,7 +175,9 @@ impl Owners {
                 MaterialRow::Provider { provider_id, .. }
                 | MaterialRow::McpServer { provider_id, .. }
                 | MaterialRow::McpTool { provider_id, .. } => (Kind::Provider, provider_id),
-                MaterialRow::McpGrant { agent_id, .. } => (Kind::Agent, agent_id),
+                MaterialRow::McpGrant { agent_id, .. } | MaterialRow::Schedule { agent_id, .. } => {
+                    (Kind::Agent, agent_id)
+                }
                 MaterialRow::Policy { policy_id, .. } => (Kind::Policy, policy_id),
                 MaterialRow::Channel { channel_id, .. } => (Kind::Channel, channel_id),
             };
@@ -172,12 +191,14 @@ impl Owners {
     }
 }
 
-/// Replaces the owners' rows by these. A project's row and its budget are changed, never removed.
+/// Replaces the owners' rows by these. A project's row and its budget are changed, never removed; a schedule that
+/// stays keeps when it is due.
 pub(super) async fn write(
     tx: &mut ProjectTx,
     project: &ProjectId,
     owners: &Owners,
     rows: &[MaterialRow],
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let id = project.as_str();
     for (kind, tables) in [
@@ -198,9 +219,12 @@ pub(super) async fn write(
             tx.rows(&sql, &[&id, &owned]).await?;
         }
     }
+    let of_table = |table: &str| -> Vec<serde_json::Value> {
+        rows.iter().map(json::to_value).filter(|row| row["table"] == table).collect()
+    };
+    schedule_rows::write(tx, project, &owners.ids(Kind::Agent), of_table("schedule"), now).await?;
     for (table, sql) in INSERTS {
-        let of_table = rows.iter().map(json::to_value).filter(|row| row["table"] == *table);
-        let of_table: Vec<serde_json::Value> = of_table.collect();
+        let of_table = of_table(table);
         if !of_table.is_empty() {
             tx.rows(sql, &[&id, &serde_json::Value::Array(of_table).to_string()]).await?;
         }
@@ -297,6 +321,8 @@ const SELECTS: &[&str] = &[
     "SELECT jsonb_build_object('table', 'mcp_grant', 'agent_id', agent_id, 'provider_id', provider_id, 'tool', tool,
        'constraints', constraints, 'risk', risk, 'contract_version_id', contract_version_id)::text
      FROM mcp_grant WHERE project_id = $1",
+    "SELECT jsonb_build_object('table', 'schedule', 'agent_id', agent_id, 'schedule_id', schedule_id, 'spec', spec,
+       'contract_version_id', contract_version_id)::text FROM schedule WHERE project_id = $1",
     "SELECT jsonb_build_object('table', 'policy', 'policy_id', policy_id, 'spec', spec,
        'contract_version_id', contract_version_id)::text FROM policy WHERE project_id = $1",
     "SELECT jsonb_build_object('table', 'channel', 'channel_id', channel_id, 'spec', spec,

@@ -18,5 +18,6 @@ mod engine_leases;
 mod engine_retries;
 mod grants;
 mod key_rows;
+mod schedules;
 mod stepping;
 mod tenancy;

@@ -1,0 +1,26 @@
+-- Runs that begin by themselves. A row a schedule of an active agent contract: what the contract says, and, beside it
+-- and kept over activations, when it is due and what it started last.
+
+CREATE TABLE schedule (
+  project_id          text NOT NULL,
+  agent_id            text NOT NULL,
+  schedule_id         text NOT NULL,
+  contract_version_id uuid NOT NULL,
+  spec                text NOT NULL,
+  next_at             timestamptz,             -- NULL: switched off
+  last_at             timestamptz,             -- when it started its last run
+  last_run_id         uuid,
+  CONSTRAINT schedule_pkey PRIMARY KEY (project_id, agent_id, schedule_id)
+);
+CREATE INDEX schedule_due ON schedule (project_id, next_at);
+
+CALL protect('schedule', 'SELECT, INSERT, UPDATE, DELETE');
+
+-- Discovery sees where something is due, never what it is.
+CREATE POLICY dispatch ON schedule FOR SELECT TO awooop_dispatch USING (true);
+GRANT SELECT (project_id, next_at) ON schedule TO awooop_dispatch;
+
+ALTER TABLE run_state ADD COLUMN schedule_id text CONSTRAINT run_state_schedule
+  CHECK (schedule_id IS NULL OR trigger_type = 'schedule');
+
+CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 7::bigint';
