@@ -52,6 +52,7 @@ pub const OPERATIONS: &[(&str, &[Role])] = &[
     ("cancel_run", &[Role::Operator]),
     ("list_steps", READERS),
     ("watch_run", READERS),
+    ("get_activity", READERS),
     ("list_schedules", READERS),
     ("fire_schedule", &[Role::Operator]),
     ("apply_contracts", &[]),

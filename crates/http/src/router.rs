@@ -37,6 +37,7 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(v1::keys::create::create_key, v1::keys::list::list_keys))
         .routes(routes!(v1::keys::revoke::revoke_key))
         .routes(routes!(v1::budgets::get::get_budget))
+        .routes(routes!(v1::activity::get_activity))
         .routes(routes!(v1::audit::search::search_audit))
         .routes(routes!(v1::audit::export::export_audit))
         .routes(routes!(v1::audit::head::get_audit_head))

@@ -23,4 +23,10 @@ GRANT SELECT (project_id, next_at) ON schedule TO awooop_dispatch;
 ALTER TABLE run_state ADD COLUMN schedule_id text CONSTRAINT run_state_schedule
   CHECK (schedule_id IS NULL OR trigger_type = 'schedule');
 
+-- What figures are made of: how much is queued and since when, what is leased, why a run waits. Ids and kinds only.
+GRANT SELECT (priority, run_id) ON run_queue TO awooop_dispatch;
+GRANT SELECT (run_ids) ON run_lease TO awooop_dispatch;
+GRANT SELECT (kind) ON run_timer TO awooop_dispatch;
+ALTER TABLE worker_beat ADD COLUMN slots integer NOT NULL DEFAULT 0, ADD COLUMN slots_used integer NOT NULL DEFAULT 0;
+
 CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 7::bigint';

@@ -2,7 +2,10 @@
 //! `… FOR UPDATE SKIP LOCKED` inside a MATERIALIZED CTE and deletion by ctid: joined by run_id, a table
 //! without statistics loops over the whole queue, and `IN (SELECT … SKIP LOCKED LIMIT)` over-claims.
 
+use std::time::Instant;
+
 use awooop_core::contract::{AgentSpec, Kind};
+use awooop_core::run::StateName;
 use awooop_core::{AgentId, Mode, ProjectId, RunId};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -120,6 +123,7 @@ impl Store {
         let scope = ProjectScope::new(project.clone(), format!("platform/{}", worker.id));
         let limit = limit.min(MAX_CLAIM as i64);
         let now = self.inner.clock.now();
+        let asked_at = Instant::now();
         let rows = self
             .once(
                 &scope,
@@ -127,8 +131,14 @@ impl Store {
                 &[&project.as_str(), &limit, &worker.id, &now, &lease_id, &worker.incarnation],
             )
             .await?;
+        self.inner.figures.claim.observe(asked_at.elapsed());
+        self.inner.figures.started.add(rows.len());
         rows.iter()
             .map(|row| {
+                if row.get::<_, i32>(2) == 1 {
+                    let waited = now.duration_since(row.get(8)).unsigned_abs();
+                    self.inner.figures.start.observe(waited);
+                }
                 let (agent, mode): (String, String) = (row.get(3), row.get(5));
                 let spec = self.agent_of(project, row)?;
                 let mode = Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?;
@@ -209,6 +219,7 @@ impl Store {
         let events: Vec<_> = rows.iter().map(event).collect();
         audit::insert(&mut tx, scope, &events).await?;
         tx.commit().await?;
+        self.inner.figures.ended(StateName::Timeout, rows.len());
         for run in &rows {
             self.inner.wake.run_changed(run.get(0));
         }

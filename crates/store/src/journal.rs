@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use awooop_core::run::StateName;
 use awooop_core::{ErrorCode, RunId};
 use awooop_redact::Clean;
 use jiff::Timestamp;
@@ -151,6 +152,17 @@ pub enum Outcome {
     TimedOut,
 }
 
+impl Outcome {
+    /// The state a run ends in by it.
+    pub fn state(&self) -> StateName {
+        match self {
+            Outcome::Completed(_) => StateName::Completed,
+            Outcome::Failed(..) => StateName::Failed,
+            Outcome::TimedOut => StateName::Timeout,
+        }
+    }
+}
+
 impl Store {
     /// Appends a finished step; a model call's settlement and a tool call's row travel in the same commit.
     /// The settlement stands even when the fence refuses the step: what was used is charged.
@@ -245,7 +257,10 @@ impl Store {
         let ended = self.flight(run.scope(), &flight).await;
         self.inner.wake.run_changed(run.run_id);
         match ended {
-            Ok(rows) if rows.last().is_some_and(|r| !r.is_empty()) => Ok(()),
+            Ok(rows) if rows.last().is_some_and(|r| !r.is_empty()) => {
+                self.inner.figures.ended(outcome.state(), 1);
+                Ok(())
+            }
             Ok(_) => Err(RecordError::Fenced),
             Err(e) => Err(self.fenced_or(run, e, settlement).await?),
         }

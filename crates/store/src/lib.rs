@@ -5,6 +5,7 @@
 //! `ProjectScope`s, made from an authenticated caller or a claimed unit of work, and functions that
 //! take one.
 
+pub mod activity;
 pub mod announce;
 pub mod audit;
 pub mod auth;
@@ -16,6 +17,7 @@ pub mod contract;
 pub mod doctor;
 pub mod embedded;
 pub mod error;
+pub mod figures;
 pub mod journal;
 pub mod keyring;
 pub mod lease;
@@ -30,6 +32,7 @@ pub mod schedule;
 pub mod scope;
 pub mod tool;
 pub mod tx;
+pub mod vacuum;
 pub mod wake;
 
 pub use clock::Clock;

@@ -12,6 +12,7 @@ use tokio_postgres::config::{Host, SslMode};
 use crate::announce::Announcer;
 use crate::audit::Dirty;
 use crate::error::StoreError;
+use crate::figures::Figures;
 use crate::redaction::Known;
 use crate::refusals::Refusals;
 use crate::wake::Wake;
@@ -80,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) announcer: Announcer,
     pub(crate) dirty: Dirty,
     pub(crate) refusals: Refusals,
+    pub(crate) figures: Figures,
 }
 
 impl Store {
@@ -103,8 +105,20 @@ impl Store {
         let (redactor, known, wake) = (Redactor::new(), Known::default(), Wake::default());
         let dirty = Dirty::default();
         let refusals = Refusals::default();
-        let inner =
-            Inner { app, dispatch, clock, keyring, redactor, known, wake, announcer, dirty, refusals };
+        let figures = Figures::default();
+        let inner = Inner {
+            app,
+            dispatch,
+            clock,
+            keyring,
+            redactor,
+            known,
+            wake,
+            announcer,
+            dirty,
+            refusals,
+            figures,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -116,6 +130,11 @@ impl Store {
     /// The server's own keys.
     pub fn keyring(&self) -> &Keyring {
         &self.inner.keyring
+    }
+
+    /// What this process did since it began.
+    pub fn figures(&self) -> &Figures {
+        &self.inner.figures
     }
 
     /// Wake-ups within this process.

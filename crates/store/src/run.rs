@@ -277,6 +277,7 @@ impl Store {
                 )
                 .await?;
             if !rows.is_empty() {
+                self.inner.figures.created.add(1);
                 self.inner.wake.work_queued();
                 return Ok(Created::New(run_id));
             }
@@ -361,6 +362,7 @@ impl Store {
                 &event.mac,
             ];
             if !self.once(scope, sql, params).await?.is_empty() {
+                self.inner.figures.ended(StateName::Cancelled, 1);
                 self.inner.wake.run_cancelled(run_id);
                 self.inner.wake.run_changed(run_id);
             }

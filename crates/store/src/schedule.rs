@@ -191,7 +191,11 @@ impl Store {
                 firing.what = Some(what);
             }
         }
-        Ok(if self.carry_out(scope, &firing, now).await? { report } else { FireReport::default() })
+        if !self.carry_out(scope, &firing, now).await? {
+            return Ok(FireReport::default());
+        }
+        self.inner.figures.fired(report);
+        Ok(report)
     }
 
     /// Fires a schedule now, besides its times; one that is switched off too.

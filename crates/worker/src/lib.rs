@@ -11,6 +11,7 @@ mod held;
 mod reaper;
 mod runtime;
 mod services;
+mod vacuum_watch;
 
 pub use config::WorkerConfig;
 pub use services::{Running, start};

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::WorkerConfig;
 use crate::heartbeat::Heartbeat;
 use crate::held::Held;
+use crate::vacuum_watch::VacuumWatch;
 
 /// What one sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,7 @@ impl Reaper {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut life = self.heartbeat.life();
         let mut swept_for = None;
+        let mut watch = VacuumWatch::default();
         loop {
             let now = life.borrow_and_update().clone();
             if let Some(life) = now {
@@ -57,6 +59,7 @@ impl Reaper {
                     }
                 }
             }
+            watch.look(&self.store).await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = life.changed() => {}

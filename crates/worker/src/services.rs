@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use awooop_gateway::Gateway;
 use awooop_store::claim::Worker;
+use awooop_store::figures::Slots;
 use awooop_store::{Store, scope};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -38,6 +39,11 @@ pub fn start(store: Store, gateway: Gateway, me: Worker, config: WorkerConfig) -
     let tasks = TaskTracker::new();
     let heartbeat = Heartbeat::new(store.clone(), config.clone());
     let held = Held::default();
+    let slots = Arc::new(Semaphore::new(config.slots));
+    let (total, free) = (config.slots, slots.clone());
+    store
+        .figures()
+        .watch_slots(move || Slots { total, used: total.saturating_sub(free.available_permits()) });
     let reaper = Reaper {
         store: store.clone(),
         config: config.clone(),
@@ -49,7 +55,7 @@ pub fn start(store: Store, gateway: Gateway, me: Worker, config: WorkerConfig) -
         runtime: Runtime::new(store.clone(), gateway),
         config: config.clone(),
         heartbeat: heartbeat.clone(),
-        slots: Arc::new(Semaphore::new(config.slots)),
+        slots,
         held,
         tasks: tasks.clone(),
         give_back: give_back.clone(),

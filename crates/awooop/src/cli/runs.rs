@@ -70,6 +70,26 @@ pub(crate) enum RunsCommand {
     Cancel(RunArg),
     /// Show a run's steps while they happen, then its answer
     Watch(RunArg),
+    /// Show what goes on: queued, running and waiting runs by project, and the workers
+    Top(RunsTopArgs),
+}
+
+/// `awooop runs top`.
+#[derive(Args)]
+#[command(
+    after_help = "A platform admin who names no project sees all of them. On a terminal the table is drawn \
+anew until Ctrl-C. A count of 5000 means that many or more."
+)]
+pub(crate) struct RunsTopArgs {
+    /// Show it once and end; so it is with --json, and where stdout is no terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) every: u64,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
 }
 
 /// A state as the API spells it.

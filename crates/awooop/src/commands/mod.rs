@@ -22,6 +22,7 @@ pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod tools;
+mod top;
 mod wait;
 
 use std::process::ExitCode;
@@ -125,6 +126,7 @@ impl HasJson for RunsCommand {
         match self {
             RunsCommand::List(args) => args.client.json,
             RunsCommand::Get(args) | RunsCommand::Cancel(args) | RunsCommand::Watch(args) => args.client.json,
+            RunsCommand::Top(args) => args.client.json,
         }
     }
 }

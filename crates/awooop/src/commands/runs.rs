@@ -1,10 +1,10 @@
-//! `awooop runs list|get|cancel|watch`: runs that exist.
+//! `awooop runs list|get|cancel|watch|top`: runs that exist.
 //!
 //! Looking at a run succeeds whatever became of it; watching one ends as `awooop run` would have.
 
 use serde_json::{Value, json};
 
-use super::{Session, report, wait};
+use super::{Session, report, top, wait};
 use crate::cli::{RunArg, RunsCommand, RunsListArgs};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -19,6 +19,7 @@ pub(crate) async fn run(command: RunsCommand, session: &Session) -> Result<Reply
         RunsCommand::Get(args) => get(args).await,
         RunsCommand::Cancel(args) => cancel(args).await,
         RunsCommand::Watch(args) => watch(args, session).await,
+        RunsCommand::Top(args) => top::run(args).await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The platform API, version 1: one folder a resource, one file an endpoint.
 
+pub(crate) mod activity;
 pub(crate) mod audit;
 pub(crate) mod budgets;
 pub(crate) mod contracts;

@@ -21,3 +21,4 @@ mod key_rows;
 mod schedules;
 mod stepping;
 mod tenancy;
+mod vacuum;
