@@ -29,7 +29,7 @@ pub(crate) use contract::{
 };
 
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
-pub(crate) use runs::{RunArg, RunArgs, RunsCommand, RunsListArgs, RunsTopArgs};
+pub(crate) use runs::{RunArg, RunArgs, RunsCommand, RunsExpireArgs, RunsListArgs, RunsTopArgs};
 pub(crate) use schedules::{SchedulesCommand, SchedulesFireArgs, SchedulesListArgs};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.

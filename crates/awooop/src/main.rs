@@ -17,7 +17,7 @@ mod sse;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{AuditCommand, Cli, Command, ConfigCommand};
+use cli::{AuditCommand, Cli, Command, ConfigCommand, RunsCommand};
 use failure::Failure;
 use serde_json::json;
 
@@ -57,6 +57,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Contract(command) => Ok(commands::client(commands::contract::run, command).await),
         Command::Keys(command) => Ok(server::keys::run(command)),
         Command::Run(args) => Ok(commands::client(commands::run::run, args).await),
+        Command::Runs(RunsCommand::Expire(args)) => server::retention::run_expire(args).await,
         Command::Runs(command) => Ok(commands::client(commands::runs::run, command).await),
         Command::Schedules(command) => Ok(commands::client(commands::schedules::run, command).await),
         Command::Tools(command) => Ok(commands::client(commands::tools::run, command).await),

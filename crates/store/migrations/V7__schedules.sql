@@ -1,3 +1,5 @@
+-- Schedules, figures, retention of runs.
+
 -- Runs that begin by themselves. A row a schedule of an active agent contract: what the contract says, and, beside it
 -- and kept over activations, when it is due and what it started last.
 
@@ -28,5 +30,30 @@ GRANT SELECT (priority, run_id) ON run_queue TO awooop_dispatch;
 GRANT SELECT (run_ids) ON run_lease TO awooop_dispatch;
 GRANT SELECT (kind) ON run_timer TO awooop_dispatch;
 ALTER TABLE worker_beat ADD COLUMN slots integer NOT NULL DEFAULT 0, ADD COLUMN slots_used integer NOT NULL DEFAULT 0;
+
+-- What has its time: idempotency keys, which the app role forgets, and runs that ended long ago, whose deletion is
+-- the retention role's. A run's parent never changes, so that this index keeps updates HOT.
+CREATE INDEX idempotency_key_age ON idempotency_key (project_id, created_at);
+CREATE POLICY dispatch ON idempotency_key FOR SELECT TO awooop_dispatch USING (true);
+GRANT SELECT (project_id, created_at) ON idempotency_key TO awooop_dispatch;
+CREATE INDEX IF NOT EXISTS run_state_parent ON run_state (project_id, parent_run_id) WHERE parent_run_id IS NOT NULL;
+
+CREATE OR REPLACE PROCEDURE awooop.admit_retention() LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'awooop_retention') THEN
+    RETURN;
+  END IF;
+  ALTER POLICY tenant ON awooop.audit_event TO awooop_app, awooop_owner, awooop_retention;
+  ALTER POLICY tenant ON awooop.run_state TO awooop_app, awooop_owner, awooop_retention;
+  ALTER POLICY tenant ON awooop.step_journal TO awooop_app, awooop_owner, awooop_retention;
+  ALTER POLICY tenant ON awooop.mcp_call TO awooop_app, awooop_owner, awooop_retention;
+  GRANT USAGE ON SCHEMA awooop TO awooop_retention;
+  GRANT SELECT (project_id, id), INSERT, DELETE ON awooop.audit_event TO awooop_retention;
+  GRANT SELECT (project_id, run_id, completed_at), DELETE ON awooop.run_state TO awooop_retention;
+  GRANT SELECT (project_id, run_id), DELETE ON awooop.step_journal TO awooop_retention;
+  GRANT SELECT (project_id, call_id, started_at), DELETE ON awooop.mcp_call TO awooop_retention;
+END $$;
+REVOKE ALL ON PROCEDURE awooop.admit_retention() FROM PUBLIC;
+CALL admit_retention();
 
 CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 7::bigint';

@@ -1,5 +1,5 @@
 //! The reaper, on any node: takes back the runs of workers that fell silent, ends queued runs whose time is
-//! over, queues those whose next try is due, fires schedules, charges holds nobody will settle. A worker that starts
+//! over, queues those whose next try is due, fires schedules, forgets old keys, charges holds nobody will settle. A worker that starts
 //! again takes back its own former leases at once, and so it does with present ones that none of its tasks has; for
 //! any other's it waits out the silence. What fails for one project is logged and keeps no other waiting.
 
@@ -23,6 +23,7 @@ pub(crate) struct Report {
     pub(crate) timed_out: usize,
     pub(crate) woken: usize,
     pub(crate) fired: FireReport,
+    pub(crate) forgotten: usize,
     pub(crate) charged: i64,
 }
 
@@ -85,6 +86,7 @@ impl Reaper {
         report.timed_out = self.store.time_out_queued().await?;
         report.woken = self.store.wake_due().await?;
         report.fired = self.store.fire_due().await?;
+        report.forgotten = self.store.forget_old_keys().await? + self.store.forget_gone_workers().await?;
         for project in self.store.projects_with_expired_holds().await? {
             report.charged += self.store.charge_abandoned(&project).await?;
         }

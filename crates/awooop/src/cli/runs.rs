@@ -1,5 +1,7 @@
 //! The words of `awooop run` and `awooop runs …`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 use uuid::Uuid;
 
@@ -72,6 +74,24 @@ pub(crate) enum RunsCommand {
     Watch(RunArg),
     /// Show what goes on: queued, running and waiting runs by project, and the workers
     Top(RunsTopArgs),
+    /// Delete runs that ended longer ago than their project's contract keeps them
+    Expire(RunsExpireArgs),
+}
+
+/// `awooop runs expire`.
+#[derive(Args)]
+#[command(after_help = "The database is named by AWOOOP_DATABASE_URL, AWOOOP_DISPATCH_DATABASE_URL and \
+AWOOOP_RETENTION_DATABASE_URL. A server that has the last one does the same once an hour.")]
+pub(crate) struct RunsExpireArgs {
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The directory of the server's own keys: what is deleted is recorded under them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: PathBuf,
+    /// Print exactly one JSON document on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `awooop runs top`.

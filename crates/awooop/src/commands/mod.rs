@@ -127,6 +127,7 @@ impl HasJson for RunsCommand {
             RunsCommand::List(args) => args.client.json,
             RunsCommand::Get(args) | RunsCommand::Cancel(args) | RunsCommand::Watch(args) => args.client.json,
             RunsCommand::Top(args) => args.client.json,
+            RunsCommand::Expire(args) => args.json,
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) async fn run(command: RunsCommand, session: &Session) -> Result<Reply
         RunsCommand::Cancel(args) => cancel(args).await,
         RunsCommand::Watch(args) => watch(args, session).await,
         RunsCommand::Top(args) => top::run(args).await,
+        RunsCommand::Expire(_) => Err(Failure::invalid("this is done beside the database, not by a client")),
     }
 }
 

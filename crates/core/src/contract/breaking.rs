@@ -27,7 +27,7 @@ pub struct Breaking {
 }
 
 /// Every rule, with what it says.
-pub const RULES: [(&str, &str); 16] = [
+pub const RULES: [(&str, &str); 17] = [
     ("retired", "the contract is retired"),
     ("output_schema_narrowed", "answers that were valid may no longer be"),
     ("input_schema_narrowed", "input that was accepted may be refused"),
@@ -38,6 +38,7 @@ pub const RULES: [(&str, &str); 16] = [
     ("grant_widened", "an agent may call a tool it could not, or with arguments it could not use"),
     ("budget_lowered", "less may be used than before"),
     ("schedule_dropped", "runs that began by themselves no longer do"),
+    ("retention_shortened", "runs are deleted sooner than before"),
     ("mode_raised", "an agent's runs may have effects they could not have"),
     ("endpoint_changed", "another address, command, header or credential is used"),
     ("activation_weakened", "fewer or other people can put contracts into force"),
@@ -82,6 +83,13 @@ impl Found {
                     self.add("budget_lowered", "/spec/budget/tokens", message);
                 }
                 Some(_) => {}
+            }
+        }
+        if let Some(after) = &to.retention {
+            let is_sooner = from.retention.as_ref().is_none_or(|before| after.runs_days < before.runs_days);
+            if is_sooner {
+                let message = format!("runs are deleted {} days after their end", after.runs_days);
+                self.add("retention_shortened", "/spec/retention/runs_days", message);
             }
         }
         self.activation(&from.activation, &to.activation);

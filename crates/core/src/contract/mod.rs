@@ -35,7 +35,7 @@ pub use policy::{
     AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PolicySpec, RatePer, RateRule, RedactionPattern,
     RedactionSpec,
 };
-pub use project::{ActivationSpec, BudgetSpec, ProjectSpec};
+pub use project::{ActivationSpec, BudgetSpec, ProjectSpec, RetentionSpec};
 pub use provider::{
     AuthSpec, LlmSpec, McpSpec, ModelSpec, OfflineModelSpec, ProviderSpec, Risk, ToolSpec, TransportSpec,
 };

@@ -214,7 +214,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-const INSERT: &str = "
+pub(crate) const INSERT: &str = "
 INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
 SELECT $1, e.* FROM unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[],
   $9::text[], $10::text[], $11::bytea[]) AS e";

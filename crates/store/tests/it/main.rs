@@ -18,6 +18,7 @@ mod engine_leases;
 mod engine_retries;
 mod grants;
 mod key_rows;
+mod retention;
 mod schedules;
 mod stepping;
 mod tenancy;

@@ -45,6 +45,13 @@ fn a_project_may_not_lower_its_budget_or_weaken_its_rule_unnoticed() {
     changed(tokens(8), json!({}), &[]);
     changed(json!({}), json!({"display_name": "Other", "default_model": "a1/b"}), &[]);
 
+    let days = |n: u16| json!({"retention": {"runs_days": n}});
+    let shortened = [("retention_shortened", "/spec/retention/runs_days")];
+    changed(days(30), days(29), &shortened);
+    changed(json!({}), days(29), &shortened);
+    changed(days(29), days(30), &[]);
+    changed(days(29), json!({}), &[]);
+
     let rule = |rule: Value| json!({"activation": rule});
     let weaker = "activation_weakened";
     let (two, one) = (rule(json!({"signatures": 2})), rule(json!({"signatures": 1})));
