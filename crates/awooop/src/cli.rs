@@ -5,6 +5,7 @@
 //! Invariants: a value that can be a secret is a `SecretString` and never prints; identifiers that become
 //! part of an address are checked or encoded before they are sent. Wrong usage ends with exit code 2.
 
+mod approvals;
 mod audit;
 mod contract;
 mod redact;
@@ -18,6 +19,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+pub(crate) use approvals::{
+    ApprovalArg, ApprovalsCommand, ApprovalsListArgs, ApproveArgs, DenyArgs, RecordArgs,
+};
 pub(crate) use audit::{
     AuditCommand, AuditExpireArgs, AuditExportArgs, AuditHeadArgs, AuditProveArgs, AuditSearchArgs,
     AuditVerifyArgs,
@@ -36,7 +40,7 @@ pub(crate) use schedules::{SchedulesCommand, SchedulesFireArgs, SchedulesListArg
 #[derive(Parser)]
 #[command(name = "awooop", version, max_term_width = 110, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done, 1 the run or operation failed, 2 usage or invalid input, \
-3 refused (key, role, gate, budget), 4 the server cannot be reached, 5 it waits for other people's signatures, \
+3 refused (key, role, gate, budget), 4 the server cannot be reached, 5 it waits for other people, \
 130 interrupted.\n\
 With --json exactly one JSON document goes to stdout; everything else goes to stderr.")]
 pub(crate) struct Cli {
@@ -82,6 +86,9 @@ pub(crate) enum Command {
     /// Look at what runs by itself, and fire a schedule by hand
     #[command(subcommand)]
     Schedules(SchedulesCommand),
+    /// Look at the calls that wait for people, allow or deny them
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
     /// Look at the tools of a project
     #[command(subcommand)]
     Tools(ToolsCommand),

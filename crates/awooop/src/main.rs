@@ -58,6 +58,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Keys(command) => Ok(server::keys::run(command)),
         Command::Run(args) => Ok(commands::client(commands::run::run, args).await),
         Command::Runs(RunsCommand::Expire(args)) => server::retention::run_expire(args).await,
+        Command::Approvals(command) => Ok(commands::client(commands::approvals::run, command).await),
         Command::Runs(command) => Ok(commands::client(commands::runs::run, command).await),
         Command::Schedules(command) => Ok(commands::client(commands::schedules::run, command).await),
         Command::Tools(command) => Ok(commands::client(commands::tools::run, command).await),

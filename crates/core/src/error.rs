@@ -56,11 +56,11 @@ codes! {
     Run001 = "E-RUN-001", 409, false, "The run's state forbids this";
     Run002 = "E-RUN-002", 422, false, "The project has no active agent of this name";
     Run003 = "E-RUN-003", 403, false, "The mode is above the agent's";
-    Run004 = "E-RUN-004", 422, false, "This mode is not available";
     Run010 = "E-RUN-010", 500, false, "The run used up its attempts";
     Run011 = "E-RUN-011", 504, false, "The run timed out";
     Run012 = "E-RUN-012", 500, false, "The run reached its step limit";
     Run013 = "E-RUN-013", 502, false, "The model provider failed";
+    Run014 = "E-RUN-014", 409, false, "Nobody knows whether an effect happened";
     Redact001 = "E-REDACT-001", 422, false, "Personal data may not go there";
     Schema001 = "E-SCHEMA-001", 422, false, "The output does not fit the agent's schema";
     Budget001 = "E-BUDGET-001", 402, false, "The budget is spent";
@@ -72,6 +72,9 @@ codes! {
     Contract005 = "E-CONTRACT-005", 409, false, "Signatures are older than the window";
     Contract006 = "E-CONTRACT-006", 409, false, "Another version became active first";
     Contract007 = "E-CONTRACT-007", 409, false, "The version's state forbids this";
+    Approval001 = "E-APPROVAL-001", 409, false, "The approval is decided";
+    Approval002 = "E-APPROVAL-002", 410, false, "The approval has expired";
+    Approval003 = "E-APPROVAL-003", 403, false, "This caller may not decide";
     Gate001 = "E-MCP-GATE-001", 401, false, "Gate 1: the caller is not identified";
     Gate002 = "E-MCP-GATE-002", 404, false, "Gate 2: unknown tool";
     Gate003 = "E-MCP-GATE-003", 403, false, "Gate 2: the tool's definition is not the pinned one";
@@ -79,6 +82,7 @@ codes! {
     Gate005 = "E-MCP-GATE-005", 403, false, "Gate 3: policy or mode forbids the tool";
     Gate006 = "E-MCP-GATE-006", 422, false, "Gate 4: the arguments are not allowed";
     Gate007 = "E-MCP-GATE-007", 429, true, "Gate 4: the budget leaves no room for the call";
+    Gate008 = "E-MCP-GATE-008", 403, false, "Gate 5: people did not allow the call";
     Gate009 = "E-MCP-GATE-009", 403, false, "Gate 5: the tool's credential cannot be resolved";
     Upstream001 = "E-MCP-UPSTREAM-001", 502, true, "The tool's server cannot be reached";
     Upstream002 = "E-MCP-UPSTREAM-002", 504, true, "The tool's server did not answer in time";

@@ -99,7 +99,7 @@ pub fn registry(name: &str, tool: Option<&RegisteredTool>, seen_sha256: Option<&
 /// How far gate 3 lets a call go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The call goes upstream.
+    /// The call goes on to the gates that follow, and upstream.
     Call,
     /// The effect is recorded and answered with a stub.
     Stub,
@@ -116,7 +116,8 @@ pub struct Authority<'a> {
     pub risk: Risk,
 }
 
-/// Gate 3: granted to the agent, denied by no policy, and the mode permits what the tool does.
+/// Gate 3: granted to the agent, denied by no policy; in shadow an effect is answered in its place. Whether an effect
+/// needs people is asked at gate 5.
 pub fn authorization(name: &str, authority: Authority<'_>, mode: Mode) -> Result<Reach, Refusal> {
     let Authority { is_granted, denied_by, risk } = authority;
     if !is_granted {
@@ -128,12 +129,8 @@ pub fn authorization(name: &str, authority: Authority<'_>, mode: Mode) -> Result
         return Err(Refusal::new(3, ErrorCode::Gate005, message));
     }
     match (risk, mode) {
-        (Risk::ReadOnly, _) => Ok(Reach::Call),
         (Risk::Write, Mode::Shadow) => Ok(Reach::Stub),
-        (Risk::Write, Mode::Suggest | Mode::Live) => {
-            let message = format!("`{}` has effects, which are allowed in shadow only", printable(name));
-            Err(Refusal::new(3, ErrorCode::Gate005, message))
-        }
+        (Risk::ReadOnly, _) | (Risk::Write, Mode::Suggest | Mode::Live) => Ok(Reach::Call),
     }
 }
 
@@ -202,7 +199,8 @@ mod tests {
         let may = |is_granted, risk| Authority { is_granted, denied_by: None, risk };
         let read = Risk::ReadOnly;
         assert_eq!(code(authorization("a__b", may(false, read), Mode::Live)), Some(ErrorCode::Gate004));
-        assert_eq!(code(authorization("a__b", may(true, Risk::Write), Mode::Live)), Some(ErrorCode::Gate005));
+        assert_eq!(authorization("a__b", may(true, Risk::Write), Mode::Live), Ok(Reach::Call));
+        assert_eq!(authorization("a__b", may(true, Risk::Write), Mode::Suggest), Ok(Reach::Call));
         assert_eq!(authorization("a__b", may(true, Risk::Write), Mode::Shadow), Ok(Reach::Stub));
         assert_eq!(authorization("a__b", may(true, read), Mode::Shadow), Ok(Reach::Call));
         let denied = Authority { denied_by: Some(("house-rules", "a__*")), ..may(true, read) };

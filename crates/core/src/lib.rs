@@ -4,6 +4,7 @@
 //! is a pure function or a value, so every rule can be tested through plain calls.
 
 pub mod activation;
+pub mod approval;
 pub mod audit;
 pub mod contract;
 pub mod error;

@@ -80,6 +80,10 @@ pub const OPERATIONS: &[(&str, &[Role])] = &[
     ("get_audit_head", READERS),
     ("verify_audit", READERS),
     ("prove_audit_event", READERS),
+    ("list_approvals", READERS),
+    ("get_approval", READERS),
+    ("decide_approval", &[Role::Approver]),
+    ("deliver_result", &[Role::Operator]),
     ("use_mcp", &[Role::Agent]),
 ];
 

@@ -2,7 +2,8 @@
 //! follow which. SQL repeats the guards (every UPDATE names the state it leaves); this is the model
 //! those guards are read against.
 //!
-//! `waiting_approval` and `waiting_tool` are states of the contract that no event here enters yet.
+//! A run that waits for people or for a result never goes straight back to running: it becomes pending, and whoever
+//! claims it next goes on.
 
 use std::time::Duration;
 
@@ -70,6 +71,25 @@ impl StateName {
     }
 }
 
+/// What a parked run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// A person's decision. The run's own time stands still meanwhile.
+    Approval,
+    /// A result that its tool delivers later. The run's own time goes on.
+    Tool,
+}
+
+impl Wait {
+    /// The state of a run that waits so.
+    pub fn state(self) -> StateName {
+        match self {
+            Wait::Approval => StateName::WaitingApproval,
+            Wait::Tool => StateName::WaitingTool,
+        }
+    }
+}
+
 /// A run's state with what belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunState {
@@ -85,6 +105,15 @@ pub enum RunState {
         /// This claim's ordinal, from 1.
         attempt: u32,
         /// The epoch every write of this claim must carry.
+        epoch: u64,
+    },
+    /// Held by nobody until what it waits for has come.
+    Waiting {
+        /// For what.
+        wait: Wait,
+        /// Claims so far; the one that parked it does not count.
+        attempt: u32,
+        /// As in `Pending`.
         epoch: u64,
     },
     /// Ended with an output.
@@ -122,6 +151,10 @@ pub enum Event {
         /// Claims the agent allows.
         max_attempts: u32,
     },
+    /// It cannot go on before somebody else did something: the claim does not count as an attempt.
+    Parked(Wait),
+    /// What it waited for has come, or will not come any more.
+    Resumed,
 }
 
 /// An event that the state does not allow.
@@ -140,6 +173,7 @@ impl RunState {
         match self {
             RunState::Pending { .. } => StateName::Pending,
             RunState::Running { .. } => StateName::Running,
+            RunState::Waiting { wait, .. } => wait.state(),
             RunState::Completed => StateName::Completed,
             RunState::Failed(_) => StateName::Failed,
             RunState::Cancelled => StateName::Cancelled,
@@ -155,10 +189,15 @@ impl RunState {
             (S::Pending { attempt, epoch }, E::Claimed) => {
                 Ok(S::Running { attempt: attempt + 1, epoch: epoch + 1 })
             }
-            (S::Pending { .. } | S::Running { .. }, E::Cancelled) => Ok(S::Cancelled),
-            (S::Pending { .. } | S::Running { .. }, E::TimedOut) => Ok(S::Timeout),
+            (S::Pending { .. } | S::Running { .. } | S::Waiting { .. }, E::Cancelled) => Ok(S::Cancelled),
+            (S::Pending { .. } | S::Running { .. } | S::Waiting { wait: Wait::Tool, .. }, E::TimedOut) => {
+                Ok(S::Timeout)
+            }
             (S::Running { .. }, E::Completed) => Ok(S::Completed),
-            (S::Running { .. }, E::Failed(code)) => Ok(S::Failed(code)),
+            // a person may find that a run cannot go on
+            (S::Running { .. } | S::Waiting { wait: Wait::Approval, .. }, E::Failed(code)) => {
+                Ok(S::Failed(code))
+            }
             (S::Running { attempt, epoch }, E::Reaped { max_attempts }) if attempt < max_attempts => {
                 Ok(S::Pending { attempt, epoch: epoch + 1 })
             }
@@ -169,6 +208,10 @@ impl RunState {
             (S::Running { attempt, epoch }, E::Released) => {
                 Ok(S::Pending { attempt: attempt - 1, epoch: epoch + 1 })
             }
+            (S::Running { attempt, epoch }, E::Parked(wait)) => {
+                Ok(S::Waiting { wait, attempt: attempt - 1, epoch: epoch + 1 })
+            }
+            (S::Waiting { attempt, epoch, .. }, E::Resumed) => Ok(S::Pending { attempt, epoch: epoch + 1 }),
             (state, event) => Err(Forbidden { state: state.name(), event }),
         }
     }
@@ -220,11 +263,13 @@ impl Mode {
     }
 
     /// The mode a new run gets: what was asked for, else the agent's; never above the agent's or the
-    /// parent's. `suggest` needs approvals, which this version does not have.
+    /// parent's.
+    ///
+    /// # Errors
+    /// E-RUN-003 when more is asked for.
     pub fn resolve(requested: Option<Mode>, agent: Mode, parent: Option<Mode>) -> Result<Mode, ErrorCode> {
         let ceiling = parent.map_or(agent, |p| p.min(agent));
         match requested {
-            Some(Mode::Suggest) => Err(ErrorCode::Run004),
             Some(mode) if mode > ceiling => Err(ErrorCode::Run003),
             Some(mode) => Ok(mode),
             None => Ok(ceiling),
@@ -247,14 +292,16 @@ mod tests {
             3 => (1u32..4).prop_map(|max_attempts| Event::Reaped { max_attempts }),
             2 => Just(Event::Released),
             3 => (1u32..4).prop_map(|max_attempts| Event::Retried { max_attempts }),
+            2 => prop_oneof![Just(Wait::Approval), Just(Wait::Tool)].prop_map(Event::Parked),
+            3 => Just(Event::Resumed),
         ]
     }
 
     fn numbers(state: RunState) -> Option<(u32, u64)> {
         match state {
-            RunState::Pending { attempt, epoch } | RunState::Running { attempt, epoch } => {
-                Some((attempt, epoch))
-            }
+            RunState::Pending { attempt, epoch }
+            | RunState::Running { attempt, epoch }
+            | RunState::Waiting { attempt, epoch, .. } => Some((attempt, epoch)),
             _ => None,
         }
     }
@@ -269,6 +316,10 @@ mod tests {
                 let next = state.apply(event);
                 if state.name().is_terminal() {
                     prop_assert!(next.is_err());
+                }
+                if matches!(state, RunState::Waiting { .. }) {
+                    let goes_on_itself = matches!(next, Ok(RunState::Running { .. } | RunState::Completed));
+                    prop_assert!(!goes_on_itself);
                 }
                 let Ok(next) = next else { continue };
                 if let (Some((_, before)), Some((_, after))) = (numbers(state), numbers(next)) {
@@ -305,7 +356,8 @@ mod tests {
         assert_eq!(Mode::resolve(Some(Shadow), Live, None), Ok(Shadow));
         assert_eq!(Mode::resolve(Some(Live), Shadow, None), Err(ErrorCode::Run003));
         assert_eq!(Mode::resolve(Some(Live), Live, Some(Shadow)), Err(ErrorCode::Run003));
-        assert_eq!(Mode::resolve(Some(Suggest), Live, None), Err(ErrorCode::Run004));
+        assert_eq!(Mode::resolve(Some(Suggest), Live, None), Ok(Suggest));
+        assert_eq!(Mode::resolve(Some(Suggest), Live, Some(Shadow)), Err(ErrorCode::Run003));
         assert_eq!(Mode::default(), Shadow);
     }
 

@@ -4,6 +4,7 @@
 //! Architecture Invariant: no other room opens a connection to a provider. The order of the gates is
 //! readable in [`pipeline`], and a call that skipped one does not compile.
 
+mod call;
 pub mod credential;
 mod gateway;
 pub mod http_client;
@@ -16,7 +17,8 @@ pub mod result;
 mod tools;
 pub mod upstream;
 
+pub use call::{CallError, Called, ClientResult, Invocation};
 pub use gateway::Gateway;
 pub use models::{CompleteError, PassError, PassedRequest};
 pub use operator::{HostRules, Operator};
-pub use tools::{CallError, ClientResult, Invocation, ListedTool, ToolStatus};
+pub use tools::{ListedTool, ToolStatus};

@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use awooop_core::approval::{CallClass, Clearance, Demand, StepFacts, action_sha256, clearance};
 use awooop_core::contract::Risk;
 use awooop_core::gate::{self, Reach, Refusal};
 use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ErrorCode, Mode};
 use awooop_store::claim::ClaimedRun;
+use awooop_store::park::ApprovalRequest;
 use awooop_store::redaction::{Blocked, ProjectRedactors};
 use awooop_store::tool::{CallFacts, IdentityFacts, ToolFacts};
 use awooop_store::{ProjectScope, StoreError};
@@ -23,8 +25,8 @@ pub struct Request<'a> {
     pub scope: &'a ProjectScope,
     /// The agent that calls.
     pub agent: &'a AgentId,
-    /// The run it belongs to, if any.
-    pub run: Option<&'a ClaimedRun>,
+    /// The run and the step it belongs to, if any.
+    pub step: Option<(&'a ClaimedRun, i32)>,
     /// How far its effects may go.
     pub mode: Mode,
     /// The tool's full name, as the caller wrote it.
@@ -38,6 +40,8 @@ pub struct Request<'a> {
 pub enum Stopped {
     /// A gate said no.
     Refused(Refusal),
+    /// People are asked first.
+    Asks(Box<ApprovalRequest>),
     /// The tool's server could not say what it offers.
     Upstream(UpstreamError),
     /// The database failed: refused.
@@ -48,13 +52,37 @@ pub enum Stopped {
 pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, Stopped> {
     let name = ToolName::parse(request.name);
     let store = &gateway.inner.store;
-    let facts = store.call_facts(request.scope, request.agent, request.run, name.as_ref()).await;
-    let CallFacts { identity, tool, redactors } = facts.map_err(Stopped::Store)?;
-    let identified = Identified::prove(identity)?;
-    let registered = Registered::prove(identified, gateway, request, tool).await?;
-    let authorized = Authorized::prove(registered, request)?;
-    let validated = Validated::prove(authorized, request, &redactors)?;
-    Cleared::prove(validated, gateway, request)
+    let facts = store.call_facts(request.scope, request.agent, request.step, name.as_ref()).await;
+    let CallFacts { identity, tool, redactors, step } = facts.map_err(Stopped::Store)?;
+    // a call that was begun, and may not simply be made again: whatever stops it now, its outcome is unknown
+    let is_open = step.is_undecided() && tool.as_ref().is_none_or(is_grave);
+    let cleared = async {
+        let identified = Identified::prove(identity)?;
+        let registered = Registered::prove(identified, gateway, request, tool).await?;
+        let authorized = Authorized::prove(registered, request)?;
+        let validated = Validated::prove(authorized, request, &redactors)?;
+        Cleared::prove(validated, gateway, request, &step)
+    };
+    match (cleared.await, request.step) {
+        (Err(Stopped::Refused(_) | Stopped::Upstream(_)), Some((_, n)))
+            if is_open && identity.is_epoch_current =>
+        {
+            Err(Stopped::Asks(Box::new(ApprovalRequest {
+                n,
+                demand: Demand::of_outcome(),
+                tool: request.name.to_owned(),
+                risk: Risk::Write,
+                arguments: request.arguments.clone().unwrap_or_default(),
+                action_sha256: String::new(),
+            })))
+        }
+        (cleared, _) => cleared,
+    }
+}
+
+/// Would making its call twice do something twice?
+fn is_grave(tool: &ToolFacts) -> bool {
+    tool.risk != Risk::ReadOnly && !tool.is_idempotent()
 }
 
 /// Gate 1: the caller is who it says, now.
@@ -200,15 +228,43 @@ fn to_tool(
 pub struct Cleared {
     validated: Validated,
     spec: UpstreamSpec,
+    clearance: Clearance,
+    is_again: bool,
+    action_sha256: String,
 }
 
 impl Cleared {
-    /// The credential is there now; nothing here needs a person.
-    pub fn prove(validated: Validated, gateway: &Gateway, request: &Request<'_>) -> Result<Self, Stopped> {
-        let server = &validated.authorized.registered.tool.server;
-        let spec = gateway.upstream_spec(request.scope.project(), server);
+    /// The credential is there now, and where the call needs people, they have allowed it. A call that belongs to no
+    /// run is in shadow, so it has no effect to ask for.
+    pub fn prove(
+        validated: Validated,
+        gateway: &Gateway,
+        request: &Request<'_>,
+        facts: &StepFacts,
+    ) -> Result<Self, Stopped> {
+        let Registered { tool, .. } = &validated.authorized.registered;
+        let spec = gateway.upstream_spec(request.scope.project(), &tool.server);
         let spec = spec.map_err(|why| Stopped::Refused(Refusal::new(5, ErrorCode::Gate009, why)))?;
-        Ok(Self { validated, spec })
+        let (Some((run, n)), Reach::Call) = (request.step, validated.authorized.reach) else {
+            let (clearance, action_sha256) = (Clearance::Go, String::new());
+            return Ok(Self { validated, spec, clearance, is_again: false, action_sha256 });
+        };
+        let (project, version) = (request.scope.project(), tool.server.version_id);
+        let action_sha256 =
+            action_sha256(project, run.run_id, n, request.name, version, &validated.arguments);
+        let class = CallClass {
+            risk: tool.risk,
+            is_idempotent: tool.is_idempotent(),
+            mode: request.mode,
+            demand: tool.demand.as_ref(),
+            action_sha256: &action_sha256,
+        };
+        let clearance = clearance(class, facts).map_err(Stopped::Refused)?;
+        let cleared = Self { validated, spec, clearance, is_again: facts.is_intended, action_sha256 };
+        match &cleared.clearance {
+            Clearance::Ask(demand) => Err(Stopped::Asks(Box::new(cleared.request(n, demand.clone())))),
+            _ => Ok(cleared),
+        }
     }
 
     /// Does the call go upstream, or is its effect answered with a stub?
@@ -216,9 +272,52 @@ impl Cleared {
         self.validated.authorized.reach
     }
 
-    /// Does the call go upstream to a tool that changes something?
-    pub fn has_effect(&self) -> bool {
-        self.reach() == Reach::Call && self.validated.authorized.registered.tool.risk != Risk::ReadOnly
+    /// Is the call announced before it is made? What changes something is, and what is answered later.
+    pub fn is_announced(&self) -> bool {
+        let tool = self.tool();
+        self.reach() == Reach::Call && (tool.risk != Risk::ReadOnly || tool.delivers_within().is_some())
+    }
+
+    /// What is asked of people when nobody knows whether the call of step `n` happened; `None` where it may simply be
+    /// made again, or told as an error.
+    pub fn outcome_request(&self, n: i32) -> Option<ApprovalRequest> {
+        is_grave(self.tool()).then(|| self.request(n, Demand::of_outcome()))
+    }
+
+    /// Was it announced before, by a claim that was cut?
+    pub fn is_again(&self) -> bool {
+        self.is_again
+    }
+
+    /// What gate 5 said.
+    pub fn clearance(&self) -> &Clearance {
+        &self.clearance
+    }
+
+    /// The action an approval is bound to.
+    pub fn action_sha256(&self) -> &str {
+        &self.action_sha256
+    }
+
+    /// The tool that is called.
+    pub fn tool(&self) -> &ToolFacts {
+        &self.validated.authorized.registered.tool
+    }
+
+    /// What it gets.
+    pub fn arguments(&self) -> &Map<String, Value> {
+        &self.validated.arguments
+    }
+
+    fn request(&self, n: i32, demand: Demand) -> ApprovalRequest {
+        ApprovalRequest {
+            n,
+            demand,
+            tool: self.tool().name.to_string(),
+            risk: self.tool().risk,
+            arguments: self.arguments().clone(),
+            action_sha256: self.action_sha256.clone(),
+        }
     }
 
     /// What the one request upstream is made of.

@@ -34,6 +34,11 @@ impl Shaped {
         texts.join("\n")
     }
 
+    /// As a step's journal keeps it and its model reads it.
+    pub fn output(&self) -> Value {
+        json!({"text": self.text(), "structured": self.structured, "is_error": self.is_error})
+    }
+
     /// One text part of our own making.
     pub fn of_text(text: impl Into<String>, is_error: bool) -> Self {
         let text = text.into();

@@ -139,7 +139,6 @@ fn rows(text: &mut Exposition, queued: &[Queued], estimate: i64, now: Timestamp)
     text.gauge("awooop_projects_active", help, queued.len() as f64);
     text.gauge("awooop_leases", "Leases.", sum(|q| q.leases));
     text.gauge("awooop_lease_oldest_seconds", "Age of the oldest lease.", oldest(|q| q.oldest_lease_at));
-    text.gauge("awooop_leased_runs", "Runs that leases list, just ended ones among them.", sum(|q| q.leased));
     text.gauge("awooop_retrying_runs", "Runs that wait for their next try.", sum(|q| q.retrying));
     text.gauge("awooop_waiting_runs", "Runs that wait for a person or a result.", sum(|q| q.waiting));
     text.gauge("awooop_timers_due", "Times that have come and were not seen to yet.", sum(|q| q.timers_due));
@@ -176,7 +175,7 @@ fn vacuum(text: &mut Exposition, holdbacks: &[Holdback], now: Timestamp) {
 
 /// The fullest projects by name, the others as one.
 fn by_project(text: &mut Exposition, mut queued: Vec<Queued>, now: Timestamp) {
-    queued.sort_by_key(|q| std::cmp::Reverse(q.queued + q.leased));
+    queued.sort_by_key(|q| std::cmp::Reverse(q.queued + q.leases));
     let (named, others) = queued.split_at(queued.len().min(MOST_NAMED));
     let mut series = |name: &str, help: &str, of: &dyn Fn(&Queued) -> f64, fold: fn(f64, f64) -> f64| {
         let mut values: Vec<(&str, f64)> = named.iter().map(|q| (q.project.as_str(), of(q))).collect();
@@ -188,7 +187,7 @@ fn by_project(text: &mut Exposition, mut queued: Vec<Queued>, now: Timestamp) {
     series("awooop_project_queue_runs", help, &|q| q.queued as f64, add);
     let help = "Age of the oldest run in the project's queue.";
     series("awooop_project_queue_oldest_seconds", help, &|q| age(q.oldest_at, now), f64::max);
-    series("awooop_project_leased_runs", "Runs that the project's leases list.", &|q| q.leased as f64, add);
+    series("awooop_project_leases", "The project's leases.", &|q| q.leases as f64, add);
     series(
         "awooop_project_retrying_runs",
         "Its runs that wait for their next try.",

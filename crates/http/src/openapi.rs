@@ -174,18 +174,22 @@ fn add_parts(path: &str, operation: &mut Operation) {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let uuid = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
     let kind = text().enum_values(Some(Kind::ALL.map(Kind::as_str)));
-    let version = ObjectBuilder::new()
-        .schema_type(Type::Integer)
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
-        .minimum(Some(1));
+    let ordinal = || {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
+            .minimum(Some(1))
+    };
     let parts = [
         ("run_id", uuid(), "A run"),
+        ("approval_id", uuid(), "An approval"),
+        ("n", ordinal(), "The step, from 1"),
         ("event_id", uuid(), "An event of the audit"),
         ("agent_id", text().pattern(Some(name)), "An agent"),
         ("schedule_id", text().pattern(Some(name)), "The schedule's id within its agent"),
         ("kind", kind, "What the contract configures"),
         ("id", text().pattern(Some(name)), "The contract's id within its kind"),
-        ("version", version, "The version, from 1"),
+        ("version", ordinal(), "The version, from 1"),
     ];
     for (name, schema, description) in parts {
         if path.contains(&format!("{{{name}}}")) {

@@ -72,7 +72,7 @@ pub(crate) struct RunQueued {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RunItem {
     run: RunContract,
-    /// `shadow` or `live`, fixed when the run was made.
+    /// `shadow`, `suggest` or `live`, fixed when the run was made.
     mode: &'static str,
     /// Claims so far.
     #[schema(minimum = 0)]
@@ -83,7 +83,7 @@ pub(crate) struct RunItem {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RunDocument {
     run: RunContract,
-    /// `shadow` or `live`, fixed when the run was made.
+    /// `shadow`, `suggest` or `live`, fixed when the run was made.
     mode: &'static str,
     /// Claims so far.
     #[schema(minimum = 0)]
@@ -94,6 +94,23 @@ pub(crate) struct RunDocument {
     error: Option<RunError>,
     /// What a pending run waits for after a failure that may pass; else null.
     retry: Option<RunRetry>,
+    /// What a parked run waits for; else null.
+    waiting: Option<RunWaiting>,
+}
+
+/// The waiting of a run that cannot go on before somebody else did something.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunWaiting {
+    /// The step that waits.
+    #[schema(minimum = 1)]
+    step: i32,
+    /// The approval it waits for; null while it waits for a tool's result.
+    approval_id: Option<Uuid>,
+    #[schema(format = DateTime)]
+    since: String,
+    /// Then the waiting is over, whatever came.
+    #[schema(format = DateTime)]
+    until: String,
 }
 
 /// The next try of a run that failed in a way that may pass.
@@ -115,7 +132,7 @@ pub(crate) struct RunError {
     message: String,
 }
 
-/// A finished step of a run.
+/// A step of a run.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StepItem {
     /// Ordinal in the run, from 1; goes on when the run is taken over.
@@ -132,7 +149,7 @@ pub(crate) struct StepItem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     model: Option<String>,
-    /// `ok`, `error`, `refused` or `stub`.
+    /// `ok`, `error`, `refused` or `stub`; `open` for a call that was announced and has no result.
     status: String,
     /// The code of an error or refusal.
     code: Option<String>,
@@ -189,6 +206,12 @@ impl Shown {
                 at: retry.at.to_string(),
                 code: retry.code.clone(),
                 message: self.text(&retry.reason),
+            }),
+            waiting: run.waiting.as_ref().map(|waiting| RunWaiting {
+                step: waiting.n,
+                approval_id: waiting.approval_id,
+                since: waiting.since.to_string(),
+                until: waiting.until.to_string(),
             }),
         })
     }
@@ -247,12 +270,12 @@ impl Shown {
     }
 
     /// The text, or why it is withheld.
-    fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         self.0.to_people.text(text).map_or_else(|blocked| format!("withheld: {blocked}"), Clean::into_inner)
     }
 
     /// The value, or a text that says why it is withheld.
-    fn json(&self, value: Value) -> Value {
+    pub(crate) fn json(&self, value: Value) -> Value {
         let passed = self.0.to_people.json(value).map(CleanJson::into_inner);
         passed.unwrap_or_else(|blocked| Value::String(format!("withheld: {blocked}")))
     }

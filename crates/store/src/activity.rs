@@ -36,8 +36,6 @@ pub struct Queued {
     pub leases: i64,
     /// When the oldest of them was taken.
     pub oldest_lease_at: Option<Timestamp>,
-    /// Runs that the leases list, some of which may have ended.
-    pub leased: i64,
     /// Runs that wait for their next try, at most [`MOST_COUNTED`] with the next.
     pub retrying: i64,
     /// Runs that wait for a person or a result.
@@ -139,10 +137,9 @@ fn queued(row: &Row) -> Result<Queued, StoreError> {
         oldest_at: made_at(2),
         leases: row.get(3),
         oldest_lease_at: made_at(4),
-        leased: row.get(5),
-        retrying: row.get(6),
-        waiting: row.get(7),
-        timers_due: row.get(8),
+        retrying: row.get(5),
+        waiting: row.get(6),
+        timers_due: row.get(7),
     })
 }
 
@@ -154,7 +151,7 @@ SELECT p.project_id,
   (SELECT o.run_id FROM generate_series(0, 9) AS g (priority), LATERAL (SELECT q.run_id FROM run_queue q
      WHERE q.project_id = p.project_id AND q.priority = g.priority::smallint ORDER BY q.run_id LIMIT 1) o
    ORDER BY o.run_id LIMIT 1),
-  l.leases, l.oldest, l.leased, t.retrying, t.waiting, t.due
+  l.leases, l.oldest, t.retrying, t.waiting, t.due
 FROM (SELECT project_id FROM project p
   WHERE ($1::text IS NULL AND (EXISTS (SELECT FROM run_queue q WHERE q.project_id = p.project_id)
       OR EXISTS (SELECT FROM run_lease l WHERE l.project_id = p.project_id)
@@ -162,8 +159,7 @@ FROM (SELECT project_id FROM project p
       OR EXISTS (SELECT FROM audit_event a WHERE a.project_id = p.project_id AND a.id >= $2)))
     OR p.project_id = $1::text
   ORDER BY project_id LIMIT $3) p,
-LATERAL (SELECT count(*) AS leases, (array_agg(lease_id ORDER BY lease_id))[1] AS oldest,
-    coalesce(sum(cardinality(run_ids)), 0)::bigint AS leased
+LATERAL (SELECT count(*) AS leases, (array_agg(lease_id ORDER BY lease_id))[1] AS oldest
   FROM run_lease l WHERE l.project_id = p.project_id) l,
 LATERAL (SELECT count(*) FILTER (WHERE kind = 'retry') AS retrying, count(*) FILTER (WHERE kind <> 'retry') AS waiting,
     count(*) FILTER (WHERE due_at <= $5) AS due

@@ -64,7 +64,20 @@ SELECT 'run ' || r.run_id || ' is pending and neither queued nor waiting for its
   WHERE r.state = 'pending' AND coalesce(q.n, 0) <> 1
 UNION ALL
 SELECT 'run ' || r.run_id || ' is ' || r.state || ' and still queued, or waiting for a time' FROM r JOIN q USING (run_id)
-  WHERE r.state <> 'pending'
+  WHERE r.state NOT IN ('pending', 'waiting_approval', 'waiting_tool')
+UNION ALL
+SELECT 'run ' || r.run_id || ' is ' || r.state || ' and not waiting for exactly one ' || CASE r.state
+    WHEN 'pending' THEN 'next try' WHEN 'waiting_tool' THEN 'result' ELSE 'approval' END
+  FROM r LEFT JOIN run_timer t ON t.project_id = $1 AND t.run_id = r.run_id
+  WHERE r.state IN ('waiting_approval', 'waiting_tool') AND t.kind IS DISTINCT FROM
+      CASE r.state WHEN 'waiting_tool' THEN 'result' ELSE 'approval' END
+    OR r.state = 'pending' AND t.kind <> 'retry'
+    OR r.state IN ('waiting_approval', 'waiting_tool') AND EXISTS
+      (SELECT FROM run_queue k WHERE k.project_id = $1 AND k.run_id = r.run_id)
+UNION ALL
+SELECT 'run ' || r.run_id || ' is ' || r.state || ' and has ' || count(a.approval_id) || ' approvals that are pending'
+  FROM r LEFT JOIN approval a ON a.project_id = $1 AND a.run_id = r.run_id AND a.state = 'pending'
+  GROUP BY r.run_id, r.state HAVING count(a.approval_id) <> CASE r.state WHEN 'waiting_approval' THEN 1 ELSE 0 END
 UNION ALL
 SELECT 'a queue or timer row names a run that does not exist: ' || q.run_id FROM q LEFT JOIN r USING (run_id)
   WHERE r.run_id IS NULL

@@ -1,5 +1,5 @@
-//! Retention of runs: what has ended longer ago than the project's contract keeps it is deleted, its steps and tool
-//! calls with it, in bounded batches, each with its audit event in the same transaction. A sweep that is cut off is
+//! Retention of runs: what has ended longer ago than the project's contract keeps it is deleted, its steps, tool
+//! calls and approvals with it, in bounded batches, each with its audit event in the same transaction. A sweep that is cut off is
 //! finished by the next.
 //!
 //! Deleting is the role `awooop_retention`'s, one project at a time; it sees ids and ends of runs and no content. What
@@ -201,7 +201,11 @@ impl What {
                    DELETE FROM run_state r WHERE r.project_id = $1 AND r.run_id = ANY ($2) AND r.completed_at < $3
                    RETURNING r.run_id),
                  j AS (DELETE FROM step_journal j USING d WHERE j.project_id = $1 AND j.run_id = d.run_id
-                   RETURNING j.run_id)
+                   RETURNING j.run_id),
+                 p AS (DELETE FROM approval a USING d WHERE a.project_id = $1 AND a.run_id = d.run_id
+                   RETURNING a.approval_id),
+                 v AS (DELETE FROM approval_decision v USING p
+                   WHERE v.project_id = $1 AND v.approval_id = p.approval_id)
                  SELECT (SELECT count(*) FROM d), (SELECT count(*) FROM j)"
             }
             What::Calls => {

@@ -118,7 +118,7 @@ pub struct Step {
     pub kind: String,
     /// The model or the tool's full name.
     pub name: String,
-    /// `ok`, `error`, `refused` or `stub`.
+    /// `ok`, `error`, `refused` or `stub`; `open` for one without a result.
     pub status: String,
     /// The code of an error or refusal.
     pub code: Option<String>,
@@ -174,7 +174,7 @@ impl Store {
         call: Option<&CallRecord>,
     ) -> Result<(), RecordError> {
         if self.try_record(run, step, settlement, call, FENCE_CLEAN).await?
-            || self.try_record(run, step, None, call, FENCE_DIRTY).await?
+            || self.try_record(run, step, None, call, FENCE_RUN).await?
         {
             self.inner.wake.run_changed(run.run_id);
             return Ok(());
@@ -274,14 +274,35 @@ impl Store {
         after: i32,
         limit: i64,
     ) -> Result<Vec<Step>, StoreError> {
-        let rows = self
-            .once(
-                scope,
-                "SELECT n, epoch, kind, name, status, code, started_at, duration_ms, body FROM step_journal
-                 WHERE project_id = $1 AND run_id = $2 AND n > $3 AND phase = 'result' ORDER BY n LIMIT $4",
-                &[&scope.project().as_str(), &run_id, &after, &limit],
-            )
-            .await?;
+        let sql = "SELECT n, epoch, kind, name, status, code, started_at, duration_ms, body FROM step_journal
+                   WHERE project_id = $1 AND run_id = $2 AND n > $3 AND phase = 'result' ORDER BY n LIMIT $4";
+        self.read_steps(scope, sql, &[&scope.project().as_str(), &run_id, &after, &limit]).await
+    }
+
+    /// The same with a call that was announced and has no result: it is under way, waits to be delivered, or nobody
+    /// knows whether it happened.
+    pub async fn list_steps_and_open(
+        &self,
+        scope: &ProjectScope,
+        run_id: RunId,
+        after: i32,
+        limit: i64,
+    ) -> Result<Vec<Step>, StoreError> {
+        let sql =
+            "SELECT n, epoch, kind, name, status, code, started_at, duration_ms, body FROM step_journal j
+                   WHERE project_id = $1 AND run_id = $2 AND n > $3 AND (phase = 'result' OR phase = 'intent'
+                     AND NOT EXISTS (SELECT FROM step_journal o WHERE o.project_id = $1 AND o.run_id = $2
+                       AND o.n = j.n AND o.phase = 'result')) ORDER BY n LIMIT $4";
+        self.read_steps(scope, sql, &[&scope.project().as_str(), &run_id, &after, &limit]).await
+    }
+
+    async fn read_steps(
+        &self,
+        scope: &ProjectScope,
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Vec<Step>, StoreError> {
+        let rows = self.once(scope, sql, params).await?;
         rows.iter()
             .map(|row| {
                 let body: &str = row.get(8);
@@ -431,7 +452,7 @@ impl<'a> EndRow<'a> {
 const FENCE_CLEAN: &str = "
 WITH f AS MATERIALIZED (SELECT lease_id FROM run_lease
   WHERE project_id = $1 AND lease_id = $2 AND NOT dirty AND $3::uuid = ANY (run_ids) FOR SHARE)";
-const FENCE_DIRTY: &str = "
+pub(crate) const FENCE_RUN: &str = "
 WITH f AS MATERIALIZED (SELECT lease_id FROM run_state
   WHERE project_id = $1 AND lease_id = $2 AND run_id = $3 AND lease_epoch = $4 AND state = 'running' FOR SHARE)";
 // after LOCK_*: who would take the run away must lock its lease first, so a plain read is enough

@@ -99,15 +99,16 @@ impl Store {
         Ok(runs)
     }
 
-    /// Gives a run back unharmed: it is due again at once and the claim does not count as an attempt.
-    pub async fn release(&self, run: &ClaimedRun) -> Result<(), StoreError> {
+    /// Gives a run back unharmed: it is due again at once and the claim does not count as an attempt. False when it is
+    /// not this claim's any more; then nothing happens.
+    pub async fn release(&self, run: &ClaimedRun) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
         let params: crate::tx::Params<'_> =
             &[&run.scope().project().as_str(), &run.lease_id, &run.run_id, &run.epoch, &now];
-        let released = self.once(run.scope(), RELEASE, params).await?;
-        self.inner.figures.released.add(released.len());
+        let is_released = !self.once(run.scope(), RELEASE, params).await?.is_empty();
+        self.inner.figures.released.add(usize::from(is_released));
         self.inner.wake.run_changed(run.run_id);
-        Ok(())
+        Ok(is_released)
     }
 
     /// Deletes a lease whose runs have all ended.
@@ -157,7 +158,8 @@ j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name,
 SELECT run_id, trace_id, state FROM u";
 
 const RELEASE: &str = "
-WITH l AS MATERIALIZED (SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = $2 FOR SHARE),
+WITH l AS (   -- dirty, so that nothing late of this claim passes
+  UPDATE run_lease SET dirty = true WHERE project_id = $1 AND lease_id = $2 RETURNING lease_id),
 u AS (
   UPDATE run_state r SET state = 'pending', lease_id = NULL, worker_id = NULL, lease_epoch = r.lease_epoch + 1,
     attempt = r.attempt - 1

@@ -7,6 +7,7 @@
 
 pub mod activity;
 pub mod announce;
+pub mod approval;
 pub mod audit;
 pub mod auth;
 pub mod beat;
@@ -14,7 +15,9 @@ pub mod budget;
 pub mod claim;
 pub mod clock;
 pub mod contract;
+pub mod delivery;
 pub mod doctor;
+pub mod effect;
 pub mod embedded;
 pub mod error;
 pub mod expire;
@@ -23,6 +26,7 @@ pub mod journal;
 pub mod keyring;
 pub mod lease;
 pub mod migrate;
+pub mod park;
 pub mod pool;
 pub mod project;
 pub mod redaction;

@@ -65,8 +65,9 @@ impl Store {
         Ok(true)
     }
 
-    /// Queues the runs whose time has come, in every project that has one. Returns how many. What fails for one project
-    /// is logged and keeps no other waiting.
+    /// Moves the runs whose timer is due, in every project that has one: queues those whose next try has come, and
+    /// ends the waiting of those that waited for people or for a result long enough. Returns how many. What fails for
+    /// one project is logged and keeps no other waiting.
     ///
     /// # Errors
     /// When the database is away.
@@ -100,7 +101,7 @@ impl Store {
                 break;
             }
         }
-        Ok(woken)
+        Ok(woken + self.expire_waiting_of(scope.project(), now, limit).await?)
     }
 }
 
@@ -131,7 +132,7 @@ a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_i
 SELECT run_id FROM u";
 
 const WAKE: &str = "
-WITH t AS MATERIALIZED (SELECT ctid FROM run_timer WHERE project_id = $1 AND due_at <= $2
+WITH t AS MATERIALIZED (SELECT ctid FROM run_timer WHERE project_id = $1 AND due_at <= $2 AND kind = 'retry'
   LIMIT $3 FOR UPDATE SKIP LOCKED),
 d AS (   -- the guard: whoever deletes the timer queues the run
   DELETE FROM run_timer k WHERE k.project_id = $1 AND k.ctid = ANY (ARRAY(SELECT ctid FROM t))

@@ -51,6 +51,21 @@ pub struct Run {
     pub step_count: i64,
     /// What it waits for, after a failure that may pass.
     pub retry: Option<Retry>,
+    /// What it waits for, when it waits for people or for a result.
+    pub waiting: Option<Waiting>,
+}
+
+/// The waiting of a parked run.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The step that waits.
+    pub n: i32,
+    /// The approval it waits for; none while it waits for a result.
+    pub approval_id: Option<Uuid>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Then the waiting is over, whatever came.
+    pub until: Timestamp,
 }
 
 /// The next try of a run.
@@ -68,16 +83,18 @@ const RUN_COLUMNS: &str = "r.project_id, r.run_id, r.state, r.agent_id, r.mode, 
     r.trigger_type, r.triggered_by, r.attempt, r.lease_epoch, r.created_at, r.started_at, r.completed_at,
     r.timeout_at, r.error_code, r.error_message, r.input_sha256, r.output, r.output_sha256,
     (SELECT count(*) FROM step_journal j WHERE j.project_id = $1 AND j.run_id = r.run_id AND j.kind = 'llm'),
-    t.due_at, t.code, t.reason, r.schedule_id";
+    t.due_at, t.code, t.body, t.started_at, r.schedule_id";
 
 /// The run's timer, of the runs in `r`.
 const RUN_TIMER: &str = "LEFT JOIN LATERAL (
-    SELECT t.due_at, j.code, j.body::json ->> 'reason' AS reason FROM run_timer t JOIN step_journal j
-      ON j.project_id = $1 AND j.run_id = t.run_id AND j.n = -t.epoch::int AND j.phase = 'retried'
-    WHERE t.project_id = $1 AND t.run_id = r.run_id) t ON r.state = 'pending'";
+    SELECT t.due_at, j.code, j.body, j.started_at FROM run_timer t JOIN step_journal j
+      ON j.project_id = $1 AND j.run_id = t.run_id AND j.n = -t.epoch::int AND j.phase IN ('retried', 'parked')
+    WHERE t.project_id = $1 AND t.run_id = r.run_id) t ON r.state IN ('pending', 'waiting_approval', 'waiting_tool')";
 
 fn run(row: &Row) -> Result<Run, StoreError> {
     let (state, mode): (String, String) = (row.get(2), row.get(4));
+    let timer = timer(row)?;
+    let is_pending = state == StateName::Pending.as_str();
     Ok(Run {
         project_id: row.get(0),
         run_id: row.get(1),
@@ -88,7 +105,7 @@ fn run(row: &Row) -> Result<Run, StoreError> {
         parent_run_id: row.get(6),
         trigger_type: row.get(7),
         triggered_by: row.get(8),
-        schedule_id: row.get(24),
+        schedule_id: row.get(25),
         attempt: row.get(9),
         epoch: row.get(10),
         created_at: row.get(11),
@@ -101,12 +118,25 @@ fn run(row: &Row) -> Result<Run, StoreError> {
         output: row.get(18),
         output_sha256: row.get(19),
         step_count: row.get(20),
-        retry: row.get::<_, Option<Timestamp>>(21).map(|at| Retry {
-            at,
+        retry: timer.as_ref().filter(|_| is_pending).map(|(at, body)| Retry {
+            at: *at,
             code: row.get(22),
-            reason: row.get(23),
+            reason: body["reason"].as_str().unwrap_or_default().to_owned(),
+        }),
+        waiting: timer.filter(|_| !is_pending).map(|(until, body)| Waiting {
+            n: body["n"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or_default(),
+            approval_id: body["approval_id"].as_str().and_then(|id| id.parse().ok()),
+            since: row.get(24),
+            until,
         }),
     })
+}
+
+/// When the run's timer is due, and the journal's word of why.
+fn timer(row: &Row) -> Result<Option<(Timestamp, Value)>, StoreError> {
+    let Some(at) = row.get::<_, Option<Timestamp>>(21) else { return Ok(None) };
+    let body = serde_json::from_str(row.get(23)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    Ok(Some((at, body)))
 }
 
 /// What a run needs to know of its agent before it is made.
@@ -348,7 +378,8 @@ impl Store {
                     return Ok(Cancelled::Ended(found));
                 }
                 StateName::Pending => CANCEL_PENDING,
-                StateName::Running | StateName::WaitingApproval | StateName::WaitingTool => CANCEL_RUNNING,
+                StateName::Running => CANCEL_RUNNING,
+                StateName::WaitingApproval | StateName::WaitingTool => CANCEL_WAITING,
             };
             let event = self.audit(scope, Note::of_run("run.cancel", run_id, &found.trace_id, json!({})));
             let params: Params<'_> = &[
@@ -406,6 +437,20 @@ WITH l AS (   -- the guard: the lease before the run, as the lock order has it
 u AS (UPDATE run_state r SET state = 'cancelled', completed_at = $3, lease_epoch = r.lease_epoch + 1,
     lease_id = NULL, worker_id = NULL
   FROM l WHERE r.project_id = $1 AND r.run_id = $2 AND r.state = 'running' AND r.lease_id = l.lease_id
+  RETURNING r.run_id, r.trace_id),
+a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
+  SELECT $1, $4, $3, $5, 'run.cancel', 'run/' || run_id, run_id, trace_id, $6, $7, $8 FROM u)
+SELECT run_id FROM u";
+
+const CANCEL_WAITING: &str = "
+WITH p AS (   -- the approval before the timer and the run, as the lock order has it
+  UPDATE approval SET state = 'withdrawn', decided_at = $3, reason = 'the run was cancelled'
+  WHERE project_id = $1 AND run_id = $2 AND state = 'pending' RETURNING approval_id),
+t AS (   -- the guard: whoever deletes the timer moves the run
+  DELETE FROM run_timer k USING (SELECT count(*) AS n FROM p) c
+  WHERE k.project_id = $1 AND k.run_id = $2 AND k.kind <> 'retry' AND c.n >= 0 RETURNING k.run_id),
+u AS (UPDATE run_state r SET state = 'cancelled', completed_at = $3, lease_epoch = r.lease_epoch + 1
+  FROM t WHERE r.project_id = $1 AND r.run_id = t.run_id AND r.state IN ('waiting_approval', 'waiting_tool')
   RETURNING r.run_id, r.trace_id),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
   SELECT $1, $4, $3, $5, 'run.cancel', 'run/' || run_id, run_id, trace_id, $6, $7, $8 FROM u)

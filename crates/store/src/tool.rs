@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use awooop_core::contract::{McpSpec, PolicySpec, ProviderSpec, Risk};
+use awooop_core::approval::{Demand, StepFacts};
+use awooop_core::contract::{McpSpec, PolicySpec, ProviderSpec, Risk, ToolSpec};
 use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ProviderId};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::claim::ClaimedRun;
+use crate::effect;
 use crate::error::StoreError;
 use crate::journal::CallRecord;
 use crate::pool::Store;
@@ -39,6 +41,8 @@ pub struct ToolFacts {
     pub risk: Risk,
     /// The policy that denies it to every agent, and its pattern.
     pub denied_by: Option<(String, String)>,
+    /// What the policies ask of people before a call in `live`.
+    pub demand: Option<Demand>,
     /// The hash the contract names, else the first one seen.
     pub pinned_sha256: Option<String>,
     /// Is it granted to the agent asked for?
@@ -47,6 +51,23 @@ pub struct ToolFacts {
     pub constraints: Option<Value>,
     /// Agents it is granted to.
     pub granted_to: Vec<String>,
+}
+
+impl ToolFacts {
+    /// May it be called again under the same key without doing anything twice?
+    pub fn is_idempotent(&self) -> bool {
+        self.spec().is_some_and(|tool| tool.idempotent == Some(true))
+    }
+
+    /// How long after a call its result may be delivered; `None` for a tool that answers with it.
+    pub fn delivers_within(&self) -> Option<std::time::Duration> {
+        let seconds = self.spec()?.delivers_within_s?;
+        Some(std::time::Duration::from_secs(u64::from(seconds)))
+    }
+
+    fn spec(&self) -> Option<&ToolSpec> {
+        self.server.spec.tools.iter().find(|tool| tool.name == self.name.tool())
+    }
 }
 
 /// Whether the caller of a tool still is who it says.
@@ -71,6 +92,8 @@ pub struct CallFacts {
     pub identity: IdentityFacts,
     /// Gates 2 to 4; `None` when the registry has no such tool.
     pub tool: Option<ToolFacts>,
+    /// Gate 5: what has happened to the step before.
+    pub step: StepFacts,
 }
 
 const TOOL_COLUMNS: &str =
@@ -86,16 +109,18 @@ const TOOL_COLUMNS: &str =
   WHERE t.project_id = $1";
 
 impl Store {
-    /// What gates 1 to 4 need for one call: read, never cached, so a cancel or a withdrawn grant counts at once.
+    /// What the gates need for one call, of a run's step where it belongs to one: read, never cached, so a cancel or
+    /// a withdrawn grant counts at once.
     pub async fn call_facts(
         &self,
         scope: &ProjectScope,
         agent: &AgentId,
-        run: Option<&ClaimedRun>,
+        step: Option<(&ClaimedRun, i32)>,
         name: Option<&ToolName>,
     ) -> Result<CallFacts, StoreError> {
         let project = scope.project().as_str();
-        let (run_id, epoch) = (run.map(|r| r.run_id), run.map(|r| r.epoch));
+        let (run_id, epoch) = (step.map(|(r, _)| r.run_id), step.map(|(r, _)| r.epoch));
+        let of_step: Params<'_> = &[&project, &run_id, &step.map(|(_, n)| n)];
         let provider = name.map_or("", |n| n.provider().as_str());
         let tool = name.map_or("", ToolName::tool);
         let identity: Params<'_> = &[&project, &agent.as_str(), &run_id, &epoch];
@@ -105,11 +130,19 @@ impl Store {
         let mut rows = self
             .flight(
                 scope,
-                &[(IDENTITY, identity), (&sql, of_tool), (POLICIES, of_project), (MARK, of_project)],
+                &[
+                    (IDENTITY, identity),
+                    (&sql, of_tool),
+                    (effect::STEP, of_step),
+                    (POLICIES, of_project),
+                    (MARK, of_project),
+                ],
             )
             .await?;
         let redactors = self.redactors_at(scope, &rows.pop().unwrap_or_default()).await?;
         let policies = policies(&rows.pop().unwrap_or_default())?;
+        let facts = rows.pop().unwrap_or_default();
+        let facts = facts.first().map(|row| effect::step_facts(row, self.inner.clock.now())).transpose()?;
         let tools = rows.pop().unwrap_or_default();
         let identity = rows.pop().unwrap_or_default();
         let row = identity.first().ok_or_else(|| StoreError::Corrupt("no identity facts".into()))?;
@@ -122,6 +155,7 @@ impl Store {
                 is_budget_spent: row.get(3),
             },
             tool: tools.first().map(|row| tool_facts(row, &policies)).transpose()?,
+            step: facts.unwrap_or_default(),
         })
     }
 
@@ -243,6 +277,11 @@ fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFact
     let name = ToolName::new(provider.clone(), row.get(1));
     Ok(ToolFacts {
         denied_by: denied_by(policies, &name.to_string()),
+        demand: Demand::of_policies(
+            policies.iter().map(|(id, policy)| (id.as_str(), policy)),
+            &name.to_string(),
+            grave,
+        ),
         name,
         server: Server { provider, version_id: row.get(4), spec },
         risk: grave,

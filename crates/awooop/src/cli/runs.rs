@@ -119,6 +119,8 @@ pub(crate) struct RunsTopArgs {
 pub(crate) enum StateFilter {
     Pending,
     Running,
+    WaitingApproval,
+    WaitingTool,
     Completed,
     Failed,
     Cancelled,

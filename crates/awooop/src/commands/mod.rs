@@ -4,6 +4,7 @@
 //! Invariant: no command prints to stdout itself (completions apart, which is no document).
 
 pub(crate) mod apply;
+pub(crate) mod approvals;
 pub(crate) mod audit;
 mod change;
 pub(crate) mod completions;
@@ -29,8 +30,8 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use crate::cli::{
-    ApplyArgs, AuditCommand, ContractCommand, DiffArgs, GetArgs, KeyCommand, McpCommand, McpConfigArgs,
-    NamedArgs, RunArgs, RunsCommand, SchedulesCommand, ToolsCommand,
+    ApplyArgs, ApprovalsCommand, AuditCommand, ContractCommand, DiffArgs, GetArgs, KeyCommand, McpCommand,
+    McpConfigArgs, NamedArgs, RunArgs, RunsCommand, SchedulesCommand, ToolsCommand,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -118,6 +119,18 @@ impl HasJson for ContractCommand {
 impl HasJson for RunArgs {
     fn is_json(&self) -> bool {
         self.client.json
+    }
+}
+
+impl HasJson for ApprovalsCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            ApprovalsCommand::List(args) => args.client.json,
+            ApprovalsCommand::Get(args) => args.client.json,
+            ApprovalsCommand::Approve(args) => args.approval.client.json,
+            ApprovalsCommand::Deny(args) => args.approval.client.json,
+            ApprovalsCommand::Record(args) => args.approval.client.json,
+        }
     }
 }
 

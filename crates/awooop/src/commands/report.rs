@@ -15,6 +15,11 @@ pub(crate) fn is_ended(document: &Value) -> bool {
     matches!(state(document), "completed" | "failed" | "cancelled" | "timeout")
 }
 
+/// Can it not go on before people have decided?
+pub(crate) fn waits_for_people(document: &Value) -> bool {
+    state(document) == "waiting_approval"
+}
+
 /// The run's state, empty where the document has none.
 pub(crate) fn state(document: &Value) -> &str {
     document["run"]["state"].as_str().unwrap_or("")
@@ -24,10 +29,11 @@ pub(crate) fn state(document: &Value) -> &str {
 pub(crate) fn ended(document: Value, steps: Vec<Value>, url: &str) -> Reply {
     let exit = match state(&document) {
         "completed" => Exit::Done,
+        "waiting_approval" => Exit::Waiting,
         _ => document["error"]["code"].as_str().map_or(Exit::Failed, Exit::of_run_error),
     };
     let mut reply = shown(document, steps);
-    if exit != Exit::Done {
+    if !matches!(exit, Exit::Done | Exit::Waiting) {
         reply.notes.extend(error_lines(&reply.document, url));
     }
     reply.exit = exit;
@@ -44,6 +50,7 @@ pub(crate) fn shown(mut document: Value, steps: Vec<Value>) -> Reply {
     }
     parts.push(facts(&document));
     parts.extend(retry(&document["retry"]));
+    parts.extend(waiting(&document["waiting"]));
     document["steps"] = steps.into();
     Reply::done(document, parts.join("\n\n"))
 }
@@ -114,6 +121,17 @@ fn retry(retry: &Value) -> Option<String> {
     retry.is_object().then(|| {
         let [at, code, message] = ["at", "code", "message"].map(|field| cell(&retry[field]));
         format!("next try at {at}: {message} ({code})")
+    })
+}
+
+/// What a parked run waits for, and what to do about it.
+fn waiting(waiting: &Value) -> Option<String> {
+    let [step, until] = ["step", "until"].map(|field| cell(&waiting[field]));
+    waiting.is_object().then(|| match waiting["approval_id"].as_str() {
+        Some(id) => format!(
+            "step {step} waits for people until {until}:\n  awooop approvals get {id}\n  awooop approvals approve {id}"
+        ),
+        None => format!("step {step} waits for its tool's result until {until}"),
     })
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::progress::Progress;
-use super::report::{is_ended, state};
+use super::report::{is_ended, state, waits_for_people};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::sse;
@@ -63,7 +63,7 @@ impl Patience {
     }
 }
 
-/// Waits for the end and gives the run's document.
+/// Waits until the run has ended, or cannot go on without people, and gives its document.
 ///
 /// # Errors
 /// See the module.
@@ -74,7 +74,7 @@ pub(crate) async fn until_ended(client: &Client, run_id: &str) -> Result<Value, 
     loop {
         let asked_at = Instant::now();
         match client.get_waiting(&["v1", "platform", "runs", run_id]).await {
-            Ok(document) if is_ended(&document) => return Ok(document),
+            Ok(document) if is_ended(&document) || waits_for_people(&document) => return Ok(document),
             Ok(document) if state(&document).is_empty() => return Err(client.protocol("a run has no state")),
             Ok(_) => {
                 progress.back();
@@ -89,7 +89,7 @@ pub(crate) async fn until_ended(client: &Client, run_id: &str) -> Result<Value, 
     }
 }
 
-/// Shows what happens until the end and gives the run's document.
+/// Shows what happens until the run has ended, or cannot go on without people, and gives its document.
 ///
 /// # Errors
 /// See the module.
@@ -120,7 +120,7 @@ pub(crate) async fn steps(client: &Client, run_id: &str) -> Result<Vec<Value>, F
     }
 }
 
-/// Reads one event stream to its `end`.
+/// Reads one event stream to its `end`, or to where people are needed.
 async fn follow(
     client: &Client,
     run_id: &str,
@@ -143,6 +143,12 @@ async fn follow(
         for event in events {
             if let Some(document) = take(client, &event, progress)? {
                 return Ok(document);
+            }
+            if event.name == "state" && event.data.contains("waiting_approval") {
+                let document = client.get(&["v1", "platform", "runs", run_id], &[]).await?;
+                if waits_for_people(&document) {
+                    return Ok(document);
+                }
             }
         }
     }

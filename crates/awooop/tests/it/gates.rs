@@ -295,7 +295,7 @@ async fn check_credential_in_arguments(g: &Gates) {
     }
 }
 
-/// Effects: a stub in shadow, refused in live, and upstream hears of neither.
+/// Effects: a stub in shadow, of which upstream hears nothing, and a call in live, announced in journal and audit.
 async fn check_effects(g: &Gates) {
     let stub = g.in_run("tester", "kit__writes", json!({"text": "now"})).await;
     assert_eq!(stub["status"], "stub", "{stub}");
@@ -303,14 +303,23 @@ async fn check_effects(g: &Gates) {
     assert_eq!(stub["gates"][2], json!({"gate": "authorization", "verdict": "stub", "code": null}));
     let client = g.by_client("kit__writes", json!({"text": "now"})).await.json();
     assert_eq!(client["result"]["isError"], false, "a client calls in shadow: {client}");
-    let refused = g.in_run("bold", "kit__writes", json!({"text": "now"})).await;
-    assert_eq!(refusal(&refused), ("authorization", "E-MCP-GATE-005"), "{refused}");
-    assert_eq!(g.tools.calls_of("writes"), 0, "no effect ever goes upstream");
+    assert_eq!(g.tools.calls_of("writes"), 0, "no effect goes upstream in shadow");
+    let made = g.in_run("bold", "kit__writes", json!({"text": "now"})).await;
+    assert_eq!((&made["status"], &made["output"]["text"]), (&json!("ok"), &json!("echo: now")), "{made}");
+    assert_eq!(g.tools.calls_of("writes"), 1);
     let admin = g.stage.database.admin().await;
     let sql = "SELECT status FROM mcp_call WHERE tool = 'kit__writes' ORDER BY call_id";
     let rows = admin.query(sql, &[]).await.unwrap();
     let found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(found, ["stub", "stub", "refused"], "every call has its row");
+    assert_eq!(found, ["stub", "stub", "ok"], "every call has its row");
+    let sql = "SELECT (SELECT count(*) FROM step_journal WHERE phase = 'intent' AND name = 'kit__writes'),
+        (SELECT count(*) FROM audit_event WHERE action = 'tool.call' AND subject = 'tool/kit__writes')";
+    let row = admin.query_one(sql, &[]).await.unwrap();
+    assert_eq!(
+        (row.get::<_, i64>(0), row.get::<_, i64>(1)),
+        (1, 1),
+        "an effect is announced before it is made"
+    );
 }
 
 /// What people see of the tools, and what an agent's list leaves out.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use awooop_journeys::client::{Answer, Api};
 use awooop_journeys::fixture_mcp::FixtureMcp;
+use awooop_journeys::fixture_model::{FixtureModel, Line};
 use serde_json::{Value, json};
 
+use crate::scripted::until;
 use crate::support::{kit, make_project, site};
 
 const MINE: &str = "tenant-mine";
@@ -60,6 +62,8 @@ fn body(operation: &Operation, project: &str) -> Option<Value> {
         }
         "save_draft" => agent(project),
         "create_key" => json!({"name": "further", "role": "viewer"}),
+        "decide_approval" => json!({"decision": "deny"}),
+        "deliver_result" => json!({"content": [{"type": "text", "text": "done"}]}),
         "use_mcp" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
         _ if operation.has_body => json!({}),
         _ => return None,
@@ -81,6 +85,23 @@ async fn apply_own_contracts(mine: &Api, fixture: &FixtureMcp) {
     mine.apply(&[agent(MINE), provider]).await.expect("the manifests are valid");
 }
 
+/// An approval of the project: an agent in `suggest` that asks for a call.
+async fn approval(mine: &Api) -> String {
+    let call = Line::call(&format!("{PROVIDER}__echo"), json!({"text": "a question of mine"}));
+    let model = FixtureModel::start(vec![call]).await.unwrap();
+    let thinker =
+        json!({"kind": "provider", "project": MINE, "id": "thinker", "spec": model.provider_spec()});
+    let grants = [json!({"tool": format!("{PROVIDER}__echo"), "risk": "write"})];
+    let spec = json!({"instructions": "Ask.", "model": "thinker/script", "output_schema": {}, "mode": "suggest",
+        "grants": grants});
+    let asker = json!({"kind": "agent", "project": MINE, "id": "asker", "spec": spec});
+    mine.apply(&[thinker, asker]).await.expect("the manifests are valid");
+    let run_id = mine.create_run("asker", &json!("go")).await.unwrap();
+    let asked = async || mine.get_run(&run_id).await.unwrap()["waiting"]["approval_id"].clone();
+    until("it waits for people", async || asked().await.is_string()).await;
+    asked().await.as_str().unwrap().to_owned()
+}
+
 /// What ends something that others need comes late, and what revokes the key that is used, last.
 fn turn(operation: &Operation) -> u8 {
     match operation.id.as_str() {
@@ -100,6 +121,10 @@ async fn send(api: &Api, operation: &Operation, body: Option<&Value>) -> Answer 
 async fn heavy_no_operation_crosses_projects() {
     let (site, fixture) = (site().await, FixtureMcp::start().await.unwrap());
     let mine = make_project(site.server.api(), MINE, &fixture, "fail").await;
+    // a person's key: there are things that only people may do
+    let person = json!({"name": "mei", "role": "admin", "person": "mei"});
+    let person = site.server.api().in_project(MINE).create_key(&person).await.unwrap();
+    let mine = mine.with_key(Some(&person));
     let other = make_project(site.server.api(), OTHER, &fixture, "fail").await;
     let run_id = mine.create_run("tester", &json!("a question of mine")).await.unwrap();
     mine.wait_for_end(&run_id, Duration::from_secs(30)).await.unwrap();
@@ -108,8 +133,11 @@ async fn heavy_no_operation_crosses_projects() {
     let event_id = sealed_event(&mine).await;
     let document = mine.get("/openapi.json").await.unwrap().expect(200).unwrap();
     apply_own_contracts(&mine, &fixture).await;
+    let approval_id = approval(&mine).await;
     let ids = [
         ("run_id", run_id.as_str()),
+        ("n", "1"),
+        ("approval_id", approval_id.as_str()),
         ("key_id", key_id.as_str()),
         ("code", "E-AUTH-001"),
         ("kind", "agent"),

@@ -336,7 +336,7 @@ async fn heavy_what_a_request_asks_for_is_kept_or_refused() {
     let api = stage.apply(PROJECT, &manifests).await;
     for (more, status, code) in [
         (json!({"mode": "live"}), 403, "E-RUN-003"),
-        (json!({"mode": "suggest"}), 422, "E-RUN-004"),
+        (json!({"mode": "suggest"}), 403, "E-RUN-003"),
         (json!({"mode": "foo"}), 422, "E-REQ-003"),
         (json!({"mode": ""}), 422, "E-REQ-003"),
         (json!({"mode": 5}), 422, "E-REQ-003"),

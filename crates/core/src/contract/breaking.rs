@@ -194,6 +194,11 @@ impl Found {
                 continue;
             };
             self.risk(&format!("/spec/tools/{j}/risk"), &tool.name, Some(tool.risk), Some(now.risk));
+            if now.idempotent == Some(true) && tool.idempotent != Some(true) {
+                let message =
+                    format!("a call of `{}` whose outcome is unknown is made again unasked", tool.name);
+                self.add("risk_lowered", format!("/spec/tools/{j}/idempotent"), message);
+            }
             // a first pin over none names the definition that was reviewed
             if tool.definition_sha256.is_some() && now.definition_sha256 != tool.definition_sha256 {
                 let message = format!("the tool `{}` is pinned to another definition, or to none", tool.name);

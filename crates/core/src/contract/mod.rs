@@ -181,7 +181,7 @@ impl Spec {
 
 fn sentence_of_absence(section: &str) -> String {
     let meanwhile = match section {
-        "approvals" => "until it is, every tool of risk write is refused in live mode",
+        "approvals[].escalate_to" => "until it is, a request that nobody decides in time counts as denied",
         "anomalies" => "until it is, nothing is counted and no agent's mode is lowered",
         "rates" => "until it is, calls are not limited by rate",
         _ => "until it is, no message is received or sent",

@@ -1,7 +1,8 @@
 //! The policy contract: what a project's agents may never do, and which watch is kept over what they may.
 //!
-//! `deny` and `redaction` are in force in this version. The other sections are checked and kept, so that they can
-//! be written and reviewed now; [`PolicySpec::not_in_force`] says which of them a contract holds.
+//! `deny`, `approvals` (without their escalation) and `redaction` are in force in this version. The other sections are
+//! checked and kept, so that they can be written and reviewed now; [`PolicySpec::not_in_force`] says which of them a
+//! contract holds.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,10 +40,20 @@ impl PolicySpec {
         self.deny.iter().flatten().find(|pattern| pattern.matches(tool))
     }
 
+    /// The rules by which a call of this tool waits for people, given what the tool does.
+    pub fn approval_rules(&self, tool: &str, risk: Risk) -> impl Iterator<Item = &ApprovalRule> {
+        let matches = move |rule: &&ApprovalRule| {
+            let mut tools = rule.tools.iter().flatten();
+            rule.risk <= risk && (rule.tools.is_none() || tools.any(|pattern| pattern.matches(tool)))
+        };
+        self.approvals.iter().flatten().filter(matches)
+    }
+
     /// The sections this contract holds that this version does not act on yet.
     pub fn not_in_force(&self) -> Vec<&'static str> {
+        let escalates = |rule: &ApprovalRule| rule.escalate_to.is_some();
         [
-            ("approvals", self.approvals.is_some()),
+            ("approvals[].escalate_to", self.approvals.iter().flatten().any(escalates)),
             ("anomalies", self.anomalies.is_some()),
             ("rates", self.rates.is_some()),
         ]
@@ -189,13 +200,13 @@ mod tests {
         let policy: PolicySpec = serde_json::from_value(json!({
             "deny": ["files__read", "*__delete_*"],
             "rates": [{"per": "agent", "calls": 10, "window_s": 60}],
-            "approvals": [{"risk": "write"}],
+            "approvals": [{"risk": "write"}, {"risk": "write", "escalate_to": ["mei"], "escalate_after_s": 60}],
             "redaction": {"patterns": [{"name": "ORDER_NO", "pattern": "EW-[0-9]", "matches": ["EW-1"]}]},
         }))
         .unwrap();
         assert_eq!(policy.denied_by("shop__delete_order").map(ToolPattern::as_str), Some("*__delete_*"));
         assert_eq!(policy.denied_by("shop__orders"), None);
-        assert_eq!(policy.not_in_force(), ["approvals", "rates"]);
+        assert_eq!(policy.not_in_force(), ["approvals[].escalate_to", "rates"]);
         assert!(PolicySpec::default().denied_by("shop__orders").is_none());
     }
 }

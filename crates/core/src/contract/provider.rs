@@ -180,6 +180,14 @@ pub struct ToolSpec {
     /// Hash of the definition that was reviewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition_sha256: Option<String>,
+    /// A second call under the same idempotency key does nothing further: a call whose outcome is unknown is made
+    /// again without asking a person. Not so unless it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// The answer to a call only says that it was accepted; the result is delivered later, within so many seconds:
+    /// 1 to 2592000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivers_within_s: Option<u32>,
 }
 
 /// What a tool does to the world, as the contract says; the server's own hints are not believed. Ordered:

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::ServerProcess;
 use super::config::UpstreamConfig;
-use super::error::UpstreamError;
-use super::open::{Listener, Opened, closed, is_session_over, transport_error};
+use super::error::{CallFailure, UpstreamError};
+use super::open::{Listener, Opened, closed, is_session_over, is_unsent, transport_error};
 use super::stdio::Fate;
 use super::tool::{ToolCallRequest, ToolDefinition, ToolResult};
 use super::wire;
@@ -143,26 +143,28 @@ impl Connection {
                 Err(UpstreamError::Protocol(format!("it answers tools/list with error {code}")))
             }
             Err(Failure::Late) => Err(UpstreamError::Timeout { doing: "listing its tools", after: limit }),
-            Err(Failure::Upstream(error)) => Err(error),
+            Err(Failure::Unsent(error) | Failure::Upstream(error)) => Err(error),
         }
     }
 
     /// Calls a tool: one request, never repeated. `None` when the server refused it because the session is
     /// over: it was not carried out, and another connection may send it.
-    pub(super) async fn call(&self, call: ToolCallRequest) -> Result<Option<ToolResult>, UpstreamError> {
+    pub(super) async fn call(&self, call: ToolCallRequest) -> Result<Option<ToolResult>, CallFailure> {
         let _in_flight = self.begin();
         let limit = call.timeout.unwrap_or(self.config.call_timeout).min(self.config.call_timeout);
         let meta = call_meta(&call);
         let params = CallToolRequestParams::new(call.name).with_arguments(call.arguments);
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let answer = self.request(request, Some(meta), limit).await;
-        self.judge(match answer {
+        let may_have_run = !matches!(answer, Err(Failure::Unsent(_)));
+        let judged = self.judge(match answer {
             Ok(value) => ToolResult::from_value(value).map(Some),
             Err(Failure::Answered { code, message }) => Ok(Some(ToolResult::from_rpc_error(code, &message))),
             Err(Failure::SessionOver) => Ok(None),
             Err(Failure::Late) => Err(UpstreamError::Timeout { doing: "the call", after: limit }),
-            Err(Failure::Upstream(error)) => Err(error),
-        })
+            Err(Failure::Unsent(error) | Failure::Upstream(error)) => Err(error),
+        });
+        judged.map_err(|error| CallFailure { error, may_have_run })
     }
 
     async fn request(
@@ -201,6 +203,9 @@ impl Connection {
             ServiceError::TransportSend(error) if is_session_over(&error) => {
                 self.retired.cancel();
                 Failure::SessionOver
+            }
+            ServiceError::TransportSend(error) if is_unsent(&error) => {
+                Failure::Unsent(transport_error(&error))
             }
             ServiceError::TransportSend(error) => transport_error(&error).into(),
             ServiceError::TransportClosed | ServiceError::Cancelled { .. } => closed(&self.fate).into(),
@@ -256,6 +261,8 @@ enum Failure {
     Late,
     /// The session is over and the request was not carried out.
     SessionOver,
+    /// There was no connection to send it on.
+    Unsent(UpstreamError),
     Upstream(UpstreamError),
 }
 

@@ -53,6 +53,27 @@ impl UpstreamError {
     }
 }
 
+/// Why a call has no result, and whether the tool may have done something all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct CallFailure {
+    /// Why.
+    pub error: UpstreamError,
+    /// False when the request surely was not carried out: nothing of it was sent.
+    pub may_have_run: bool,
+}
+
+impl CallFailure {
+    pub(super) fn unsent(error: UpstreamError) -> Self {
+        Self { error, may_have_run: false }
+    }
+
+    /// The code callers see.
+    pub fn code(&self) -> ErrorCode {
+        self.error.code()
+    }
+}
+
 impl From<AddressError> for UpstreamError {
     fn from(error: AddressError) -> Self {
         Self::Refused(error.to_string())

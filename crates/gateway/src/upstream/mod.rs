@@ -27,7 +27,7 @@ mod tool;
 mod wire;
 
 pub use config::UpstreamConfig;
-pub use error::UpstreamError;
+pub use error::{CallFailure, UpstreamError};
 pub use pool::Upstreams;
 pub use reach::closed_ancestor;
 pub use spec::{Transport, UpstreamSpec};

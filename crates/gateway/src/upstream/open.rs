@@ -131,6 +131,12 @@ pub(super) fn is_session_over(error: &DynamicTransportError) -> bool {
     matches!(error, Some(StreamableHttpError::SessionExpired))
 }
 
+/// Was there no connection to send the request on? Then nothing of it has arrived.
+pub(super) fn is_unsent(error: &DynamicTransportError) -> bool {
+    let error = error.error.downcast_ref::<StreamableHttpError<HttpFault>>();
+    matches!(error, Some(StreamableHttpError::Client(HttpFault::Connect(_))))
+}
+
 /// The fault behind a send that failed.
 pub(super) fn transport_error(error: &DynamicTransportError) -> UpstreamError {
     let Some(error) = error.error.downcast_ref::<StreamableHttpError<HttpFault>>() else {

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::UpstreamConfig;
 use super::connection::Connection;
-use super::error::UpstreamError;
+use super::error::{CallFailure, UpstreamError};
 use super::open::open;
 use super::spec::{Key, UpstreamSpec};
 use super::tool::{ToolCallRequest, ToolDefinition, ToolResult};
@@ -92,24 +92,22 @@ impl Upstreams {
     }
 
     /// Calls one tool with one upstream request. It is never sent again unless the server refused it unread
-    /// because an HTTP session had ended: after
-    /// [`UpstreamError::Unreachable`] or [`UpstreamError::Timeout`] the tool may have run or not, and the
-    /// idempotency key is what makes a repetition by the caller safe. A JSON-RPC error of the server is a
-    /// result with `is_error`.
+    /// because an HTTP session had ended. A JSON-RPC error of the server is a result with `is_error`.
     ///
     /// # Errors
-    /// [`UpstreamError`], when there is no result.
+    /// [`CallFailure`], when there is no result: it says whether the tool may have run.
     pub async fn call_tool(
         &self,
         spec: &UpstreamSpec,
         call: ToolCallRequest,
-    ) -> Result<ToolResult, UpstreamError> {
+    ) -> Result<ToolResult, CallFailure> {
         for _ in 0..SESSIONS_TRIED {
-            if let Some(result) = self.connection(spec).await?.call(call.clone()).await? {
+            let connection = self.connection(spec).await.map_err(CallFailure::unsent)?;
+            if let Some(result) = connection.call(call.clone()).await? {
                 return Ok(result);
             }
         }
-        Err(sessions_end())
+        Err(CallFailure::unsent(sessions_end()))
     }
 
     /// Closes every connection, ends every child and waits for that, at most ten seconds. Calls in flight

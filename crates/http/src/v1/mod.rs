@@ -1,6 +1,7 @@
 //! The platform API, version 1: one folder a resource, one file an endpoint.
 
 pub(crate) mod activity;
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod budgets;
 pub(crate) mod contracts;

@@ -32,7 +32,7 @@ async fn what_was_done_is_counted_and_what_goes_on_is_seen() {
     let claimed = api.claim(&project).await;
     let before = metrics(&api, "").await;
     assert_eq!(value(&before, "awooop_runs_created_total{trigger=\"api\"}"), 3.0);
-    assert_eq!((value(&before, "awooop_queue_runs"), value(&before, "awooop_leased_runs")), (2.0, 1.0));
+    assert_eq!((value(&before, "awooop_queue_runs"), value(&before, "awooop_leases")), (2.0, 1.0));
     assert_eq!(value(&before, "awooop_run_start_seconds_count"), 1.0);
     assert_eq!(value(&before, "awooop_run_start_seconds_bucket{le=\"+Inf\"}"), 1.0);
     assert!(!before.text.contains(project.id.as_str()), "no project is named to everybody");

@@ -142,7 +142,7 @@ async fn what_cannot_run_is_refused_with_its_own_code() {
         told(422, "E-RUN-002", "-")
     );
     assert_eq!(refuse(body(json!({"mode": "live", "input": 1}))).await, told(403, "E-RUN-003", "-"));
-    assert_eq!(refuse(body(json!({"mode": "suggest"}))).await, told(422, "E-RUN-004", "-"));
+    assert_eq!(refuse(body(json!({"mode": "suggest"}))).await, told(403, "E-RUN-003", "-"));
     assert_eq!(refuse(body(json!({"input": {"q": 1}}))).await, told(422, "E-REQ-003", "/input/q"));
     assert_eq!(refuse(body(json!({}))).await, told(402, "E-BUDGET-001", "-"));
     for (member, value) in [

@@ -62,6 +62,11 @@ async fn what_ended_long_ago_goes_whole_and_the_budget_stays_right() {
             ended(&test, project).await;
         }
     }
+    let asked = "INSERT INTO awooop.approval SELECT project_id, run_id, run_id, 1, 1, 'call', 'consumed', agent_id, 'a__b', 'write',
+        '{}', '', 'mode suggest', 1, created_at, created_at, created_at FROM awooop.run_state";
+    let said = "INSERT INTO awooop.approval_decision SELECT project_id, approval_id, 'ann', 'approve', NULL, 'x', requested_at
+        FROM awooop.approval";
+    test.database().admin().await.batch_execute(&format!("{asked}; {said}")).await.unwrap();
     let retention = retention(&test).await;
     clock.advance(DAY * 29);
     let young = ended(&test, &project).await;
@@ -74,7 +79,14 @@ async fn what_ended_long_ago_goes_whole_and_the_budget_stays_right() {
     assert_eq!(retention.run_once(false).await.unwrap(), [(project.id.clone(), wanted)]);
     assert_eq!(retention.run_once(false).await.unwrap(), []);
     assert!(is_there(&test, &project, young).await);
-    for (table, left) in [("run_state", 4), ("step_journal", 4), ("mcp_call", 4), ("budget_ledger", 7)] {
+    for (table, left) in [
+        ("run_state", 4),
+        ("step_journal", 4),
+        ("mcp_call", 4),
+        ("budget_ledger", 7),
+        ("approval", 3),
+        ("approval_decision", 3),
+    ] {
         assert_eq!(count(&test, table).await, left, "{table}");
     }
     let budget = test.store.list_budgets(&project.scope).await.unwrap().remove(0);

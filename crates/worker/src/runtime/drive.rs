@@ -1,12 +1,13 @@
 //! Driving a run: load the journal, then ask, call and record until it ends.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use awooop_core::ErrorCode;
 use awooop_core::contract::AgentSpec;
 use awooop_core::run::retry_pause;
 use awooop_gateway::model::{ModelReply, ModelRequest, ToolCall, ToolSpec, input_upper_bound};
-use awooop_gateway::{CompleteError, ListedTool, PassError, names};
+use awooop_gateway::{Called, CompleteError, ListedTool, PassError, names};
 use awooop_redact::Clean;
 use awooop_store::budget::{Hold, ReserveError, Settlement};
 use awooop_store::claim::ClaimedRun;
@@ -63,7 +64,11 @@ impl Runtime {
         loop {
             match talk.next() {
                 Next::End(outcome) => return self.store.end_run(run, &outcome, None, share.is_last()).await,
-                Next::Call(call) => drive.call(&mut talk, &call).await?,
+                Next::Call(call) => {
+                    if drive.call(&mut talk, &call).await?.is_break() {
+                        return Ok(());
+                    }
+                }
                 Next::Ask => {
                     let Some(made) = drive.ask(&talk).await? else { return Ok(()) };
                     talk.apply(&recorded(&made.step, &body_of(&made.step)));
@@ -241,9 +246,13 @@ impl Drive<'_> {
         }
     }
 
-    /// One tool step: through the gates, recorded with its call.
-    async fn call(&self, talk: &mut Conversation<'_>, call: &ToolCall) -> Result<(), RecordError> {
-        let n = talk.next_n();
+    /// One tool step: through the gates, recorded with its call; or the run waits, for people or for the result.
+    async fn call(
+        &self,
+        talk: &mut Conversation<'_>,
+        call: &ToolCall,
+    ) -> Result<ControlFlow<()>, RecordError> {
+        let (n, store) = (talk.next_n(), &self.runtime.store);
         let known = self.tools.iter().find(|(_, name)| *name == call.name);
         let full = known.map_or(call.name.as_str(), |(listed, _)| listed.name.as_str());
         let arguments = call.parse_arguments().map_err(|e| e.to_string());
@@ -251,11 +260,20 @@ impl Drive<'_> {
             Ok(map) => Value::Object(map.clone()),
             Err(_) => Value::String(call.arguments.clone()),
         };
-        let invocation = self.runtime.gateway.call_in_run(self.run, n, full, arguments).await?;
-        let result = &invocation.result;
+        let invocation = match self.runtime.gateway.call_in_run(self.run, n, full, arguments).await? {
+            Called::Done(invocation) => invocation,
+            Called::Asks(request) => {
+                store.park_for_approval(self.run, &request).await?;
+                return Ok(ControlFlow::Break(()));
+            }
+            Called::Deferred { tool, within } => {
+                store.park_for_result(self.run, n, &tool, within).await?;
+                return Ok(ControlFlow::Break(()));
+            }
+        };
         let body = json!({
             "input": shown,
-            "output": {"text": result.text(), "structured": result.structured, "is_error": result.is_error},
+            "output": invocation.result.output(),
             "usage": null,
             "gates": invocation.gates,
         });
@@ -269,9 +287,9 @@ impl Drive<'_> {
             duration_ms: invocation.duration_ms,
             body: self.clean(body),
         };
-        self.runtime.store.record_step(self.run, &step, None, Some(&invocation.record)).await?;
+        store.record_step(self.run, &step, None, Some(&invocation.record)).await?;
         talk.apply(&recorded(&step, &body_of(&step)));
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     fn clean(&self, body: Value) -> Clean {

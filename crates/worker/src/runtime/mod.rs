@@ -104,7 +104,7 @@ impl Runtime {
         }
         match cut {
             Cut::Lost | Cut::Cancelled => Ok(()),
-            Cut::GivenBack => Ok(self.store.release(run).await?),
+            Cut::GivenBack => Ok(self.store.release(run).await.map(drop)?),
             Cut::TimedOut => self.store.end_run(run, &Outcome::TimedOut, None, share.is_last()).await,
         }
     }
@@ -154,12 +154,12 @@ impl Runtime {
             self.store.settle(run.scope(), settlement).await?;
         }
         if is_away(error) {
-            return self.store.release(run).await;
+            return self.store.release(run).await.map(drop);
         }
         let outcome = Outcome::Failed(error.code(), error.to_string());
         match self.store.end_run(run, &outcome, None, false).await {
             Ok(()) => Ok(()),
-            Err(RecordError::Fenced) => self.store.release(run).await,
+            Err(RecordError::Fenced) => self.store.release(run).await.map(drop),
             Err(RecordError::Store(error)) => Err(error),
         }
     }

@@ -161,9 +161,11 @@ fn an_allow_list_names_values_domains_and_networks_that_are_such() {
 fn what_is_not_in_force_is_said_in_full_sentences() {
     let said = |kind: &str, spec: Value| parse(manifest(kind, spec)).unwrap().spec.not_in_force();
     assert!(said("policy", json!({"deny": ["*"]})).is_empty());
-    let sentences = said("policy", json!({"deny": ["*"], "approvals": [{"risk": "write"}]}));
+    assert!(said("policy", json!({"approvals": [{"risk": "write"}]})).is_empty());
+    let rule = json!({"risk": "write", "escalate_to": ["mei"], "escalate_after_s": 60});
+    let sentences = said("policy", json!({"deny": ["*"], "approvals": [rule]}));
     assert_eq!(sentences.len(), 1);
-    assert!(sentences[0].contains("every tool of risk write is refused in live mode"), "{sentences:?}");
+    assert!(sentences[0].contains("a request that nobody decides in time counts as denied"), "{sentences:?}");
     let hook =
         json!({"type": "webhook", "url": "https://example.com/", "signing_secret": "env://S", "agent": "aa"});
     assert_eq!(said("channel", hook).len(), 1);

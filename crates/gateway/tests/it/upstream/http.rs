@@ -153,7 +153,7 @@ async fn an_answer_over_the_limit_names_the_limit_in_either_form() {
         let pool = Upstreams::new(UpstreamConfig { max_result_bytes: 100_000, ..UpstreamConfig::default() });
         let spec = running.spec();
         let error = pool.call_tool(&spec, call("big", json!({"bytes": 3_000_000}))).await.unwrap_err();
-        assert_eq!(error, UpstreamError::Protocol("its answer is larger than 100000 bytes".to_owned()));
+        assert_eq!(error.error, UpstreamError::Protocol("its answer is larger than 100000 bytes".to_owned()));
         let near = pool.call_tool(&spec, call("big", json!({"bytes": 90_000}))).await.unwrap();
         assert_eq!(near.text().len(), 90_000);
         assert_eq!(running.server.sessions.load(Ordering::SeqCst), 1, "the session goes on");

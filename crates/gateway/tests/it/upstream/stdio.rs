@@ -112,7 +112,7 @@ async fn an_answer_over_the_limit_fails_its_call_alone() {
 async fn a_result_that_is_no_result_breaks_the_protocol() {
     let (pool, spec) = (pool(), child("stdio"));
     let error = pool.call_tool(&spec, call("nonsense", json!({}))).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::Protocol(_)), "{error}");
+    assert!(matches!(error.error, UpstreamError::Protocol(_)), "{error}");
     pool.shutdown().await;
 }
 

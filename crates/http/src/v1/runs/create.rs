@@ -162,13 +162,9 @@ async fn check_parent(
 }
 
 fn mode(asked: Option<&str>, facts: &AgentFacts, parent: Option<Mode>) -> Result<Mode, Problem> {
-    Mode::resolve(asked.and_then(Mode::parse), facts.spec.mode, parent).map_err(|code| {
-        let detail = match code {
-            ErrorCode::Run003 => "the mode asked for is above what the agent, or the parent run, may do",
-            _ => "this mode is not available here; use shadow or live",
-        };
-        Problem::new(code, detail)
-    })
+    let detail = "the mode asked for is above what the agent, or the parent run, may do";
+    Mode::resolve(asked.and_then(Mode::parse), facts.spec.mode, parent)
+        .map_err(|code| Problem::new(code, detail))
 }
 
 fn check_input(agent: &AgentSpec, input: &Value) -> Result<(), Problem> {

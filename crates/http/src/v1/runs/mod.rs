@@ -3,6 +3,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod create;
+pub(crate) mod deliver;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod steps;
@@ -18,7 +19,7 @@ use crate::run_view::Shown;
 use crate::state::AppState;
 
 /// What the caller is shown of the project's runs, as its contracts say now.
-async fn shown(state: &AppState, access: &Access) -> Result<Shown, Problem> {
+pub(crate) async fn shown(state: &AppState, access: &Access) -> Result<Shown, Problem> {
     Ok(Shown::under(state.store.redactors(access.scope()).await?))
 }
 

@@ -1,4 +1,4 @@
-//! The finished steps of a run, oldest first.
+//! The steps of a run, oldest first: the finished ones, and a call that was announced and has no result.
 
 use awooop_store::journal::Step;
 use axum::Json;
@@ -26,7 +26,7 @@ pub(crate) async fn list_steps(
     let list = List { name: &name, project: access.scope().project() };
     let after = list.read(query.cursor.as_deref(), |key| key.parse().ok())?.unwrap_or(0);
     let run = super::visible_run(&state, &access, run_id).await?;
-    let steps = state.store.list_steps(access.scope(), run.run_id, after, limit as i64 + 1).await?;
+    let steps = state.store.list_steps_and_open(access.scope(), run.run_id, after, limit as i64 + 1).await?;
     let shown = super::shown(&state, &access).await?;
     Ok(Json(list.page(steps, limit, |step: &Step| step.n.to_string(), |step| shown.step(step))))
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use awooop_core::RunId;
+use awooop_core::run::StateName;
 use awooop_store::run::Run;
 use awooop_store::{ProjectScope, StoreError};
 use http::HeaderMap;
@@ -28,7 +29,8 @@ pub(super) fn preferred(headers: &HeaderMap) -> Option<u64> {
     waits.next().map(|seconds| seconds.min(MAX_WAIT_S)).filter(|seconds| *seconds > 0)
 }
 
-/// The run as it is when it ended, when `seconds` are over or when the server drains, whichever is first.
+/// The run as it is when it ended or waits for people, when `seconds` are over or when the server drains, whichever is
+/// first.
 pub(super) async fn until_ended(
     state: &AppState,
     scope: &ProjectScope,
@@ -39,7 +41,8 @@ pub(super) async fn until_ended(
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
     loop {
         let run = state.store.find_run(scope, run_id).await?;
-        let is_ended = run.as_ref().is_none_or(|run| run.state.is_terminal());
+        let is_settled = |run: &Run| run.state.is_terminal() || run.state == StateName::WaitingApproval;
+        let is_ended = run.as_ref().is_none_or(is_settled);
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         if is_ended || left.is_zero() || state.draining.is_cancelled() {
             return Ok(run);

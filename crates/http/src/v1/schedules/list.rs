@@ -23,7 +23,7 @@ pub(crate) struct ScheduleItem {
     cron: String,
     /// IANA name of the zone whose clock the line is read on.
     time_zone: String,
-    /// `shadow` or `live`; null for the agent's own.
+    /// `shadow`, `suggest` or `live`; null for the agent's own.
     mode: Option<&'static str>,
     /// `skip`, `last` or `all`.
     catch_up: &'static str,

@@ -27,7 +27,6 @@ ALTER TABLE run_state ADD COLUMN schedule_id text CONSTRAINT run_state_schedule
 
 -- What figures are made of: how much is queued and since when, what is leased, why a run waits. Ids and kinds only.
 GRANT SELECT (priority, run_id) ON run_queue TO awooop_dispatch;
-GRANT SELECT (run_ids) ON run_lease TO awooop_dispatch;
 GRANT SELECT (kind) ON run_timer TO awooop_dispatch;
 ALTER TABLE worker_beat ADD COLUMN slots integer NOT NULL DEFAULT 0, ADD COLUMN slots_used integer NOT NULL DEFAULT 0;
 
@@ -47,13 +46,17 @@ BEGIN
   ALTER POLICY tenant ON awooop.run_state TO awooop_app, awooop_owner, awooop_retention;
   ALTER POLICY tenant ON awooop.step_journal TO awooop_app, awooop_owner, awooop_retention;
   ALTER POLICY tenant ON awooop.mcp_call TO awooop_app, awooop_owner, awooop_retention;
+  ALTER POLICY tenant ON awooop.approval TO awooop_app, awooop_owner, awooop_retention;
+  ALTER POLICY tenant ON awooop.approval_decision TO awooop_app, awooop_owner, awooop_retention;
   GRANT USAGE ON SCHEMA awooop TO awooop_retention;
   GRANT SELECT (project_id, id), INSERT, DELETE ON awooop.audit_event TO awooop_retention;
   GRANT SELECT (project_id, run_id, completed_at), DELETE ON awooop.run_state TO awooop_retention;
   GRANT SELECT (project_id, run_id), DELETE ON awooop.step_journal TO awooop_retention;
   GRANT SELECT (project_id, call_id, started_at), DELETE ON awooop.mcp_call TO awooop_retention;
+  GRANT SELECT (project_id, approval_id, run_id), DELETE ON awooop.approval TO awooop_retention;
+  GRANT SELECT (project_id, approval_id), DELETE ON awooop.approval_decision TO awooop_retention;
 END $$;
 REVOKE ALL ON PROCEDURE awooop.admit_retention() FROM PUBLIC;
 CALL admit_retention();
 
-CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 7::bigint';
+CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 8::bigint';

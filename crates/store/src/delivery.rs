@@ -1,0 +1,216 @@
+//! Results that are delivered later. A tool may answer a call by accepting it; its run waits, and the result comes
+//! through the API: once, idempotently, for the step whose intent stands and has no result. One that does not come in
+//! time is an error the model is told of; when the run's own time is over, the run has timed out.
+
+use awooop_core::RunId;
+use awooop_core::run::StateName;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::audit::{self, Note};
+use crate::error::StoreError;
+use crate::pool::Store;
+use crate::scope::ProjectScope;
+use crate::tx::Params;
+
+/// A tool's result, shaped as the journal keeps it.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The step.
+    pub n: i32,
+    /// `{"text", "structured", "is_error"}`, redacted and within the cap.
+    pub output: Value,
+    /// Characters given to the model.
+    pub chars: i32,
+    /// Hash of what was delivered, by which a repetition is known.
+    pub sha256: String,
+}
+
+/// What came of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// It is the step's result now, and the run goes on.
+    Done,
+    /// It was delivered before.
+    Replayed,
+    /// The step has another result.
+    Other,
+    /// The run has not begun to wait for it yet: its tool was faster than the run.
+    TooEarly,
+    /// The run does not wait for a result of this step.
+    NotWaiting(StateName),
+    /// There is no such run, or step.
+    Absent,
+}
+
+impl Store {
+    /// Takes the result of a step.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn deliver_result(
+        &self,
+        scope: &ProjectScope,
+        run_id: RunId,
+        delivery: &Delivery,
+    ) -> Result<Delivered, StoreError> {
+        let project = scope.project().as_str();
+        // twice: what is read first may be over when it is acted upon
+        for _ in 0..2 {
+            let found = self.once(scope, FIND, &[&project, &run_id, &delivery.n]).await?;
+            let Some(row) = found.first() else { return Ok(Delivered::Absent) };
+            let state: &str = row.get(0);
+            let state = StateName::parse(state).ok_or_else(|| StoreError::Corrupt(state.to_owned()))?;
+            if let Some(result) = row.get::<_, Option<&str>>(3) {
+                let result: Value = parse(result)?;
+                let is_same = result["delivery_sha256"] == json!(delivery.sha256);
+                return Ok(if is_same { Delivered::Replayed } else { Delivered::Other });
+            }
+            let Some(intent) = row.get::<_, Option<&str>>(1) else { return Ok(Delivered::Absent) };
+            match state {
+                StateName::WaitingTool => {}
+                StateName::Running => return Ok(Delivered::TooEarly),
+                other => return Ok(Delivered::NotWaiting(other)),
+            }
+            let begun_at: Timestamp = row.get::<_, Option<Timestamp>>(2).unwrap_or(Timestamp::UNIX_EPOCH);
+            let trace_id: &str = row.get(4);
+            if self.take_delivery(scope, run_id, delivery, parse(intent)?, begun_at, trace_id).await? {
+                self.inner.wake.run_changed(run_id);
+                self.inner.wake.work_queued();
+                return Ok(Delivered::Done);
+            }
+        }
+        Err(StoreError::Corrupt("a run neither waits for a result nor has one".into()))
+    }
+
+    async fn take_delivery(
+        &self,
+        scope: &ProjectScope,
+        run_id: RunId,
+        delivery: &Delivery,
+        mut intent: Value,
+        begun_at: Timestamp,
+        trace_id: &str,
+    ) -> Result<bool, StoreError> {
+        let redactors = self.known_redactors(scope.project());
+        let body = json!({"input": intent["input"].take(), "output": delivery.output, "usage": null,
+            "gates": intent["gates"].take(), "delivery_sha256": delivery.sha256});
+        let body = redactors.to_journal.redactor().clean_json(body).to_string();
+        let said = json!({"n": delivery.n, "delivery_sha256": delivery.sha256});
+        let event = self.audit(scope, Note::of_run("tool.deliver", run_id, trace_id, said));
+        let took_ms = i64::try_from(event.at.duration_since(begun_at).as_millis()).unwrap_or(i64::MAX);
+        let is_error = delivery.output["is_error"] == json!(true);
+        let params: Params<'_> = &[
+            &scope.project().as_str(),
+            &run_id,
+            &delivery.n,
+            &event.at,
+            &if is_error { "error" } else { "ok" },
+            &body,
+            &took_ms,
+            &self.inner.clock.new_id(),
+            &delivery.chars,
+            &event.id,
+            &event.actor,
+            &event.body,
+            &event.key_id,
+            &event.mac,
+            &intent["arguments_sha256"].as_str().unwrap_or_default(),
+        ];
+        match self.once(scope, DELIVER, params).await {
+            Ok(rows) => Ok(!rows.is_empty()),
+            // another delivery came first
+            Err(error) if error.is_constraint("step_journal_pkey") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the waiting of a run whose result did not come in time.
+    pub(crate) async fn expire_result(
+        &self,
+        scope: &ProjectScope,
+        run_id: RunId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let output = json!({"text": "E-MCP-UPSTREAM-002\nthe tool did not deliver its result in time",
+            "structured": null, "is_error": true});
+        let output = output.to_string();
+        let mut tx = self.begin(scope).await?;
+        let params: Params<'_> = &[&scope.project().as_str(), &run_id, &now, &output];
+        let rows = tx.rows(EXPIRE, params).await?;
+        let Some(row) = rows.first() else { return tx.rollback().await.map(|()| false) };
+        let (state, trace_id): (&str, &str) = (row.get(0), row.get(1));
+        let is_ended = state == "timeout";
+        let note = if is_ended {
+            let body = json!({"state": state, "error_code": "E-RUN-011", "output_sha256": null});
+            Note::of_run("run.end", run_id, trace_id, body)
+        } else {
+            Note::of_run("tool.late", run_id, trace_id, json!({"n": row.get::<_, i32>(2)}))
+        };
+        let event = self.audit_at(scope, now, note);
+        audit::insert(&mut tx, scope, &[event]).await?;
+        tx.commit().await?;
+        self.inner.figures.ended(StateName::Timeout, usize::from(is_ended));
+        self.inner.wake.run_changed(run_id);
+        self.inner.wake.work_queued();
+        Ok(true)
+    }
+}
+
+fn parse(text: &str) -> Result<Value, StoreError> {
+    serde_json::from_str(text).map_err(|e| StoreError::Corrupt(e.to_string()))
+}
+
+const FIND: &str = "
+SELECT r.state, i.body, i.started_at, o.body, r.trace_id FROM run_state r
+LEFT JOIN step_journal i ON i.project_id = $1 AND i.run_id = r.run_id AND i.n = $3 AND i.phase = 'intent'
+LEFT JOIN step_journal o ON o.project_id = $1 AND o.run_id = r.run_id AND o.n = $3 AND o.phase = 'result'
+WHERE r.project_id = $1 AND r.run_id = $2";
+
+const DELIVER: &str = "
+WITH i AS MATERIALIZED (SELECT name, started_at FROM step_journal
+  WHERE project_id = $1 AND run_id = $2 AND n = $3 AND phase = 'intent'),
+t AS (   -- the guard: whoever deletes the timer moves the run
+  DELETE FROM run_timer k USING i WHERE k.project_id = $1 AND k.run_id = $2 AND k.kind = 'result' RETURNING k.run_id),
+u AS (UPDATE run_state r SET state = 'pending', lease_epoch = r.lease_epoch + 1
+  FROM t WHERE r.project_id = $1 AND r.run_id = t.run_id AND r.state = 'waiting_tool'
+  RETURNING r.run_id, r.lease_epoch, r.priority, r.agent_id, r.timeout_at, r.trace_id),
+q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
+  SELECT $1, priority, run_id, agent_id, timeout_at FROM u),
+j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, started_at,
+    duration_ms, body)
+  SELECT $1, run_id, -lease_epoch::int, 'resumed', lease_epoch, 'state', 'pending', run_id || ':' || -lease_epoch, 'ok',
+    $4::timestamptz, 0, '{}' FROM u
+  UNION ALL
+  SELECT $1, u.run_id, $3, 'result', u.lease_epoch, 'tool', i.name, u.run_id || ':' || $3::int, $5, i.started_at, $7::bigint, $6
+  FROM u, i),
+c AS (INSERT INTO mcp_call (project_id, call_id, agent_id, actor, run_id, n, tool, status, arguments_sha256,
+    result_chars, started_at, duration_ms, trace_id)
+  SELECT $1, $8, u.agent_id, $11, u.run_id, $3, i.name, $5, $15, $9, i.started_at, $7, u.trace_id FROM u, i),
+a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
+  SELECT $1, $10, $4, $11, 'tool.deliver', 'run/' || run_id, run_id, trace_id, $12, $13, $14 FROM u)
+SELECT run_id FROM u";
+
+const EXPIRE: &str = "
+WITH t AS (   -- the guard: whoever deletes the timer moves the run
+  DELETE FROM run_timer WHERE project_id = $1 AND run_id = $2 AND kind = 'result' AND due_at <= $3 RETURNING run_id),
+u AS (UPDATE run_state r SET state = CASE WHEN r.timeout_at <= $3 THEN 'timeout' ELSE 'pending' END,
+    completed_at = CASE WHEN r.timeout_at <= $3 THEN $3::timestamptz END,
+    error_code = CASE WHEN r.timeout_at <= $3 THEN 'E-RUN-011' END,
+    error_message = CASE WHEN r.timeout_at <= $3 THEN 'the run''s time was over' END, lease_epoch = r.lease_epoch + 1
+  FROM t WHERE r.project_id = $1 AND r.run_id = t.run_id AND r.state = 'waiting_tool'
+  RETURNING r.run_id, r.state, r.lease_epoch, r.priority, r.agent_id, r.timeout_at, r.trace_id),
+i AS MATERIALIZED (SELECT j.n, j.name, j.started_at, j.body::jsonb AS body FROM step_journal j
+  WHERE j.project_id = $1 AND j.run_id = $2 AND j.phase = 'intent' ORDER BY j.n DESC LIMIT 1),
+q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
+  SELECT $1, priority, run_id, agent_id, timeout_at FROM u WHERE state = 'pending'),
+j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, code,
+    started_at, duration_ms, body)
+  SELECT $1, run_id, -lease_epoch::int, 'resumed', lease_epoch, 'state', state, run_id || ':' || -lease_epoch, 'ok',
+    NULL, $3::timestamptz, 0, '{}' FROM u
+  UNION ALL
+  SELECT $1, u.run_id, i.n, 'result', u.lease_epoch, 'tool', i.name, u.run_id || ':' || i.n, 'error',
+    'E-MCP-UPSTREAM-002', i.started_at, (extract(epoch FROM $3::timestamptz - i.started_at) * 1000)::bigint,
+    jsonb_build_object('input', i.body -> 'input', 'output', $4::text::jsonb, 'usage', NULL, 'gates', i.body -> 'gates')::text
+  FROM u, i WHERE u.state = 'pending')
+SELECT u.state, u.trace_id, i.n FROM u, i";
