@@ -229,6 +229,7 @@ impl Store {
                 }
             };
             if self.carry_out(scope, &firing, now).await? {
+                self.inner.figures.fired.add(firing.runs.len());
                 return Ok(answer);
             }
         }

@@ -159,10 +159,12 @@ fn check_schedules(agent: &AgentSpec, found: &mut Found) {
     let input_schema = agent.input_schema.as_ref().and_then(|schema| Schema::compile(schema).ok());
     for (i, schedule) in agent.schedules.iter().enumerate() {
         let path = format!("/spec/schedules/{i}");
-        match Timetable::of(schedule) {
-            Ok(_) => {}
-            Err(e @ TimetableError::Cron(_)) => found.refuse(format!("{path}/cron"), "cron", e.to_string()),
-            Err(e @ TimetableError::Zone) => found.refuse(format!("{path}/time_zone"), "zone", e.to_string()),
+        // each on its own, so that a first mistake does not hide a second
+        if let Err(e @ TimetableError::Cron(_)) = Timetable::parse(&schedule.cron, "UTC") {
+            found.refuse(format!("{path}/cron"), "cron", e.to_string());
+        }
+        if let Err(e @ TimetableError::Zone) = Timetable::parse("* * * * *", &schedule.time_zone) {
+            found.refuse(format!("{path}/time_zone"), "zone", e.to_string());
         }
         if schedule.mode.is_some_and(|mode| mode > agent.mode) {
             found.refuse(format!("{path}/mode"), "mode", "the agent's own mode is the highest there is");
