@@ -130,7 +130,7 @@ fn rows(text: &mut Exposition, queued: &[Queued], estimate: i64, now: Timestamp)
     let oldest = |of: fn(&Queued) -> Option<Timestamp>| age(queued.iter().filter_map(of).min(), now);
     let help = "Runs in the queue, by PostgreSQL's statistics.";
     text.gauge("awooop_queue_runs_estimate", help, estimate as f64);
-    let help = "Runs in the queue, counted up to 5000 a project and 100 projects.";
+    let help = "Runs in the queue, counted up to 1000 a project and 100 projects.";
     text.gauge("awooop_queue_runs", help, sum(|q| q.queued));
     let help = "Age of the oldest run in the queue, from its creation.";
     text.gauge("awooop_queue_oldest_seconds", help, oldest(|q| q.oldest_at));
@@ -183,7 +183,7 @@ fn by_project(text: &mut Exposition, mut queued: Vec<Queued>, now: Timestamp) {
         text.labelled(name, "gauge", help, "project", &values);
     };
     let add: fn(f64, f64) -> f64 = |a, b| a + b;
-    let help = "Runs in the project's queue; 5000 means that many or more.";
+    let help = "Runs in the project's queue; 1000 means that many or more.";
     series("awooop_project_queue_runs", help, &|q| q.queued as f64, add);
     let help = "Age of the oldest run in the project's queue.";
     series("awooop_project_queue_oldest_seconds", help, &|q| age(q.oldest_at, now), f64::max);

@@ -2,7 +2,7 @@
 //! beats. Discovery's role counts ids across projects; what needs a run's row is read in the project's own scope.
 //!
 //! Every count stops at [`MOST_COUNTED`] rows of a project and [`MOST_PROJECTS`] projects, so that a look costs the
-//! same with 10^4 queued runs and with 10^7: at most half a million index entries, some 60 ms, and 1 ms as a rule.
+//! same with 10^5 queued runs and with 10^7: at most a hundred thousand index entries, and a handful as a rule.
 
 use std::time::Duration;
 
@@ -17,7 +17,9 @@ use crate::pool::Store;
 use crate::scope::ProjectScope;
 
 /// Rows of one project that are counted; a figure of this much means "or more".
-pub const MOST_COUNTED: i64 = 5_000;
+pub const MOST_COUNTED: i64 = 1_000;
+/// Runs that ended within the last minute which are looked at.
+const MOST_ENDED: i64 = 5_000;
 /// Projects that one look counts.
 pub const MOST_PROJECTS: i64 = 100;
 /// How far back "just now" goes.
@@ -51,7 +53,7 @@ pub struct LastMinute {
     pub running: i64,
     /// Runs that began.
     pub started: i64,
-    /// Runs that ended, at most [`MOST_COUNTED`].
+    /// Runs that ended, at most 5,000.
     pub ended: i64,
     /// From creation to first start, of half of those that began, in seconds.
     pub start_p50_s: Option<f64>,
@@ -96,7 +98,7 @@ impl Store {
         let since_id = self.a_minute_ago();
         let since = Timestamp::from_microsecond(id_time_us(since_id)).unwrap_or(Timestamp::MIN);
         let project = scope.project().as_str();
-        let rows = self.once(scope, LAST_MINUTE, &[&project, &since_id, &since, &MOST_COUNTED]).await?;
+        let rows = self.once(scope, LAST_MINUTE, &[&project, &since_id, &since, &MOST_ENDED]).await?;
         Ok(rows.first().map_or_else(LastMinute::default, |row| LastMinute {
             running: row.get(0),
             ended: row.get(1),

@@ -98,7 +98,7 @@ pub(crate) struct RunsExpireArgs {
 #[derive(Args)]
 #[command(
     after_help = "A platform admin who names no project sees all of them. On a terminal the table is drawn \
-anew until Ctrl-C. A count of 5000 means that many or more."
+anew until Ctrl-C. A count of 1000 means that many or more."
 )]
 pub(crate) struct RunsTopArgs {
     /// Show it once and end; so it is with --json, and where stdout is no terminal

@@ -116,13 +116,13 @@ mod tests {
                 "start_p99_s": null})
         };
         let document = json!({"at": "2026-05-01T10:01:30Z", "is_cut": false,
-            "projects": [project("calm", 1), project("busy", 5000)],
+            "projects": [project("calm", 1), project("busy", 1000)],
             "workers": [{"worker_id": "w", "beat_age_s": 2.5, "slots": 64, "slots_used": 2}]});
         let text = shown(&document);
         let lines: Vec<Vec<&str>> =
             text.lines().map(|l| l.split("  ").map(str::trim).filter(|c| !c.is_empty()).collect()).collect();
         assert_eq!(lines[0], ["2026-05-01T10:01:30Z", "workers: 1, slots used: 2 of 64"]);
-        assert_eq!(lines[3], ["busy", "5000", "90.0 s", "1", "0", "2", "3", "4", "4 ms", "-"]);
+        assert_eq!(lines[3], ["busy", "1000", "90.0 s", "1", "0", "2", "3", "4", "4 ms", "-"]);
         assert_eq!(lines[7], ["w", "2.5 s", "64", "2"]);
         assert_eq!((seconds(150.0), seconds(9000.0)), ("2 min".to_owned(), "2.5 h".to_owned()));
     }

@@ -29,7 +29,7 @@ pub(crate) struct Activity {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ProjectActivity {
     project_id: String,
-    /// Due runs that no worker has yet; 5000 means that many or more.
+    /// Due runs that no worker has yet; 1000 means that many or more.
     #[schema(minimum = 0)]
     queued: i64,
     /// When the oldest of them was made.
@@ -37,10 +37,10 @@ pub(crate) struct ProjectActivity {
     oldest_queued_at: Option<String>,
     #[schema(minimum = 0)]
     running: i64,
-    /// Runs that wait for a person or a result; 5000 means that many or more.
+    /// Runs that wait for a person or a result; 1000 means that many or more.
     #[schema(minimum = 0)]
     waiting: i64,
-    /// Runs that wait for their next try; 5000 means that many or more.
+    /// Runs that wait for their next try; 1000 means that many or more.
     #[schema(minimum = 0)]
     retrying: i64,
     /// Runs that began within the last minute.
