@@ -192,6 +192,15 @@ pub(crate) struct ServeArgs {
     /// The directory of the server's own keys
     #[arg(long, value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
+    /// Runs at the same time, for a worker
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) slots: u16,
+    /// A worker that was not heard for so many seconds is dead and its runs go to others; the same on every node
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) silent_after: u64,
+    /// How many seconds a stop waits for runs to end before it gives them back
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub(crate) drain_for: u64,
 }
 
 /// `awooop migrate`.

@@ -1,6 +1,8 @@
 //! A TCP proxy in front of PostgreSQL that sees the frontend's messages, counts the COMMITs of
 //! transactions that wrote something, and can stop the world at the k-th of them.
 //!
+//! It can also cut every connection at once, at no point in particular ([`PgProxy::cut`]).
+//!
 //! Stopping means calling back, once, at one of two points: before the COMMIT is forwarded (it never
 //! happens), or after the server has answered it and before the client learns of it (it has happened, and
 //! nobody knows). The callback kills the client's process; afterwards that connection is closed.
@@ -18,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 
@@ -61,6 +64,7 @@ type Shared = Arc<Mutex<Counter>>;
 pub struct PgProxy {
     port: u16,
     counter: Shared,
+    cuts: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
 
@@ -84,8 +88,9 @@ impl PgProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let counter = Shared::default();
-        let task = tokio::spawn(accept(listener, upstream, counter.clone()));
-        Ok(PgProxy { port, counter, task })
+        let cuts = watch::Sender::new(0);
+        let task = tokio::spawn(accept(listener, upstream, counter.clone(), cuts.subscribe()));
+        Ok(PgProxy { port, counter, cuts, task })
     }
 
     /// The connection strings with this proxy in the server's place.
@@ -121,6 +126,11 @@ impl PgProxy {
         self.counter.lock().unwrap_or_else(PoisonError::into_inner).trap.take().is_some()
     }
 
+    /// Cuts every connection there is; new ones are served.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
     /// COMMITs of writing transactions since the last [`PgProxy::stop_at`].
     pub fn commits(&self) -> u64 {
         self.counter.lock().unwrap_or_else(PoisonError::into_inner).commits
@@ -133,16 +143,20 @@ impl Drop for PgProxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: Upstream, counter: Shared) {
+async fn accept(listener: TcpListener, upstream: Upstream, counter: Shared, cuts: watch::Receiver<u64>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                let (upstream, counter) = (upstream.clone(), counter.clone());
+                let (upstream, counter, mut cuts) = (upstream.clone(), counter.clone(), cuts.clone());
+                cuts.mark_unchanged();
                 connections.spawn(async move {
-                    // a broken connection is the client's to notice
-                    let _ = serve(client, &upstream, counter).await;
+                    tokio::select! {
+                        // a broken connection is the client's to notice
+                        _ = serve(client, &upstream, counter) => {}
+                        _ = cuts.changed() => {}
+                    }
                 });
             }
             Some(_) = connections.join_next() => {}

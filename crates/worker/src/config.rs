@@ -26,6 +26,22 @@ pub struct WorkerConfig {
     pub max_clock_uncertainty: Duration,
 }
 
+impl WorkerConfig {
+    /// The same with another time of silence after which a worker counts as dead, and all that hangs on it: four beats
+    /// in that time, and the worker stops itself when a quarter of it is left. Every worker on a database must have
+    /// the same: whoever waits less than another fences takes runs that are still worked on.
+    #[must_use]
+    pub fn with_silence(self, silent_after: Duration) -> Self {
+        Self {
+            beat_every: silent_after / 4,
+            fence_after: silent_after / 4 * 3,
+            silent_after,
+            reap_every: self.reap_every.min(silent_after / 4),
+            ..self
+        }
+    }
+}
+
 impl Default for WorkerConfig {
     fn default() -> Self {
         Self {
@@ -39,5 +55,21 @@ impl Default for WorkerConfig {
             drain_for: Duration::from_secs(10),
             max_clock_uncertainty: Duration::from_secs(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_stops_itself_before_others_take_its_runs_whatever_the_silence() {
+        let default = WorkerConfig::default();
+        for silence in [Duration::from_secs(1), default.silent_after, Duration::from_secs(600)] {
+            let config = WorkerConfig::default().with_silence(silence);
+            assert!(config.beat_every * 2 < config.fence_after && config.fence_after < config.silent_after);
+        }
+        let same = WorkerConfig::default().with_silence(default.silent_after);
+        assert_eq!((same.beat_every, same.fence_after), (default.beat_every, default.fence_after));
     }
 }

@@ -11,6 +11,7 @@ use awooop_store::claim::Worker;
 use awooop_store::embedded::{DataDir, EmbeddedPg, Role, find_postgres};
 use awooop_store::keyring::Keyring;
 use awooop_store::{Clock, DatabaseUrls, Store, migrate};
+use awooop_worker::WorkerConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
@@ -69,7 +70,14 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let banner = banner(&url, data.path(), &database, &operator, began);
     let worker = Worker { id: identity.id, incarnation: identity.incarnation };
     let retention = database.embedded.as_ref().map(|pg| pg.connection(Role::Retention));
-    let node = Node { store, operator, worker: Some(worker), retention, listener: Some(listener) };
+    let node = Node {
+        store,
+        operator,
+        worker: Some(worker),
+        config: WorkerConfig::default(),
+        retention,
+        listener: Some(listener),
+    };
     data.write_private("dev.env", env.as_bytes())?;
     data.announce_url(&url)?;
     let code = node.serve(|| write_raw(&banner)).await;

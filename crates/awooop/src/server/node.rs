@@ -26,6 +26,8 @@ pub(super) struct Node {
     pub(super) operator: Operator,
     /// Who carries out runs, if this node does.
     pub(super) worker: Option<Worker>,
+    /// Its numbers.
+    pub(super) config: WorkerConfig,
     /// Who deletes what has expired in a database of our own.
     pub(super) retention: Option<SecretString>,
     /// Where HTTP is answered, if this node does.
@@ -46,9 +48,8 @@ impl Node {
         let for_runs = super::retention::start(&self.store, self.retention).await?;
         let gateway = Gateway::new(self.store.clone(), self.operator);
         let draining = CancellationToken::new();
-        let worker = self
-            .worker
-            .map(|me| awooop_worker::start(self.store.clone(), gateway.clone(), me, WorkerConfig::default()));
+        let worker =
+            self.worker.map(|me| awooop_worker::start(self.store.clone(), gateway.clone(), me, self.config));
         let server = match self.listener {
             None => None,
             Some(listener) => {

@@ -95,6 +95,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     option("--keys", "serve", "The directory of the keyring. `serve` does not start without it.")
         .or("none")
         .like("/etc/awooop/keys"),
+    option("--slots", "serve", "Runs at the same time, for the roles `worker` and `all`: 1 to 4096.").or("64").like("256"),
+    option("--silent-after", "serve", "A worker that was not heard for so many seconds (1 to 600) is dead, and its runs go to others. It stops itself after three quarters of that. The same on every node of a database.")
+        .or("20")
+        .like("10"),
+    option("--drain-for", "serve", "How many seconds (0 to 600) a stop waits for runs to end before it gives them back.")
+        .or("10")
+        .like("60"),
     option("--admin-url", "migrate", "A superuser's URL, used once to make the roles. Other users of the machine can read a command line.")
         .or("none: roles are left alone")
         .like("postgres://postgres:…@db.internal/awooop")

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use awooop_gateway::Operator;
@@ -11,6 +11,7 @@ use awooop_store::claim::Worker;
 use awooop_store::embedded::DataDir;
 use awooop_store::keyring::Keyring;
 use awooop_store::{Clock, DatabaseUrls, Store};
+use awooop_worker::WorkerConfig;
 use tokio::net::TcpListener;
 
 use super::node::Node;
@@ -50,7 +51,12 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         Some(listener) => format!("http://{}", listener.local_addr()?),
         None => "as a worker".to_owned(),
     };
-    let node = Node { store, operator, worker, retention: None, listener };
+    let config = WorkerConfig {
+        slots: usize::from(args.slots),
+        drain_for: Duration::from_secs(args.drain_for),
+        ..WorkerConfig::default().with_silence(Duration::from_secs(args.silent_after))
+    };
+    let node = Node { store, operator, worker, config, retention: None, listener };
     node.serve(|| note(&format!("AwoooP serves {place} after {}", seconds(began)))).await
 }
 

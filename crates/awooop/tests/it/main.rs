@@ -7,6 +7,7 @@
 mod approvals;
 mod audit;
 mod budget;
+mod chaos;
 mod cli;
 mod config_check;
 mod contract_faults;

@@ -58,15 +58,15 @@ async fn output(mut command: Command) -> (i32, String, String) {
 }
 
 /// An installation: settings, keyring, the operator's list, the admin's key.
-struct Site {
-    home: Home,
-    keys: PathBuf,
-    list: PathBuf,
-    key: String,
+pub(crate) struct Site {
+    pub(crate) home: Home,
+    pub(crate) keys: PathBuf,
+    pub(crate) list: PathBuf,
+    pub(crate) key: String,
 }
 
 /// `awooop migrate` as the administrator of an empty database; its first key.
-async fn install(urls: &ClusterUrls) -> Site {
+pub(crate) async fn install(urls: &ClusterUrls) -> Site {
     let home = home_on(urls);
     let (keys, list) = (home.path().join("keys"), home.path().join("operator.toml"));
     std::fs::write(&list, "private_addresses = [\"127.0.0.1\"]\n").unwrap();
