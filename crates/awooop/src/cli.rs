@@ -11,6 +11,7 @@ mod contract;
 mod halt;
 mod redact;
 mod runs;
+mod schedules;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,7 +35,10 @@ pub(crate) use contract::{
 
 pub(crate) use halt::{HaltsArgs, PauseArgs, ResumeArgs, StartArgs, StopArgs, StopTarget};
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
-pub(crate) use runs::{RunArg, RunArgs, RunsCancelArgs, RunsCommand, RunsListArgs, RunsRetryArgs};
+pub(crate) use runs::{
+    RunArg, RunArgs, RunsCancelArgs, RunsCommand, RunsExpireArgs, RunsListArgs, RunsRetryArgs, RunsTopArgs,
+};
+pub(crate) use schedules::{SchedulesCommand, SchedulesFireArgs, SchedulesListArgs};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
@@ -93,6 +97,9 @@ pub(crate) enum Command {
     Start(StartArgs),
     /// List what is paused or stopped, since when, by whom and why
     Halts(HaltsArgs),
+    /// Look at what runs by itself, and fire a schedule by hand
+    #[command(subcommand)]
+    Schedules(SchedulesCommand),
     /// Look at the calls that wait for people, allow or deny them
     #[command(subcommand)]
     Approvals(ApprovalsCommand),

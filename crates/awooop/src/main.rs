@@ -17,7 +17,7 @@ mod sse;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{AuditCommand, Cli, Command, ConfigCommand};
+use cli::{AuditCommand, Cli, Command, ConfigCommand, RunsCommand};
 use failure::Failure;
 use serde_json::json;
 
@@ -57,6 +57,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Contract(command) => Ok(commands::client(commands::contract::run, command).await),
         Command::Keys(command) => Ok(server::keys::run(command)),
         Command::Run(args) => Ok(commands::client(commands::run::run, args).await),
+        Command::Runs(RunsCommand::Expire(args)) => server::retention::run_expire(args).await,
         Command::Approvals(command) => Ok(commands::client(commands::approvals::run, command).await),
         Command::Runs(command) => Ok(commands::client(commands::runs::run, command).await),
         Command::Pause(args) => Ok(commands::client(commands::halt::pause, args).await),
@@ -64,6 +65,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Stop(args) => Ok(commands::client(commands::halt::stop, args).await),
         Command::Start(args) => Ok(commands::client(commands::halt::start, args).await),
         Command::Halts(args) => Ok(commands::client(commands::halt::list, args).await),
+        Command::Schedules(command) => Ok(commands::client(commands::schedules::run, command).await),
         Command::Tools(command) => Ok(commands::client(commands::tools::run, command).await),
         Command::Key(command) => Ok(commands::client(commands::key::run, command).await),
         Command::Audit(AuditCommand::Expire(args)) => server::audit::run_expire(args).await,

@@ -1,7 +1,8 @@
 //! What is true without a computer: ids, run states, error codes, contracts, the rules of the gates.
 //!
 //! Architecture Invariant: this crate knows no tokio, no SQL, no clock and no network. Everything here
-//! is a pure function or a value, so every rule can be tested through plain calls.
+//! is a pure function or a value, so every rule can be tested through plain calls. Times are given to it; of jiff it
+//! uses the calendar and the zones.
 
 pub mod activation;
 pub mod approval;
@@ -15,6 +16,7 @@ pub mod json;
 pub mod key;
 pub mod role;
 pub mod run;
+pub mod schedule;
 pub mod schema;
 pub mod statement;
 

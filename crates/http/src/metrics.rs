@@ -1,66 +1,252 @@
-//! Figures for a monitoring system, in Prometheus' text format. They are of the whole server and name no project,
-//! so that the address can be open as the health checks are.
+//! Figures for a monitoring system, in Prometheus' text format: what this process did, and what the rows say of all.
+//! Names, units and what each costs are in docs/metrics.md.
+//!
+//! The address is open as the health checks are, so what it tells everybody names no project. With a key of the
+//! platform it tells of projects as well, the fullest fifty by name and the others as one.
 
 use std::fmt::Write;
 
+use awooop_store::activity::Queued;
+use awooop_store::figures::{Figures, Histogram};
+use awooop_store::vacuum::Holdback;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header;
+use http::{HeaderMap, header};
+use jiff::Timestamp;
 
+use crate::caller::{identify, not_allowed};
 use crate::problem::Problem;
 use crate::state::AppState;
 
-/// How the audit stands: what this process sealed since it began, and the oldest event without a seal.
+/// Projects with series of their own.
+const MOST_NAMED: usize = 50;
+/// The project label of all others; no project can have this name.
+const OTHERS: &str = "_others";
+
+/// What this process did since it began, and what is queued, leased and waits; with a platform admin's key, by project.
 #[utoipa::path(get, path = "/metrics", operation_id = "get_metrics", tag = "server", security(()),
     responses(
         (status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"),
+        (status = 401, description = "E-AUTH-001: a key was given and is not valid"),
+        (status = 403, description = "E-AUTH-002: a key was given and is no platform admin's"),
         (status = 503, description = "E-STORE-001: the database does not answer")))]
-pub(crate) async fn get_metrics(State(state): State<AppState>) -> Result<Response, Problem> {
+pub(crate) async fn get_metrics(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let is_by_project = headers.contains_key(header::AUTHORIZATION);
+    if is_by_project {
+        let access = identify(&headers, &state).await?;
+        if !access.caller.is_platform_admin() {
+            return Err(not_allowed(&access.caller));
+        }
+    }
+    let store = &state.store;
+    let now = store.clock().now();
+    let mut text = Exposition::default();
+    audit(&mut text, &state).await?;
+    process(&mut text, store.figures());
+    let queued = store.queued(None).await?;
+    rows(&mut text, &queued, store.queued_estimate().await?, now);
+    workers(&mut text, &state, now).await?;
+    vacuum(&mut text, &store.holdbacks().await?, now);
+    if is_by_project {
+        by_project(&mut text, queued, now);
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0).into_response())
+}
+
+async fn audit(text: &mut Exposition, state: &AppState) -> Result<(), Problem> {
     let counts = state.store.audit_counts();
     let now = state.store.clock().now().as_microsecond();
     let oldest = state.store.oldest_unsealed().await?;
     let age = oldest.map_or(0, |at| now.saturating_sub(at).max(0));
-    let mut text = String::new();
-    let mut one = |name: &str, kind: &str, help: &str, value: String| {
-        // a string takes everything
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
-    };
-    let counter = |n: u64| n.to_string();
-    one(
-        "awooop_audit_sealed_events_total",
-        "counter",
-        "Audit events that this process sealed.",
-        counter(counts.sealed),
-    );
-    one(
+    text.counter("awooop_audit_sealed_events_total", "Audit events that this process sealed.", counts.sealed);
+    text.counter(
         "awooop_audit_late_events_total",
-        "counter",
         "Of them, events that came after their time.",
-        counter(counts.late),
+        counts.late,
     );
-    one(
-        "awooop_audit_seals_total",
-        "counter",
-        "Passes in which this process made a seal.",
-        counter(counts.seals),
-    );
-    one(
+    text.counter("awooop_audit_seals_total", "Passes in which this process made a seal.", counts.seals);
+    text.counter(
         "awooop_audit_forged_events_total",
-        "counter",
         "Rows that no server with the key wrote.",
-        counter(counts.forged),
+        counts.forged,
     );
-    one(
+    text.counter(
         "awooop_audit_cut_chains_total",
-        "counter",
         "Chains that lost seals under this process.",
-        counter(counts.rewritten),
+        counts.rewritten,
     );
-    one(
+    text.gauge(
         "awooop_audit_oldest_unsealed_seconds",
-        "gauge",
         "Age of the oldest event beyond its project's newest seal; 0 when there is none.",
-        format!("{:.3}", age as f64 / 1e6),
+        age as f64 / 1e6,
     );
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok(())
+}
+
+/// What this process did.
+fn process(text: &mut Exposition, figures: &Figures) {
+    let created = [("api", figures.created.get()), ("schedule", figures.fired.get())];
+    text.labelled(
+        "awooop_runs_created_total",
+        "counter",
+        "Runs made, by what triggered them.",
+        "trigger",
+        &created,
+    );
+    text.counter(
+        "awooop_runs_started_total",
+        "Claims of runs; one claimed again counts again.",
+        figures.started.get(),
+    );
+    let ended = [
+        ("completed", figures.completed.get()),
+        ("failed", figures.failed.get()),
+        ("cancelled", figures.cancelled.get()),
+        ("timeout", figures.timed_out.get()),
+    ];
+    text.labelled("awooop_runs_ended_total", "counter", "Runs that ended, by how.", "outcome", &ended);
+    text.counter("awooop_runs_retried_total", "Runs put off until their next try.", figures.retried.get());
+    text.counter("awooop_runs_reaped_total", "Runs taken back from silent workers.", figures.reaped.get());
+    text.counter("awooop_runs_released_total", "Runs given back unharmed.", figures.released.get());
+    text.counter("awooop_schedules_fired_total", "Runs that schedules began.", figures.fired.get());
+    let late = "Of them, runs that began more than a minute after their time.";
+    text.counter("awooop_schedules_late_total", late, figures.fired_late.get());
+    let refused = "Times of schedules at which no run could begin.";
+    text.counter("awooop_schedules_refused_total", refused, figures.fire_refused.get());
+    text.histogram("awooop_claim_seconds", "How long one claim's statement took.", &figures.claim);
+    text.histogram("awooop_run_start_seconds", "From a run's creation to its first start.", &figures.start);
+    if let Some(slots) = figures.slots() {
+        text.gauge("awooop_worker_slots", "Runs this process can hold at the same time.", slots.total as f64);
+        text.gauge("awooop_worker_slots_used", "Runs this process holds.", slots.used as f64);
+    }
+}
+
+/// What the rows say of all projects together.
+fn rows(text: &mut Exposition, queued: &[Queued], estimate: i64, now: Timestamp) {
+    let sum = |of: fn(&Queued) -> i64| queued.iter().map(of).sum::<i64>() as f64;
+    let oldest = |of: fn(&Queued) -> Option<Timestamp>| age(queued.iter().filter_map(of).min(), now);
+    let help = "Runs in the queue, by PostgreSQL's statistics.";
+    text.gauge("awooop_queue_runs_estimate", help, estimate as f64);
+    let help = "Runs in the queue, counted up to 1000 a project and 100 projects.";
+    text.gauge("awooop_queue_runs", help, sum(|q| q.queued));
+    let help = "Age of the oldest run in the queue, from its creation.";
+    text.gauge("awooop_queue_oldest_seconds", help, oldest(|q| q.oldest_at));
+    let help =
+        "Projects in which something is queued, leased or waits, or happened within a minute; at most 100.";
+    text.gauge("awooop_projects_active", help, queued.len() as f64);
+    text.gauge("awooop_leases", "Leases.", sum(|q| q.leases));
+    text.gauge("awooop_lease_oldest_seconds", "Age of the oldest lease.", oldest(|q| q.oldest_lease_at));
+    text.gauge("awooop_retrying_runs", "Runs that wait for their next try.", sum(|q| q.retrying));
+    text.gauge("awooop_waiting_runs", "Runs that wait for a person or a result.", sum(|q| q.waiting));
+    text.gauge("awooop_timers_due", "Times that have come and were not seen to yet.", sum(|q| q.timers_due));
+}
+
+async fn workers(text: &mut Exposition, state: &AppState, now: Timestamp) -> Result<(), Problem> {
+    let workers = state.store.workers().await?;
+    let oldest = workers.iter().map(|w| w.beat_at).min();
+    text.gauge("awooop_workers", "Workers with a heartbeat.", workers.len() as f64);
+    text.gauge(
+        "awooop_worker_beat_oldest_seconds",
+        "Age of the oldest of their last beats.",
+        age(oldest, now),
+    );
+    let sum =
+        |of: fn(&awooop_store::activity::WorkerBeat) -> i32| workers.iter().map(of).map(f64::from).sum();
+    text.gauge(
+        "awooop_workers_slots",
+        "Runs that all workers can hold, as their beats say.",
+        sum(|w| w.slots),
+    );
+    text.gauge("awooop_workers_slots_used", "Runs that they hold.", sum(|w| w.slots_used));
+    Ok(())
+}
+
+fn vacuum(text: &mut Exposition, holdbacks: &[Holdback], now: Timestamp) {
+    let oldest = holdbacks.iter().map(|h| h.age_xids).max().unwrap_or(0);
+    let help = "Transactions that began after the oldest one which keeps rows from being vacuumed.";
+    text.gauge("awooop_vacuum_held_back_transactions", help, f64::from(oldest));
+    let longest = holdbacks.iter().filter_map(|h| h.age_s(now)).max().unwrap_or(0);
+    let help = "Age of the oldest open transaction whose age this role may see.";
+    text.gauge("awooop_vacuum_held_back_seconds", help, longest as f64);
+}
+
+/// The fullest projects by name, the others as one.
+fn by_project(text: &mut Exposition, mut queued: Vec<Queued>, now: Timestamp) {
+    queued.sort_by_key(|q| std::cmp::Reverse(q.queued + q.leases));
+    let (named, others) = queued.split_at(queued.len().min(MOST_NAMED));
+    let mut series = |name: &str, help: &str, of: &dyn Fn(&Queued) -> f64, fold: fn(f64, f64) -> f64| {
+        let mut values: Vec<(&str, f64)> = named.iter().map(|q| (q.project.as_str(), of(q))).collect();
+        values.extend(others.iter().map(of).reduce(fold).map(|value| (OTHERS, value)));
+        text.labelled(name, "gauge", help, "project", &values);
+    };
+    let add: fn(f64, f64) -> f64 = |a, b| a + b;
+    let help = "Runs in the project's queue; 1000 means that many or more.";
+    series("awooop_project_queue_runs", help, &|q| q.queued as f64, add);
+    let help = "Age of the oldest run in the project's queue.";
+    series("awooop_project_queue_oldest_seconds", help, &|q| age(q.oldest_at, now), f64::max);
+    series("awooop_project_leases", "The project's leases.", &|q| q.leases as f64, add);
+    series(
+        "awooop_project_retrying_runs",
+        "Its runs that wait for their next try.",
+        &|q| q.retrying as f64,
+        add,
+    );
+    series(
+        "awooop_project_waiting_runs",
+        "Its runs that wait for a person or a result.",
+        &|q| q.waiting as f64,
+        add,
+    );
+}
+
+/// Seconds since then; 0 for never.
+fn age(at: Option<Timestamp>, now: Timestamp) -> f64 {
+    at.map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0))
+}
+
+/// Prometheus' text format. A string takes everything, so writing cannot fail.
+#[derive(Default)]
+struct Exposition(String);
+
+impl Exposition {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, "counter", help);
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.head(name, "gauge", help);
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn labelled<V: std::fmt::Display>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        label: &str,
+        values: &[(&str, V)],
+    ) {
+        self.head(name, kind, help);
+        for (of, value) in values {
+            let _ = writeln!(self.0, "{name}{{{label}=\"{of}\"}} {value}");
+        }
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.head(name, "histogram", help);
+        let (buckets, count, sum) = histogram.read();
+        for (bound, below) in buckets {
+            let _ = writeln!(self.0, "{name}_bucket{{le=\"{bound}\"}} {below}");
+        }
+        let _ =
+            writeln!(self.0, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+    }
 }

@@ -185,6 +185,8 @@ fn add_parts(path: &str, operation: &mut Operation) {
         ("approval_id", uuid(), "An approval"),
         ("n", ordinal(), "The step, from 1"),
         ("event_id", uuid(), "An event of the audit"),
+        ("agent_id", text().pattern(Some(name)), "An agent"),
+        ("schedule_id", text().pattern(Some(name)), "The schedule's id within its agent"),
         ("kind", kind, "What the contract configures"),
         ("id", text().pattern(Some(name)), "The contract's id within its kind"),
         ("version", ordinal(), "The version, from 1"),

@@ -56,8 +56,12 @@ pub(crate) struct RunContract {
 /// What started a run.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Trigger {
-    /// `api`, `sub_agent` for a run with a parent, or `retry` for one that does an ended one again.
+    /// `api`, `schedule`, `sub_agent` for a run with a parent, or `retry` for one that does an ended one again.
     trigger_type: String,
+    /// The schedule of the agent that started it, of a scheduled run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    schedule_id: Option<String>,
     /// Who started it, `<project>/<principal>` unless an admin named somebody.
     triggered_by: String,
 }
@@ -273,8 +277,11 @@ impl Shown {
     }
 
     fn contract(&self, run: &Run) -> RunContract {
-        let trigger =
-            Trigger { trigger_type: run.trigger_type.clone(), triggered_by: self.text(&run.triggered_by) };
+        let trigger = Trigger {
+            trigger_type: run.trigger_type.clone(),
+            schedule_id: run.schedule_id.clone(),
+            triggered_by: self.text(&run.triggered_by),
+        };
         RunContract {
             run_id: run.run_id,
             project_id: run.project_id.clone(),

@@ -5,6 +5,7 @@
 //! allows is executed later, by whoever claims the run, and used up there (`effect`).
 
 use awooop_core::approval::{ApprovalKind, ApprovalState, Decision};
+use awooop_core::run::StateName;
 use awooop_core::{ErrorCode, ProjectId, RunId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -243,9 +244,11 @@ impl Store {
         let yes = tx.rows(DECIDE, inserted).await?;
         let yes: i64 = yes.first().map_or(0, |row| row.get(0));
         let mut events = Vec::with_capacity(2);
+        let mut is_ended = false;
         let moved = match self.settlement(&found, ruling, reason.as_deref(), yes, now) {
             Some(settlement) => {
                 let moved = self.settle_approval(&mut tx, by.scope(), &found, &settlement).await?;
+                is_ended = moved.end.is_some();
                 events.extend(moved.end);
                 Some(settlement.state)
             }
@@ -259,6 +262,7 @@ impl Store {
         events.push(self.audit_at(by.scope(), now, note));
         audit::insert(&mut tx, by.scope(), &events).await?;
         tx.commit().await?;
+        self.inner.figures.ended(StateName::Failed, usize::from(is_ended));
         if moved.is_some() {
             self.inner.wake.run_changed(found.run_id);
             self.inner.wake.work_queued();
@@ -309,9 +313,11 @@ impl Store {
         let body = json!({"approval_id": found.approval_id, "tool": found.tool, "n": found.n});
         let note = Note::of_run("approval.expire", found.run_id, &moved.trace_id, body);
         let mut events = vec![self.audit_at(scope, now, note)];
+        let is_ended = moved.end.is_some();
         events.extend(moved.end);
         audit::insert(&mut tx, scope, &events).await?;
         tx.commit().await?;
+        self.inner.figures.ended(StateName::Failed, usize::from(is_ended));
         self.inner.wake.run_changed(found.run_id);
         self.inner.wake.work_queued();
         Ok(())

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::claim::Worker;
 use crate::error::StoreError;
+use crate::figures::Slots;
 use crate::pool::Store;
 
 /// A clock that was off by more than this wrote a beat that misleads.
@@ -47,13 +48,17 @@ impl Store {
     ) -> Result<(Beat, SignedDuration), StoreError> {
         let sent_at = Instant::now();
         let before = self.inner.clock.now();
+        let Slots { total, used } = self.inner.figures.slots().unwrap_or_default();
+        let (slots, used) =
+            (i32::try_from(total).unwrap_or(i32::MAX), i32::try_from(used).unwrap_or(i32::MAX));
         let rows = self
             .system(
-                "INSERT INTO worker_beat AS b (worker_id, incarnation, first_at, beat_at) VALUES ($1, $2, $3, $3)
-                 ON CONFLICT (worker_id) DO UPDATE SET incarnation = $2, beat_at = $3,
+                "INSERT INTO worker_beat AS b (worker_id, incarnation, first_at, beat_at, slots, slots_used)
+                 VALUES ($1, $2, $3, $3, $5, $6)
+                 ON CONFLICT (worker_id) DO UPDATE SET incarnation = $2, beat_at = $3, slots = $5, slots_used = $6,
                    first_at = CASE WHEN b.incarnation = $2 AND NOT $4 THEN b.first_at ELSE $3 END
                  RETURNING clock_timestamp()",
-                &[&me.id, &me.incarnation, &before, &is_anew],
+                &[&me.id, &me.incarnation, &before, &is_anew, &slots, &used],
             )
             .await?;
         let took = sent_at.elapsed();

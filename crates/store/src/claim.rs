@@ -2,7 +2,10 @@
 //! `… FOR UPDATE SKIP LOCKED` inside a MATERIALIZED CTE and deletion by ctid: joined by run_id, a table
 //! without statistics loops over the whole queue, and `IN (SELECT … SKIP LOCKED LIMIT)` over-claims.
 
+use std::time::Instant;
+
 use awooop_core::contract::{AgentSpec, Kind};
+use awooop_core::run::StateName;
 use awooop_core::{AgentId, Mode, ProjectId, RunId};
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -194,13 +197,14 @@ impl Store {
     /// One claim on its own.
     pub async fn claim_one(&self, wish: &Wish, worker: &Worker) -> Result<Claim, StoreError> {
         let (id, now) = (wish.project.as_str(), self.inner.clock.now());
+        let asked_at = Instant::now();
         let rows = self.once(&wish.scope(worker), CLAIM, &wish.params(&id, worker, &now)).await?;
-        self.claimed(wish, worker, rows).await
+        self.claimed(wish, worker, rows, asked_at).await
     }
 
     /// Claims of several projects, in one transaction but for those that wait for a cap, which have one each.
     pub async fn claim_each(&self, wishes: &[Wish], worker: &Worker) -> Vec<Result<Claim, StoreError>> {
-        let now = self.inner.clock.now();
+        let (now, asked_at) = (self.inner.clock.now(), Instant::now());
         let scopes: Vec<ProjectScope> = wishes.iter().map(|wish| wish.scope(worker)).collect();
         let ids: Vec<&str> = wishes.iter().map(|wish| wish.project.as_str()).collect();
         let params: Vec<[&(dyn ToSql + Sync); 6]> =
@@ -221,11 +225,17 @@ impl Store {
             }
         };
         let rows = found.into_iter().map(|mut of_project| of_project.pop().unwrap_or_default());
-        join_all(wishes.iter().zip(rows).map(|(wish, rows)| self.claimed(wish, worker, rows))).await
+        join_all(wishes.iter().zip(rows).map(|(wish, rows)| self.claimed(wish, worker, rows, asked_at))).await
     }
 
     /// What the plain claim took; when it took nothing, what one under the project's caps takes.
-    async fn claimed(&self, wish: &Wish, worker: &Worker, plain: Vec<Row>) -> Result<Claim, StoreError> {
+    async fn claimed(
+        &self,
+        wish: &Wish,
+        worker: &Worker,
+        plain: Vec<Row>,
+        asked_at: Instant,
+    ) -> Result<Claim, StoreError> {
         let (mut rows, mut is_capped) = (plain, false);
         if rows.is_empty() {
             let (id, now) = (wish.project.as_str(), self.inner.clock.now());
@@ -235,6 +245,13 @@ impl Store {
             let mut all = self.flight(&wish.scope(worker), &flight).await?;
             rows = all.pop().unwrap_or_default();
             is_capped = all.pop().unwrap_or_default().first().is_some_and(|row| row.get(1));
+        }
+        self.inner.figures.claim.observe(asked_at.elapsed());
+        self.inner.figures.started.add(rows.len());
+        let now = self.inner.clock.now();
+        // of first claims only: how long their runs waited
+        for row in rows.iter().filter(|row| row.get::<_, i32>(2) == 1) {
+            self.inner.figures.start.observe(now.duration_since(row.get(8)).unsigned_abs());
         }
         let runs = rows.iter().map(|row| self.claimed_run(wish, is_capped, row)).collect::<Result<_, _>>()?;
         Ok(Claim { runs, is_capped })
@@ -321,6 +338,7 @@ impl Store {
         let events: Vec<_> = rows.iter().map(event).collect();
         audit::insert(&mut tx, scope, &events).await?;
         tx.commit().await?;
+        self.inner.figures.ended(StateName::Timeout, rows.len());
         for run in &rows {
             self.inner.wake.run_changed(run.get(0));
         }

@@ -140,7 +140,8 @@ impl Store {
         let rows = tx.rows(EXPIRE, params).await?;
         let Some(row) = rows.first() else { return tx.rollback().await.map(|()| false) };
         let (state, trace_id): (&str, &str) = (row.get(0), row.get(1));
-        let note = if state == "timeout" {
+        let is_ended = state == "timeout";
+        let note = if is_ended {
             let body = json!({"state": state, "error_code": "E-RUN-011", "output_sha256": null});
             Note::of_run("run.end", run_id, trace_id, body)
         } else {
@@ -149,6 +150,7 @@ impl Store {
         let event = self.audit_at(scope, now, note);
         audit::insert(&mut tx, scope, &[event]).await?;
         tx.commit().await?;
+        self.inner.figures.ended(StateName::Timeout, usize::from(is_ended));
         self.inner.wake.run_changed(run_id);
         self.inner.wake.work_queued();
         Ok(true)

@@ -83,6 +83,7 @@ impl Store {
             let answer = self.inner.enqueues.run(scope, lane, row.clone(), work).await;
             let answer = answer.map_err(|lost| StoreError::Unavailable(Box::new(lost)))??;
             if answer == Answer::Created {
+                self.inner.figures.created.add(1);
                 self.inner.wake.work_queued();
                 return Ok(Created::New(run_id));
             }

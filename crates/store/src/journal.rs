@@ -2,6 +2,7 @@
 //! the lease it was claimed under. A clean lease is one row to check; a dirty one (some run of it was
 //! cancelled) sends the writer the slow way, which checks its run's own epoch under a row lock.
 
+use awooop_core::run::StateName;
 use awooop_core::{ErrorCode, RunId};
 use awooop_redact::Clean;
 use jiff::Timestamp;
@@ -150,6 +151,17 @@ pub enum Outcome {
     TimedOut,
 }
 
+impl Outcome {
+    /// The state a run ends in by it.
+    pub fn state(&self) -> StateName {
+        match self {
+            Outcome::Completed(_) => StateName::Completed,
+            Outcome::Failed(..) => StateName::Failed,
+            Outcome::TimedOut => StateName::Timeout,
+        }
+    }
+}
+
 impl Store {
     /// Appends a finished step; a model call's settlement and a tool call's row travel in the same commit.
     /// The settlement stands even when the fence refuses the step: what was used is charged.
@@ -181,6 +193,7 @@ impl Store {
         let end = End { row: end, step, settlement, is_last };
         let ended = self.write(run.scope(), Write::End(run.ticket(), Box::new(end))).await;
         self.inner.wake.run_changed(run.run_id);
+        self.inner.figures.ended(outcome.state(), usize::from(ended.is_ok()));
         ended
     }
 

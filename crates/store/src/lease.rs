@@ -1,6 +1,7 @@
 //! Taking runs back: from a worker that fell silent or lived before (reap), and giving them back unharmed
 //! on a drain (release). A reaped run is tried again until its attempts are used up or its time is over.
 
+use awooop_core::run::StateName;
 use awooop_core::{ProjectId, RunId};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -84,6 +85,10 @@ impl Store {
         audit::insert(&mut tx, &scope, &events).await?;
         tx.commit().await?;
         let runs: Vec<RunId> = rows.iter().map(|row| row.get(0)).collect();
+        self.inner.figures.reaped.add(runs.len());
+        for state in rows.iter().filter_map(|row| StateName::parse(row.get(2))) {
+            self.inner.figures.ended(state, 1);
+        }
         self.charge_abandoned(&dead.project).await?;
         for run_id in &runs {
             self.inner.wake.run_changed(*run_id);
@@ -101,6 +106,7 @@ impl Store {
         let params: crate::tx::Params<'_> =
             &[&run.scope().project().as_str(), &run.lease_id, &run.run_id, &run.epoch, &now];
         let is_released = !self.once(run.scope(), RELEASE, params).await?.is_empty();
+        self.inner.figures.released.add(usize::from(is_released));
         self.inner.wake.run_changed(run.run_id);
         Ok(is_released)
     }
@@ -149,7 +155,7 @@ j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name,
     started_at, duration_ms, body)
   SELECT $1, run_id, -lease_epoch::int, 'reaped', lease_epoch, 'state', state, run_id || ':' || -lease_epoch, 'ok',
     $3, 0, '{}' FROM u)
-SELECT run_id, trace_id FROM u";
+SELECT run_id, trace_id, state FROM u";
 
 const RELEASE: &str = "
 WITH l AS (   -- dirty, so that nothing late of this claim passes

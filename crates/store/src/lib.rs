@@ -5,6 +5,7 @@
 //! `ProjectScope`s, made from an authenticated caller or a claimed unit of work, and functions that
 //! take one.
 
+pub mod activity;
 pub mod announce;
 pub mod approval;
 pub mod audit;
@@ -21,7 +22,9 @@ pub mod effect;
 pub mod embedded;
 mod enqueue;
 pub mod error;
+pub mod expire;
 pub mod family;
+pub mod figures;
 pub mod halt;
 pub mod journal;
 pub mod keyring;
@@ -36,10 +39,13 @@ pub mod redaction;
 mod refusals;
 pub mod retry;
 pub mod run;
+pub mod schedule;
 pub mod scope;
 mod shared;
+mod sweep;
 pub mod tool;
 pub mod tx;
+pub mod vacuum;
 pub mod wake;
 
 pub use clock::Clock;

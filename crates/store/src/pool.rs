@@ -13,6 +13,7 @@ use crate::announce::Announcer;
 use crate::audit::Dirty;
 use crate::enqueue::{self, Enqueues};
 use crate::error::StoreError;
+use crate::figures::Figures;
 use crate::progress::{self, Progress};
 use crate::redaction::Known;
 use crate::refusals::Refusals;
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) enqueues: Enqueues,
     pub(crate) progress: Progress,
     pub(crate) reads: Reads,
+    pub(crate) figures: Figures,
 }
 
 impl Store {
@@ -110,6 +112,7 @@ impl Store {
         let dirty = Dirty::default();
         let refusals = Refusals::default();
         let (enqueues, progress) = (enqueue::lanes(), progress::lanes());
+        let figures = Figures::default();
         let inner = Inner {
             app,
             dispatch,
@@ -124,6 +127,7 @@ impl Store {
             enqueues,
             progress,
             reads: Reads::default(),
+            figures,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -136,6 +140,11 @@ impl Store {
     /// The server's own keys.
     pub fn keyring(&self) -> &Keyring {
         &self.inner.keyring
+    }
+
+    /// What this process did since it began.
+    pub fn figures(&self) -> &Figures {
+        &self.inner.figures
     }
 
     /// Wake-ups within this process.

@@ -60,6 +60,7 @@ impl Store {
         if self.once(run.scope(), RETRY, params).await?.is_empty() {
             return Err(RecordError::Fenced);
         }
+        self.inner.figures.retried.add(1);
         self.inner.wake.run_changed(run.run_id);
         Ok(true)
     }

@@ -39,6 +39,7 @@ pub struct Run {
     pub parent_run_id: Option<RunId>,
     pub trigger_type: String,
     pub triggered_by: String,
+    pub schedule_id: Option<String>,
     pub attempt: i32,
     pub epoch: i64,
     pub created_at: Timestamp,
@@ -87,7 +88,7 @@ const RUN_COLUMNS: &str = "r.project_id, r.run_id, r.state, r.agent_id, r.mode, 
     r.trigger_type, r.triggered_by, r.attempt, r.lease_epoch, r.created_at, r.started_at, r.completed_at,
     r.timeout_at, r.error_code, r.error_message, r.input_sha256, r.output, r.output_sha256,
     (SELECT count(*) FROM step_journal j WHERE j.project_id = $1 AND j.run_id = r.run_id AND j.kind = 'llm'),
-    t.due_at, t.code, t.body, t.started_at";
+    t.due_at, t.code, t.body, t.started_at, r.schedule_id";
 
 /// The run's timer, of the runs in `r`.
 const RUN_TIMER: &str = "LEFT JOIN LATERAL (
@@ -109,6 +110,7 @@ fn run(row: &Row) -> Result<Run, StoreError> {
         parent_run_id: row.get(6),
         trigger_type: row.get(7),
         triggered_by: row.get(8),
+        schedule_id: row.get(25),
         attempt: row.get(9),
         epoch: row.get(10),
         created_at: row.get(11),
@@ -410,6 +412,7 @@ impl Store {
                 &event.mac,
             ];
             if !self.once(scope, sql, params).await?.is_empty() {
+                self.inner.figures.ended(StateName::Cancelled, 1);
                 self.inner.wake.run_cancelled(run_id);
                 self.inner.wake.run_changed(run_id);
             }

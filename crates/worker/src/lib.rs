@@ -12,6 +12,7 @@ mod reaper;
 mod runtime;
 mod services;
 mod turns;
+mod vacuum_watch;
 
 pub use config::WorkerConfig;
 pub use services::{Running, start};

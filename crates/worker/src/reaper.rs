@@ -1,18 +1,20 @@
 //! The reaper, on any node: takes back the runs of workers that fell silent, ends queued runs whose time is
-//! over, queues those whose next try is due, charges holds nobody will settle. A worker that starts again takes back its own former leases at
-//! once, and so it does with present ones that none of its tasks has; for any other's it waits out the
-//! silence. What fails for one project is logged and keeps no other waiting.
+//! over, queues those whose next try is due, fires schedules, forgets old keys, charges holds nobody will settle. A worker that starts
+//! again takes back its own former leases at once, and so it does with present ones that none of its tasks has; for
+//! any other's it waits out the silence. What fails for one project is logged and keeps no other waiting.
 
 use awooop_store::Store;
 use awooop_store::StoreError;
 use awooop_store::claim::Worker;
 use awooop_store::lease::DeadLeases;
+use awooop_store::schedule::FireReport;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::WorkerConfig;
 use crate::heartbeat::Heartbeat;
 use crate::held::Held;
+use crate::vacuum_watch::VacuumWatch;
 
 /// What one sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) timed_out: usize,
     pub(crate) woken: usize,
     pub(crate) orphaned: usize,
+    pub(crate) fired: FireReport,
+    pub(crate) forgotten: usize,
     pub(crate) charged: i64,
 }
 
@@ -37,6 +41,7 @@ impl Reaper {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut life = self.heartbeat.life();
         let mut swept_for = None;
+        let mut watch = VacuumWatch::default();
         loop {
             let now = life.borrow_and_update().clone();
             if let Some(life) = now {
@@ -56,6 +61,7 @@ impl Reaper {
                     }
                 }
             }
+            watch.look(&self.store).await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = life.changed() => {}
@@ -81,6 +87,8 @@ impl Reaper {
         report.timed_out = self.store.time_out_queued().await?;
         report.woken = self.store.wake_due().await?;
         report.orphaned = self.store.cancel_orphans().await?;
+        report.fired = self.store.fire_due().await?;
+        report.forgotten = self.store.forget_old_keys().await? + self.store.forget_gone_workers().await?;
         for project in self.store.projects_with_expired_holds().await? {
             report.charged += self.store.charge_abandoned(&project).await?;
         }

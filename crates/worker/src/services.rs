@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use awooop_gateway::Gateway;
 use awooop_store::claim::Worker;
+use awooop_store::figures::Slots;
 use awooop_store::{Store, scope};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -39,6 +40,11 @@ pub fn start(store: Store, gateway: Gateway, me: Worker, config: WorkerConfig) -
     let tasks = TaskTracker::new();
     let heartbeat = Heartbeat::new(store.clone(), config.clone());
     let held = Held::default();
+    let slots = Arc::new(Semaphore::new(config.slots));
+    let (total, free) = (config.slots, slots.clone());
+    store
+        .figures()
+        .watch_slots(move || Slots { total, used: total.saturating_sub(free.available_permits()) });
     let reaper = Reaper {
         store: store.clone(),
         config: config.clone(),
@@ -50,7 +56,7 @@ pub fn start(store: Store, gateway: Gateway, me: Worker, config: WorkerConfig) -
         runtime: Runtime::new(store.clone(), gateway),
         config: config.clone(),
         heartbeat: heartbeat.clone(),
-        slots: Arc::new(Semaphore::new(config.slots)),
+        slots,
         held,
         resting: Resting::default(),
         tasks: tasks.clone(),

@@ -1,5 +1,6 @@
 //! The words of `awooop run` and `awooop runs …`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -74,6 +75,44 @@ pub(crate) enum RunsCommand {
     Retry(RunsRetryArgs),
     /// Show a run's steps while they happen, then its answer
     Watch(RunArg),
+    /// Show what goes on: queued, running and waiting runs by project, and the workers
+    Top(RunsTopArgs),
+    /// Delete runs that ended longer ago than their project's contract keeps them
+    Expire(RunsExpireArgs),
+}
+
+/// `awooop runs expire`.
+#[derive(Args)]
+#[command(after_help = "The database is named by AWOOOP_DATABASE_URL, AWOOOP_DISPATCH_DATABASE_URL and \
+AWOOOP_RETENTION_DATABASE_URL. A server that has the last one does the same once an hour.")]
+pub(crate) struct RunsExpireArgs {
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The directory of the server's own keys: what is deleted is recorded under them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: PathBuf,
+    /// Print exactly one JSON document on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `awooop runs top`.
+#[derive(Args)]
+#[command(
+    after_help = "A platform admin who names no project sees all of them. On a terminal the table is drawn \
+anew until Ctrl-C. A count of 1000 means that many or more."
+)]
+pub(crate) struct RunsTopArgs {
+    /// Show it once and end; so it is with --json, and where stdout is no terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) every: u64,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
 }
 
 /// A state as the API spells it.

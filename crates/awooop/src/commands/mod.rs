@@ -23,7 +23,9 @@ mod report;
 pub(crate) mod retire;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod tools;
+mod top;
 mod wait;
 
 use std::process::ExitCode;
@@ -31,8 +33,8 @@ use std::sync::OnceLock;
 
 use crate::cli::{
     ApplyArgs, ApprovalsCommand, AuditCommand, ContractCommand, DiffArgs, GetArgs, HaltsArgs, KeyCommand,
-    McpCommand, McpConfigArgs, NamedArgs, PauseArgs, ResumeArgs, RunArgs, RunsCommand, StartArgs, StopArgs,
-    ToolsCommand,
+    McpCommand, McpConfigArgs, NamedArgs, PauseArgs, ResumeArgs, RunArgs, RunsCommand, SchedulesCommand,
+    StartArgs, StopArgs, ToolsCommand,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -125,6 +127,17 @@ impl HasJson for RunsCommand {
             RunsCommand::Cancel(args) => args.client.json,
             RunsCommand::Retry(args) => args.client.json,
             RunsCommand::Get(args) | RunsCommand::Watch(args) => args.client.json,
+            RunsCommand::Top(args) => args.client.json,
+            RunsCommand::Expire(args) => args.json,
+        }
+    }
+}
+
+impl HasJson for SchedulesCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            SchedulesCommand::List(args) => args.client.json,
+            SchedulesCommand::Fire(args) => args.client.json,
         }
     }
 }

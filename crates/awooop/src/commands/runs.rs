@@ -1,10 +1,10 @@
-//! `awooop runs list|get|cancel|retry|watch`: runs that exist.
+//! `awooop runs list|get|cancel|retry|watch|top`: runs that exist.
 //!
 //! Looking at a run succeeds whatever became of it; watching one ends as `awooop run` would have.
 
 use serde_json::{Value, json};
 
-use super::{Session, bulk, report, wait};
+use super::{Session, bulk, report, top, wait};
 use crate::cli::{RunArg, RunsCommand, RunsListArgs};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -23,6 +23,8 @@ pub(crate) async fn run(command: RunsCommand, session: &Session) -> Result<Reply
         },
         RunsCommand::Retry(args) => bulk::retry(args).await,
         RunsCommand::Watch(args) => watch(args, session).await,
+        RunsCommand::Top(args) => top::run(args).await,
+        RunsCommand::Expire(_) => Err(Failure::invalid("this is done beside the database, not by a client")),
     }
 }
 

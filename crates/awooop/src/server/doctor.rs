@@ -102,6 +102,7 @@ async fn database(data_dir: &Path) -> Vec<Check> {
         Err(error) => checks.push(Check::wrong("invariants", error.to_string())),
     }
     checks.push(audit(&store).await);
+    checks.push(vacuum(&store).await);
     checks
 }
 
@@ -121,6 +122,16 @@ async fn audit(store: &Store) -> Check {
         None => f.message.clone(),
     };
     check.problems = found.iter().map(of).collect();
+    check
+}
+
+/// What keeps the queue's tables from being vacuumed.
+async fn vacuum(store: &Store) -> Check {
+    let mut check = Check::well("vacuum", "no transaction has been open for long");
+    match store.long_holdbacks().await {
+        Ok(found) => check.problems = found.iter().map(ToString::to_string).collect(),
+        Err(error) => return Check::wrong("vacuum", error.to_string()),
+    }
     check
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod migrate;
 mod node;
 mod operator;
 pub(crate) mod reference;
+pub(crate) mod retention;
 pub(crate) mod serve;
 
 use awooop_store::announce::Announcer;

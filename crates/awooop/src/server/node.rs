@@ -28,7 +28,7 @@ pub(super) struct Node {
     pub(super) worker: Option<Worker>,
     /// Its numbers.
     pub(super) config: WorkerConfig,
-    /// Who lets audit events expire in a database of our own.
+    /// Who deletes what has expired in a database of our own.
     pub(super) retention: Option<SecretString>,
     /// Where HTTP is answered, if this node does.
     pub(super) listener: Option<TcpListener>,
@@ -44,7 +44,8 @@ impl Node {
         let sealing = CancellationToken::new();
         let sealer = Sealer::new(self.store.clone(), SealerConfig::default());
         let sealer = awooop_store::scope::spawn_service("sealer", sealer.run(sealing.clone()));
-        let for_audit = super::audit::start(&self.store, self.retention).await?;
+        let for_audit = super::audit::start(&self.store, self.retention.clone()).await?;
+        let for_runs = super::retention::start(&self.store, self.retention).await?;
         let gateway = Gateway::new(self.store.clone(), self.operator);
         let draining = CancellationToken::new();
         let watching = gateway.clone().watch_stops(sealing.clone());
@@ -71,7 +72,7 @@ impl Node {
         tracing::info!("stopping: no new work, runs end or are given back");
         draining.cancel();
         following.abort();
-        for_audit.iter().for_each(tokio::task::JoinHandle::abort);
+        for_audit.iter().chain(&for_runs).for_each(tokio::task::JoinHandle::abort);
         let drain = async {
             if let Some(worker) = worker {
                 worker.drain().await;

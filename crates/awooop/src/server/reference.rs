@@ -141,7 +141,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("needed by `migrate`, and by `dev` where `AWOOOP_DATABASE_URL` is set")
         .like("postgres://awooop_owner:…@db.internal/awooop")
         .secret(),
-    variable("AWOOOP_RETENTION_DATABASE_URL", "dev, serve, migrate, audit expire", "The same database as the role `awooop_retention`, which deletes audit events that have expired and can do nothing else.")
+    variable("AWOOOP_RETENTION_DATABASE_URL", "dev, serve, migrate, audit expire, runs expire", "The same database as the role `awooop_retention`, which deletes audit events and runs that have expired, and reads no content. With it, runs go as their projects' contracts say (`retention`).")
         .or("none: nothing expires (`dev` with its own PostgreSQL has one)")
         .like("postgres://awooop_retention:…@db.internal/awooop")
         .secret(),

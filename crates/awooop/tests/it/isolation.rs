@@ -17,6 +17,7 @@ const OTHER: &str = "tenant-other";
 /// An agent and a tool server that only [`MINE`] has.
 const AGENT: &str = "only-mine";
 const PROVIDER: &str = "onlymine";
+const SCHEDULE: &str = "nightly-mine";
 
 struct Operation {
     id: String,
@@ -73,7 +74,8 @@ fn body(operation: &Operation, project: &str) -> Option<Value> {
 
 /// The manifest of [`AGENT`].
 fn agent(project: &str) -> Value {
-    let spec = json!({"instructions": "Answer.", "model": "brain/planner", "output_schema": {}});
+    let nightly = json!({"id": SCHEDULE, "cron": "0 3 * * *", "input": "a question of mine"});
+    let spec = json!({"instructions": "Answer.", "model": "brain/planner", "output_schema": {}, "schedules": [nightly]});
     json!({"kind": "agent", "project": project, "id": AGENT, "spec": spec})
 }
 
@@ -144,6 +146,8 @@ async fn heavy_no_operation_crosses_projects() {
         ("version", "1"),
         ("provider_id", PROVIDER),
         ("event_id", event_id.as_str()),
+        ("agent_id", AGENT),
+        ("schedule_id", SCHEDULE),
     ];
     let secrets = [run_id.as_str(), key_id.as_str(), MINE, "a question of mine"];
     let mut operations = operations(&document, &ids);

@@ -23,7 +23,8 @@ const ROOMS: [(&str, &[&str]); 8] = [
 ];
 /// Crates a room may not use at all, with the room they belong to.
 const KEPT_OUT: [(&str, &[&str]); 3] = [
-    ("core", &["tokio", "tokio-postgres", "reqwest", "axum", "jiff"]),
+    // jiff is its calendar, for schedules; the clock in it is kept out by the test below
+    ("core", &["tokio", "tokio-postgres", "reqwest", "axum"]),
     ("redact", &["tokio", "tokio-postgres", "reqwest", "axum", "jiff"]),
     ("worker", &["axum", "tokio-postgres", "deadpool-postgres"]),
 ];
@@ -90,6 +91,17 @@ fn rooms_know_only_the_rooms_below_them() {
         let used = dependencies(room);
         for driver in ["tokio-postgres", "deadpool-postgres", "refinery"] {
             assert!(!used.contains(driver), "only store speaks to the database, not {room}");
+        }
+    }
+}
+
+#[test]
+fn core_never_asks_what_time_it_is() {
+    let core = root().join("crates/core/src");
+    let is_test = |path: &Path| path.ends_with("tests.rs");
+    for (path, text) in sources().iter().filter(|(path, _)| path.starts_with(&core) && !is_test(path)) {
+        for clock in ["::now(", "SystemTime", "Instant", "::system("] {
+            assert!(!text.contains(clock), "{} knows a clock: {clock}", shown(path));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The agent contract: what an agent is told, what it may use, the shape of its input and its answer, how many runs of it there may be at a time,
-//! and how long they may take.
+//! The agent contract: what an agent is told, what it may use, the shape of its input and its answer, how many runs of
+//! it there may be at a time and how long they may take, and when it runs by itself.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::provider::Risk;
+use super::schedule::ScheduleSpec;
 use crate::ids::ProviderId;
 use crate::run::Mode;
 
@@ -51,6 +52,9 @@ pub struct AgentSpec {
     /// Ceiling of one model answer, in tokens.
     #[serde(default = "default_max_output_tokens")]
     pub max_output_tokens: u32,
+    /// Runs that begin by themselves.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleSpec>,
 }
 
 fn default_max_steps() -> u32 {

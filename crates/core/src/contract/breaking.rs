@@ -27,7 +27,7 @@ pub struct Breaking {
 }
 
 /// Every rule, with what it says.
-pub const RULES: [(&str, &str); 16] = [
+pub const RULES: [(&str, &str); 18] = [
     ("retired", "the contract is retired"),
     ("output_schema_narrowed", "answers that were valid may no longer be"),
     ("input_schema_narrowed", "input that was accepted may be refused"),
@@ -38,6 +38,8 @@ pub const RULES: [(&str, &str); 16] = [
     ("grant_widened", "an agent may call a tool it could not, or with arguments it could not use"),
     ("budget_lowered", "less may be used than before"),
     ("limit_lowered", "fewer runs may be under way, or wait, than before"),
+    ("schedule_dropped", "runs that began by themselves no longer do"),
+    ("retention_shortened", "runs are deleted sooner than before"),
     ("mode_raised", "an agent's runs may have effects they could not have"),
     ("endpoint_changed", "another address, command, header or credential is used"),
     ("activation_weakened", "fewer or other people can put contracts into force"),
@@ -88,6 +90,13 @@ impl Found {
         let (before, after) = (limits(from), limits(to));
         self.limit("limits/max_running_runs", before.max_running_runs, after.max_running_runs);
         self.limit("limits/max_queued_runs", before.max_queued_runs, after.max_queued_runs);
+        if let Some(after) = &to.retention {
+            let is_sooner = from.retention.as_ref().is_none_or(|before| after.runs_days < before.runs_days);
+            if is_sooner {
+                let message = format!("runs are deleted {} days after their end", after.runs_days);
+                self.add("retention_shortened", "/spec/retention/runs_days", message);
+            }
+        }
         self.activation(&from.activation, &to.activation);
         self.personal_data(from.personal_data.as_ref(), to.personal_data.as_ref());
     }
@@ -250,6 +259,14 @@ impl Found {
                 let message = format!("`{}` is no longer granted", grant.tool);
                 self.add("tool_removed", format!("/spec/grants/{i}"), message);
             }
+        }
+        for (i, schedule) in from.schedules.iter().enumerate().filter(|(_, s)| s.enabled) {
+            let message = match to.schedules.iter().find(|s| s.id == schedule.id) {
+                Some(now) if now.enabled => continue,
+                Some(_) => format!("the schedule `{}` is switched off", schedule.id),
+                None => format!("the schedule `{}` is gone", schedule.id),
+            };
+            self.add("schedule_dropped", format!("/spec/schedules/{i}"), message);
         }
         for (i, grant) in to.grants.iter().enumerate() {
             let path = format!("/spec/grants/{i}");

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::json;
 
 /// Members that name an item of a list.
-const KEYS: [&str; 2] = ["name", "tool"];
+const KEYS: [&str; 3] = ["name", "tool", "id"];
 
 /// The JSON Patch (RFC 6902) that turns `from` into `to`: an array of operations, empty for equal documents.
 pub fn patch(from: &Value, to: &Value) -> Value {
@@ -49,7 +49,7 @@ pub struct ChangeLine {
 /// The changes from one document to another, by path; none only for documents that say the same. Without
 /// `from` the whole document was added.
 ///
-/// Lists whose items each have their own `name` or `tool`, and lists of differing plain values, are matched by
+/// Lists whose items each have their own `name`, `tool` or `id`, and lists of differing plain values, are matched by
 /// that: if only the order of such a list changed, one line shows the names in both orders. Other lists are
 /// matched by position.
 pub fn changes(from: Option<&Value>, to: &Value) -> Vec<ChangeLine> {
@@ -144,7 +144,7 @@ impl Lines {
 /// What names an item of a list: its canonical text, which is compared, and the value, which is shown.
 type Name = (String, Value);
 
-/// An item's `name` or `tool`, or a plain value itself. None when some item has no name of its own.
+/// An item's `name`, `tool` or `id`, or a plain value itself. None when some item has no name of its own.
 fn names(items: &[Value]) -> Option<Vec<Name>> {
     let name_of = |item: &Value| match item {
         Value::Object(members) => {

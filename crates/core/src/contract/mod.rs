@@ -18,6 +18,7 @@ mod provider;
 mod references;
 mod rules;
 mod run;
+mod schedule;
 mod schemas;
 mod tool_pattern;
 
@@ -34,12 +35,13 @@ pub use policy::{
     AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PolicySpec, RatePer, RateRule, RedactionPattern,
     RedactionSpec,
 };
-pub use project::{ActivationSpec, BudgetSpec, LimitsSpec, ProjectSpec};
+pub use project::{ActivationSpec, BudgetSpec, LimitsSpec, ProjectSpec, RetentionSpec};
 pub use provider::{
     AuthSpec, LlmSpec, McpSpec, ModelSpec, OfflineModelSpec, ProviderSpec, Risk, ToolSpec, TransportSpec,
 };
 pub use references::{Active, check_references};
 pub use run::{RunStateDocument, RunTrigger, TriggerType};
+pub use schedule::{CatchUp, ScheduleSpec};
 pub use schemas::{RUN_SCHEMA, RUN_SCHEMA_TEXT};
 pub use tool_pattern::ToolPattern;
 

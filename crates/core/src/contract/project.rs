@@ -1,5 +1,6 @@
 //! The project contract: a tenant's name, whose signatures put its contracts into force, what it may spend,
-//! how many runs it may have at a time, which model its agents use when they name none, and where its personal data may go.
+//! how many runs it may have at a time, which model its agents use when they name none, where its personal data may go,
+//! and how long runs are kept.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,17 @@ pub struct ProjectSpec {
     /// Without it personal data is let through to models, tools, the journal and people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub personal_data: Option<PersonalDataSpec>,
+    /// Without it runs are kept for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionSpec>,
+}
+
+/// How long what has ended is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionSpec {
+    /// Days after a run's end until it is deleted with its steps and tool calls, 1 to 36500.
+    pub runs_days: u16,
 }
 
 /// Whose signatures an activation needs. By default one, the publisher's own.

@@ -13,6 +13,7 @@ use super::policy::RedactionPattern;
 use super::{AgentSpec, ApprovalRule, Manifest, PolicySpec, ProjectSpec, ProviderSpec, Spec};
 use crate::error::Violation;
 use crate::ids::{AgentId, ToolName};
+use crate::schedule::{Timetable, TimetableError};
 use crate::schema::Schema;
 
 /// Most memory a compiled redaction pattern may take, in bytes.
@@ -147,6 +148,33 @@ fn check_agent(id: &str, agent: &AgentSpec, found: &mut Found) {
     }
     let path = |i| format!("/spec/grants/{i}/tool");
     found.unique(agent.grants.iter().map(|g| g.tool.as_str()), path, "this tool is granted twice");
+    check_schedules(agent, found);
+}
+
+/// A schedule has times, asks for no more than the agent may do, and asks what the agent accepts: nobody is there to
+/// read a refusal when it fires.
+fn check_schedules(agent: &AgentSpec, found: &mut Found) {
+    let path = |i| format!("/spec/schedules/{i}/id");
+    found.unique(agent.schedules.iter().map(|s| s.id.as_str()), path, "this schedule's id is used twice");
+    let input_schema = agent.input_schema.as_ref().and_then(|schema| Schema::compile(schema).ok());
+    for (i, schedule) in agent.schedules.iter().enumerate() {
+        let path = format!("/spec/schedules/{i}");
+        // each on its own, so that a first mistake does not hide a second
+        if let Err(e @ TimetableError::Cron(_)) = Timetable::parse(&schedule.cron, "UTC") {
+            found.refuse(format!("{path}/cron"), "cron", e.to_string());
+        }
+        if let Err(e @ TimetableError::Zone) = Timetable::parse("* * * * *", &schedule.time_zone) {
+            found.refuse(format!("{path}/time_zone"), "zone", e.to_string());
+        }
+        if schedule.mode.is_some_and(|mode| mode > agent.mode) {
+            found.refuse(format!("{path}/mode"), "mode", "the agent's own mode is the highest there is");
+        }
+        let unfit = input_schema.as_ref().and_then(|schema| schema.validate(&schedule.input).err());
+        for violation in unfit.into_iter().flatten() {
+            let path = format!("{path}/input{}", violation.path);
+            found.refuse(path, &violation.keyword, violation.message);
+        }
+    }
 }
 
 fn check_policy(policy: &PolicySpec, found: &mut Found) {

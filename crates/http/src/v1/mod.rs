@@ -1,5 +1,6 @@
 //! The platform API, version 1: one folder a resource, one file an endpoint.
 
+pub(crate) mod activity;
 pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod budgets;
@@ -8,4 +9,5 @@ pub(crate) mod halts;
 pub(crate) mod keys;
 pub(crate) mod projects;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod tools;

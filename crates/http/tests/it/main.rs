@@ -14,5 +14,7 @@ mod faults;
 mod keys;
 mod lists;
 mod mcp;
+mod metrics;
 mod problems;
 mod runs;
+mod schedules;

@@ -167,7 +167,7 @@ pub(crate) async fn insert(
 }
 
 /// Events by column.
-struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     ids: Vec<Uuid>,
     ats: Vec<Timestamp>,
     actors: Vec<&'a str>,
@@ -181,7 +181,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(events: &'a [AuditEvent]) -> Self {
+    pub(crate) fn of(events: &'a [AuditEvent]) -> Self {
         Self {
             ids: events.iter().map(|e| e.id).collect(),
             ats: events.iter().map(|e| e.at).collect(),
@@ -196,7 +196,8 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn params<'b>(&'b self, project: &'b &'b str) -> [&'b (dyn ToSql + Sync); 11] {
+    /// The parameters of [`INSERT`].
+    pub(crate) fn params<'b>(&'b self, project: &'b &'b str) -> [&'b (dyn ToSql + Sync); 11] {
         [
             project,
             &self.ids,
@@ -213,7 +214,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-const INSERT: &str = "
+pub(crate) const INSERT: &str = "
 INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
 SELECT $1, e.* FROM unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[],
   $9::text[], $10::text[], $11::bytea[]) AS e";

@@ -482,7 +482,7 @@ impl<'a> Desk<'a> {
         }
         let owners =
             rows::Owners::of(steps.iter().map(|(s, _)| (s.version.key.kind, s.version.key.id.as_str())));
-        rows::write(&mut self.tx, &project, &owners, &made).await?;
+        rows::write(&mut self.tx, &project, &owners, &made, self.now).await?;
         Ok(())
     }
 

@@ -52,7 +52,7 @@ impl Store {
             return Ok(found);
         }
         let owners = Owners::default().and_of(&expected).and_of(&actual);
-        rows::write(&mut desk.tx, project, &owners, &expected).await?;
+        rows::write(&mut desk.tx, project, &owners, &expected, desk.now).await?;
         let said: Vec<&str> = found.iter().map(|d| d.what.as_str()).take(100).collect();
         let said = json!({"different": found.len(), "what": said});
         let event = desk.event("contract.rematerialise", format!("project/{project}"), said);

@@ -16,6 +16,7 @@ mod lifecycle;
 mod mend;
 mod read;
 mod rows;
+mod schedule_rows;
 mod signing;
 mod sql;
 pub(crate) mod version;

@@ -11,9 +11,11 @@ use awooop_core::ProjectId;
 use awooop_core::contract::{Kind, Manifest, McpSpec, ProviderSpec, Spec};
 use awooop_core::ids::ToolName;
 use awooop_core::json;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::schedule_rows;
 use crate::error::StoreError;
 use crate::tx::ProjectTx;
 
@@ -63,6 +65,12 @@ pub(super) enum MaterialRow {
         max_running_runs: u32,
         contract_version_id: Uuid,
     },
+    Schedule {
+        agent_id: String,
+        schedule_id: String,
+        spec: String,
+        contract_version_id: Uuid,
+    },
     Policy {
         policy_id: String,
         spec: String,
@@ -88,6 +96,9 @@ impl MaterialRow {
                 format!("grant of {provider_id}__{tool} to agent {agent_id}")
             }
             MaterialRow::AgentCap { agent_id, .. } => format!("the concurrency of agent {agent_id}"),
+            MaterialRow::Schedule { agent_id, schedule_id, .. } => {
+                format!("schedule {schedule_id} of agent {agent_id}")
+            }
             MaterialRow::Policy { policy_id, .. } => format!("policy {policy_id}"),
             MaterialRow::Channel { channel_id, .. } => format!("channel {channel_id}"),
         }
@@ -127,7 +138,13 @@ pub(super) fn of(manifest: &Manifest, contract_version_id: Uuid) -> Vec<Material
                 max_running_runs,
                 contract_version_id,
             });
-            grants.chain(cap).collect()
+            let schedules = spec.schedules.iter().map(|schedule| MaterialRow::Schedule {
+                agent_id: id.clone(),
+                schedule_id: schedule.id.clone(),
+                spec: json::canonical(&json::to_value(schedule)),
+                contract_version_id,
+            });
+            grants.chain(cap).chain(schedules).collect()
         }
         Spec::Policy(spec) => {
             let spec = json::canonical(&json::to_value(spec));
@@ -175,9 +192,9 @@ impl Owners {
                 MaterialRow::Provider { provider_id, .. }
                 | MaterialRow::McpServer { provider_id, .. }
                 | MaterialRow::McpTool { provider_id, .. } => (Kind::Provider, provider_id),
-                MaterialRow::McpGrant { agent_id, .. } | MaterialRow::AgentCap { agent_id, .. } => {
-                    (Kind::Agent, agent_id)
-                }
+                MaterialRow::McpGrant { agent_id, .. }
+                | MaterialRow::AgentCap { agent_id, .. }
+                | MaterialRow::Schedule { agent_id, .. } => (Kind::Agent, agent_id),
                 MaterialRow::Policy { policy_id, .. } => (Kind::Policy, policy_id),
                 MaterialRow::Channel { channel_id, .. } => (Kind::Channel, channel_id),
             };
@@ -191,12 +208,14 @@ impl Owners {
     }
 }
 
-/// Replaces the owners' rows by these. A project's row and its budget are changed, never removed.
+/// Replaces the owners' rows by these. A project's row and its budget are changed, never removed; a schedule that
+/// stays keeps when it is due.
 pub(super) async fn write(
     tx: &mut ProjectTx,
     project: &ProjectId,
     owners: &Owners,
     rows: &[MaterialRow],
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let id = project.as_str();
     for (kind, tables) in [
@@ -217,9 +236,12 @@ pub(super) async fn write(
             tx.rows(&sql, &[&id, &owned]).await?;
         }
     }
+    let of_table = |table: &str| -> Vec<serde_json::Value> {
+        rows.iter().map(json::to_value).filter(|row| row["table"] == table).collect()
+    };
+    schedule_rows::write(tx, project, &owners.ids(Kind::Agent), of_table("schedule"), now).await?;
     for (table, sql) in INSERTS {
-        let of_table = rows.iter().map(json::to_value).filter(|row| row["table"] == *table);
-        let of_table: Vec<serde_json::Value> = of_table.collect();
+        let of_table = of_table(table);
         if !of_table.is_empty() {
             tx.rows(sql, &[&id, &serde_json::Value::Array(of_table).to_string()]).await?;
         }
@@ -328,6 +350,8 @@ const SELECTS: &[&str] = &[
      FROM mcp_grant WHERE project_id = $1",
     "SELECT jsonb_build_object('table', 'agent_cap', 'agent_id', agent_id, 'max_running_runs', max_running_runs,
        'contract_version_id', contract_version_id)::text FROM agent_cap WHERE project_id = $1",
+    "SELECT jsonb_build_object('table', 'schedule', 'agent_id', agent_id, 'schedule_id', schedule_id, 'spec', spec,
+       'contract_version_id', contract_version_id)::text FROM schedule WHERE project_id = $1",
     "SELECT jsonb_build_object('table', 'policy', 'policy_id', policy_id, 'spec', spec,
        'contract_version_id', contract_version_id)::text FROM policy WHERE project_id = $1",
     "SELECT jsonb_build_object('table', 'channel', 'channel_id', channel_id, 'spec', spec,

@@ -65,7 +65,7 @@ async fn the_role_that_deletes_sees_one_project_s_ids_and_nothing_else() {
         "SELECT body FROM audit_event",
         "UPDATE audit_event SET body = ''",
         "DELETE FROM audit_seal",
-        "SELECT project_id FROM run_state",
+        "SELECT input FROM run_state",
         "INSERT INTO audit_seal (n) VALUES (1)",
     ] {
         let error = client.batch_execute(refused).await.unwrap_err();

@@ -24,5 +24,8 @@ mod engine_retries;
 mod engine_waiting;
 mod grants;
 mod key_rows;
+mod retention;
+mod schedules;
 mod stepping;
 mod tenancy;
+mod vacuum;

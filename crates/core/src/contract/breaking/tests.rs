@@ -55,6 +55,13 @@ fn a_project_may_not_lower_its_budget_or_weaken_its_rule_unnoticed() {
     );
     changed(json!({}), json!({"display_name": "Other", "default_model": "a1/b"}), &[]);
 
+    let days = |n: u16| json!({"retention": {"runs_days": n}});
+    let shortened = [("retention_shortened", "/spec/retention/runs_days")];
+    changed(days(30), days(29), &shortened);
+    changed(json!({}), days(29), &shortened);
+    changed(days(29), days(30), &[]);
+    changed(days(29), json!({}), &[]);
+
     let rule = |rule: Value| json!({"activation": rule});
     let weaker = "activation_weakened";
     let (two, one) = (rule(json!({"signatures": 2})), rule(json!({"signatures": 1})));
@@ -109,6 +116,24 @@ fn an_agent_may_not_widen_its_reach_or_narrow_its_schemas_unnoticed() {
     changed(risk("write"), plain.clone(), &[("risk_lowered", "/spec/grants/0")]);
     changed(risk("write"), risk("read_only"), &[("risk_lowered", "/spec/grants/0")]);
     changed(plain, risk("write"), &[]);
+}
+
+#[test]
+fn an_agent_may_not_stop_running_by_itself_unnoticed() {
+    let base = json!({"instructions": "Answer.", "output_schema": {}});
+    let schedule =
+        |id: &str, enabled: bool| json!({"id": id, "cron": "0 7 * * *", "input": "x", "enabled": enabled});
+    let all = |schedules: &[Value]| json!({"schedules": schedules});
+    let changed = |before: Value, after: Value, expected: &[(&str, &str)]| {
+        check("agent", &base, before, after, expected);
+    };
+    let both = all(&[schedule("morning", true), schedule("evening", true)]);
+    let dropped = |i: usize| ("schedule_dropped", format!("/spec/schedules/{i}"));
+    let (rule, path) = dropped(1);
+    changed(both.clone(), all(&[schedule("morning", true)]), &[(rule, &path)]);
+    changed(both.clone(), all(&[schedule("evening", false), schedule("morning", true)]), &[(rule, &path)]);
+    changed(all(&[schedule("morning", false)]), json!({}), &[]);
+    changed(json!({}), both, &[]);
 }
 
 #[test]

@@ -74,6 +74,33 @@ fn embedded_schemas_compile_and_reach_nothing_outside() {
 }
 
 #[test]
+fn a_schedule_has_times_and_asks_what_the_agent_accepts() {
+    let schedule = |more: Value| {
+        let mut schedule = json!({"id": "morning", "cron": "0 7 * * *", "input": {"days": 7}});
+        schedule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        schedule
+    };
+    let whole = |schedules: Value| {
+        let input = json!({"type": "object", "properties": {"days": {"maximum": 9}}});
+        agent(json!({"input_schema": input, "schedules": schedules}))
+    };
+    let one =
+        |more: Value, expected: &[(&str, &str)]| check("agent", whole(json!([schedule(more)])), expected);
+    one(json!({"mode": "shadow", "time_zone": "Asia/Taipei"}), &[]);
+    one(json!({"cron": "0 0 7 * * *"}), &[("/spec/schedules/0/cron", "cron")]);
+    one(json!({"cron": "0 7 31 2 *"}), &[("/spec/schedules/0/cron", "cron")]);
+    one(json!({"time_zone": "Mars/Olympus"}), &[("/spec/schedules/0/time_zone", "zone")]);
+    one(
+        json!({"cron": "@daily", "time_zone": "Mars"}),
+        &[("/spec/schedules/0/cron", "cron"), ("/spec/schedules/0/time_zone", "zone")],
+    );
+    one(json!({"mode": "live"}), &[("/spec/schedules/0/mode", "mode")]);
+    one(json!({"input": {"days": 10}}), &[("/spec/schedules/0/input/days", "maximum")]);
+    let twice = json!([schedule(json!({})), schedule(json!({}))]);
+    check("agent", whole(twice), &[("/spec/schedules/1/id", "unique")]);
+}
+
+#[test]
 fn a_tool_is_granted_once_and_by_a_name_that_routes() {
     let twice = json!({"grants": [{"tool": "shop__a"}, {"tool": "shop__a", "risk": "write"}]});
     check("agent", agent(twice), &[("/spec/grants/1/tool", "unique")]);

@@ -68,6 +68,7 @@ fn kind(field: &Ordered, root: &Ordered) -> String {
             let names: Vec<String> = names.iter().map(|name| name.json().replace('"', "")).collect();
             match names.join(" or ").as_str() {
                 "object or boolean" => "JSON Schema".to_owned(),
+                "object or array or string or number or boolean or null" => "any JSON".to_owned(),
                 other => with_pattern(field, other.to_owned()),
             }
         }
