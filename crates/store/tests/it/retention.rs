@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use awooop_core::RunId;
 use awooop_journeys::db::{TestProject, TestStore, manifest};
+use awooop_store::claim::ClaimedRun;
 use awooop_store::contract::ApplyOptions;
 use awooop_store::expire::{ExpiredRuns, RunRetention};
 use awooop_store::run::{Created, Idempotency, NewRun};
@@ -32,11 +33,15 @@ async fn retention(test: &TestStore) -> RunRetention {
 async fn ended(test: &TestStore, project: &TestProject) -> RunId {
     create(&test.store, project).await;
     let run = claim_one(&test.store, project, &worker("w")).await;
-    let hold = test.store.reserve(&run, 1, 100, soon(&test.store)).await.unwrap();
-    test.store.settle(&project.scope, &hold.settle(40, false)).await.unwrap();
-    test.store.record_step(&run, &step(&test.store, 1), None, Some(&call(&test.store))).await.unwrap();
-    test.store.end_run(&run, &done(), None, true).await.unwrap();
+    end(test, project, &run).await;
     run.run_id
+}
+
+async fn end(test: &TestStore, project: &TestProject, run: &ClaimedRun) {
+    let hold = test.store.reserve(run, 1, 100, soon(&test.store)).await.unwrap();
+    test.store.settle(&project.scope, &hold.settle(40, false)).await.unwrap();
+    test.store.record_step(run, &step(&test.store, 1), None, Some(&call(&test.store))).await.unwrap();
+    test.store.end_run(run, &done(), None, true).await.unwrap();
 }
 
 async fn child_of(test: &TestStore, project: &TestProject, parent: RunId) -> RunId {
@@ -106,7 +111,9 @@ async fn nothing_that_has_not_ended_goes_nor_its_family() {
     let project = test.project().await;
     keep_for(&test, &project, 1).await;
     // the queue gives them out in this order
-    let parent = ended(&test, &project).await;
+    create(&test.store, &project).await;
+    let ending_parent = claim_one(&test.store, &project, &worker("w")).await;
+    let parent = ending_parent.run_id;
     let other = create(&test.store, &project).await;
     let running_parent = claim_one(&test.store, &project, &worker("w")).await;
     assert_eq!(running_parent.run_id, other);
@@ -119,6 +126,7 @@ async fn nothing_that_has_not_ended_goes_nor_its_family() {
     assert!(test.store.retry_later(&put_off, awooop_core::ErrorCode::Run013, "busy", due_at).await.unwrap());
     test.store.drop_lease(&project.scope, put_off.lease_id).await.unwrap();
     let pending_child = child_of(&test, &project, parent).await;
+    end(&test, &project, &ending_parent).await;
     clock.advance(DAY * 400);
     let retention = retention(&test).await;
     // of the ended parent only the call of its step is looked at, and stays with it

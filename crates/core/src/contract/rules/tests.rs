@@ -91,7 +91,7 @@ fn a_schedule_has_times_and_asks_what_the_agent_accepts() {
     one(json!({"cron": "0 7 31 2 *"}), &[("/spec/schedules/0/cron", "cron")]);
     one(json!({"time_zone": "Mars/Olympus"}), &[("/spec/schedules/0/time_zone", "zone")]);
     one(
-        json!({"cron": "@daily", "time_zone": "Mars"}),
+        json!({"cron": "every day", "time_zone": "Mars"}),
         &[("/spec/schedules/0/cron", "cron"), ("/spec/schedules/0/time_zone", "zone")],
     );
     one(json!({"mode": "live"}), &[("/spec/schedules/0/mode", "mode")]);
