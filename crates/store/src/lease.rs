@@ -36,8 +36,8 @@ impl Store {
             .system(
                 "SELECT l.project_id, array_agg(l.lease_id) FROM run_lease l
                  LEFT JOIN worker_beat b ON b.worker_id = l.worker_id
-                 WHERE (b.incarnation > l.incarnation OR b.beat_at < $1 OR b.worker_id IS NULL)
-                   AND (b.incarnation > l.incarnation OR EXISTS
+                 WHERE (b.incarnation <> l.incarnation OR b.beat_at < $1 OR b.worker_id IS NULL)
+                   AND (b.incarnation <> l.incarnation OR EXISTS
                      (SELECT FROM worker_beat me WHERE me.worker_id = $2 AND me.first_at < $1))
                  GROUP BY l.project_id LIMIT 1000",
                 &[&cutoff, &me.id],
@@ -46,12 +46,13 @@ impl Store {
         dead(&rows)
     }
 
-    /// Leases of this worker's former lives. It holds its data directory's lock, so they are dead for sure.
+    /// Leases of this worker's former lives. It holds its data directory's lock, so they are dead for sure. A former
+    /// life may have the higher number: each that a worker begins within one process is counted in memory only.
     pub async fn former_leases(&self, me: &Worker) -> Result<Vec<DeadLeases>, StoreError> {
         let rows = self
             .system(
                 "SELECT project_id, array_agg(lease_id) FROM run_lease
-                 WHERE worker_id = $1 AND incarnation < $2 GROUP BY project_id",
+                 WHERE worker_id = $1 AND incarnation <> $2 GROUP BY project_id",
                 &[&me.id, &me.incarnation],
             )
             .await?;

@@ -203,6 +203,12 @@ async fn leases_are_dead_when_their_worker_was_silent_or_started_again() {
     assert_eq!(test.store.former_leases(&again).await.unwrap()[0].lease_ids, [run.lease_id]);
     assert_eq!(test.store.reap(&found[0]).await.unwrap(), [run.run_id]);
     assert_eq!(run_of(&test.store, &project, newer.run_id).await.state, StateName::Running);
+    // and started again with the lower number: a life that it began within its process was counted in memory only
+    beat(&a).await;
+    let found = test.store.dead_leases(&b, silent_for).await.unwrap();
+    assert_eq!(found[0].lease_ids, [newer.lease_id]);
+    assert_eq!(test.store.former_leases(&a).await.unwrap()[0].lease_ids, [newer.lease_id]);
+    beat(&again).await;
     test.store.end_beat(&again).await.unwrap();
     assert_eq!(dead(&b).await, 1, "who left has no beat");
     assert_healthy(&test).await;
