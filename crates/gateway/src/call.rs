@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use awooop_core::approval::Clearance;
 use awooop_core::contract::AgentSpec;
+use awooop_core::contract::Risk;
 use awooop_core::gate::{self, Reach, Refusal, Verdict};
 use awooop_core::halt::Work;
 use awooop_core::schema::Schema;
@@ -289,12 +290,13 @@ impl Gateway {
         if reach == Reach::Stub {
             return Ok(Ended::Done(Done::stub(&tool, &arguments)));
         }
-        let call = ToolCallRequest {
+        let limit = Duration::from_millis(tool.server.spec.timeout_ms);
+        let mut call = ToolCallRequest {
             name: tool.name.tool().to_owned(),
             arguments,
             idempotency_key: trace.idempotency_key,
             traceparent: trace.traceparent,
-            timeout: Some(request.left_of(Duration::from_millis(tool.server.spec.timeout_ms))),
+            timeout: Some(request.left_of(limit)),
         };
         let work = Work {
             project: request.scope.project(),
@@ -302,7 +304,19 @@ impl Gateway {
             provider: Some(tool.name.provider()),
             tool: Some(&tool.name),
         };
-        let answer = ear.unless(work, self.inner.upstreams.call_tool(&spec, call)).await?;
+        let mut answer = ear.unless(work, self.inner.upstreams.call_tool(&spec, call.clone())).await?;
+        // an idempotent effect is made once more under the same key: a model that hears of an error would call under
+        // another
+        if n.is_some()
+            && tool.risk != Risk::ReadOnly
+            && tool.is_idempotent()
+            && answer.as_ref().is_err_and(|failure| failure.may_have_run)
+        {
+            call.timeout = Some(request.left_of(limit));
+            let again = ear.unless(work, self.inner.upstreams.call_tool(&spec, call)).await?;
+            // that the second was not sent says nothing of the first
+            answer = again.map_err(|failure| CallFailure { may_have_run: true, ..failure });
+        }
         Ok(Ended::Done(match answer {
             Err(CallFailure { error, may_have_run }) => match if_unknown {
                 Some(asked) if may_have_run => {
@@ -315,7 +329,7 @@ impl Gateway {
                 let within = tool.delivers_within().unwrap_or_default();
                 return Ok(Ended::Deferred { tool: tool.name.to_string(), within });
             }
-            Ok(result) if !fits_output(&definition, &result) => Done::upstream(&unfit_output(), true),
+            Ok(result) if !fits_output(&definition, &result) => Done::unfit(&tool),
             Ok(result) => match shape(way, &redactors.observed, result) {
                 Ok(shaped) => Done::answered(shaped),
                 Err(blocked) => Done::withheld(blocked),
@@ -366,6 +380,18 @@ impl Done {
     fn upstream(error: &UpstreamError, has_passed: bool) -> Self {
         let result = Shaped::of_text(format!("{}\n{error}", error.code()), true);
         Self { status: StepStatus::Error, code: Some(error.code()), result, refusal: None, has_passed }
+    }
+
+    /// The tool answered something else than its definition promises. Of one that changes something the model has to
+    /// know that it did.
+    fn unfit(tool: &ToolFacts) -> Self {
+        let error = unfit_output();
+        let mut done = Self::upstream(&error, true);
+        if tool.risk != Risk::ReadOnly {
+            let text = format!("{}\nthe tool was called and its result is withheld: {error}", error.code());
+            done.result = Shaped::of_text(text, true);
+        }
+        done
     }
 
     /// The tool answered what may not go where its answer was going.

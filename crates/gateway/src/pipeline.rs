@@ -308,10 +308,10 @@ impl Cleared {
         self.reach() == Reach::Call && (tool.risk != Risk::ReadOnly || tool.delivers_within().is_some())
     }
 
-    /// What is asked of people when nobody knows whether the call of step `n` happened; `None` where it may simply be
-    /// made again, or told as an error.
+    /// What is asked of people when nobody knows whether the call of step `n` happened; `None` for one that changes
+    /// nothing.
     pub fn outcome_request(&self, n: i32) -> Option<ApprovalRequest> {
-        is_grave(self.tool()).then(|| self.request(n, Demand::of_outcome()))
+        (self.tool().risk != Risk::ReadOnly).then(|| self.request(n, Demand::of_outcome()))
     }
 
     /// Was it announced before, by a claim that was cut?

@@ -42,6 +42,7 @@ pub(crate) async fn get_metrics(
         }
     }
     let store = &state.store;
+    let _turn = state.scraping.acquire().await;
     let now = store.clock().now();
     let mut text = Exposition::default();
     audit(&mut text, &state).await?;

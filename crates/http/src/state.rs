@@ -20,6 +20,7 @@ pub struct AppState {
     pub(crate) draining: CancellationToken,
     pub(crate) mcp: Arc<McpServer>,
     pub(crate) creating: Arc<Semaphore>,
+    pub(crate) scraping: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -28,6 +29,8 @@ impl AppState {
     pub fn new(store: Store, gateway: Gateway, hosts: Vec<String>, draining: CancellationToken) -> Self {
         let mcp = Arc::new(crate::mcp::server(draining.child_token()));
         let creating = Arc::new(Semaphore::new(MOST_CREATING));
-        Self { store, gateway, hosts: hosts.into(), draining, mcp, creating }
+        // one look at the rows at a time: whoever asks for figures takes no beat its connection
+        let scraping = Arc::new(Semaphore::new(1));
+        Self { store, gateway, hosts: hosts.into(), draining, mcp, creating, scraping }
     }
 }

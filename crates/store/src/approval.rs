@@ -424,12 +424,20 @@ impl Store {
         let due = self.once(&scope, sql, &[&project.as_str(), &now, &limit]).await?;
         let mut ended = 0;
         for row in due {
-            let run_id = row.get(0);
+            let run_id: RunId = row.get(0);
             let is_moved = match row.get(1) {
-                "approval" => self.expire_approval(&scope, run_id, now).await?,
-                _ => self.expire_result(&scope, run_id, now).await?,
+                "approval" => self.expire_approval(&scope, run_id, now).await,
+                _ => self.expire_result(&scope, run_id, now).await,
             };
-            ended += usize::from(is_moved);
+            match is_moved {
+                Ok(is_moved) => ended += usize::from(is_moved),
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                // one run's trouble is not the others'
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, %run_id, "a run's waiting could not be ended");
+                }
+            }
         }
         Ok(ended)
     }

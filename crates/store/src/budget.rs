@@ -184,7 +184,10 @@ impl Store {
     pub async fn charge_abandoned(&self, project: &ProjectId) -> Result<i64, StoreError> {
         let scope = ProjectScope::new(project.clone(), "platform/reaper");
         let now = self.inner.clock.now();
-        let rows = self.once(&scope, CHARGE_ABANDONED, &[&project.as_str(), &now]).await?;
+        // the budget before its holds, as every settlement locks them
+        let flight: [(&str, Params<'_>); 2] =
+            [(LOCK, &[&project.as_str()]), (CHARGE_ABANDONED, &[&project.as_str(), &now])];
+        let rows = self.flight(&scope, &flight).await?.pop().unwrap_or_default();
         Ok(rows.first().map_or(0, |row| row.get(0)))
     }
 

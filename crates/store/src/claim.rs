@@ -305,7 +305,8 @@ impl Store {
         }
     }
 
-    /// Ends queued runs whose time is over, in every project that has one. Returns how many.
+    /// Ends queued runs whose time is over, in every project that has one. Returns how many. What fails for one project
+    /// is logged and keeps no other waiting.
     pub async fn time_out_queued(&self) -> Result<usize, StoreError> {
         let now = self.inner.clock.now();
         let due =
@@ -315,7 +316,15 @@ impl Store {
             let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
             let scope = ProjectScope::new(project, "platform/timeout");
             for _ in 0..TIME_OUT_BATCHES {
-                let some = self.time_out_some(&scope).await?;
+                let some = match self.time_out_some(&scope).await {
+                    Ok(some) => some,
+                    Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                    Err(error) => {
+                        let (error, project) = (&error as &dyn std::error::Error, scope.project().as_str());
+                        tracing::error!(error, project, "a project's overdue runs could not be ended");
+                        break;
+                    }
+                };
                 ended += some;
                 if some < MAX_CLAIM {
                     break;
@@ -374,9 +383,9 @@ FROM u LEFT JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.ag
 const CLAIM: &str = claim_sql!(
     "
 WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1
-  AND NOT EXISTS (SELECT FROM halt_all)   -- not what is paused or stopped; each list is read once and not once a row
-  AND NOT EXISTS (SELECT FROM halt WHERE project_id = $1 AND target = 'project')
-  AND agent_id <> ALL (ARRAY(SELECT name FROM halt WHERE project_id = $1 AND target = 'agent'))
+  AND NOT EXISTS (SELECT FROM halt_all)   -- not what is paused or stopped
+  -- with an agent held back, the claim that goes agent by agent takes over: this one would read all that it has queued
+  AND NOT EXISTS (SELECT FROM halt WHERE project_id = $1 AND target IN ('project', 'agent'))
   AND NOT EXISTS (SELECT FROM project p WHERE p.project_id = $1 AND p.max_running_runs IS NOT NULL)
   AND NOT EXISTS (SELECT FROM agent_cap c WHERE c.project_id = $1)
   ORDER BY priority, run_id LIMIT $2 FOR UPDATE SKIP LOCKED)"

@@ -69,7 +69,8 @@ impl Store {
             let Some(intent) = row.get::<_, Option<&str>>(1) else { return Ok(Delivered::Absent) };
             match state {
                 StateName::WaitingTool => {}
-                StateName::Running => return Ok(Delivered::TooEarly),
+                // it was called, and the run has not parked yet, or lost its worker before it could
+                StateName::Running | StateName::Pending => return Ok(Delivered::TooEarly),
                 other => return Ok(Delivered::NotWaiting(other)),
             }
             let begun_at: Timestamp = row.get::<_, Option<Timestamp>>(2).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -134,9 +135,14 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let output = json!({"text": "E-MCP-UPSTREAM-002\nthe tool did not deliver its result in time",
             "structured": null, "is_error": true});
-        let output = output.to_string();
+        let project = scope.project().as_str();
         let mut tx = self.begin(scope).await?;
-        let params: Params<'_> = &[&scope.project().as_str(), &run_id, &now, &output];
+        // put together here: what a model wrote may hold what the database's own JSON does not take
+        let found = tx.rows(INTENT, &[&project, &run_id]).await?;
+        let mut intent = found.first().map(|row| parse(row.get(0))).transpose()?.unwrap_or_default();
+        let body = json!({"input": intent["input"].take(), "output": output, "usage": null,
+            "gates": intent["gates"].take()});
+        let params: Params<'_> = &[&project, &run_id, &now, &body.to_string()];
         let rows = tx.rows(EXPIRE, params).await?;
         let Some(row) = rows.first() else { return tx.rollback().await.map(|()| false) };
         let (state, trace_id): (&str, &str) = (row.get(0), row.get(1));
@@ -191,6 +197,10 @@ a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_i
   SELECT $1, $10, $4, $11, 'tool.deliver', 'run/' || run_id, run_id, trace_id, $12, $13, $14 FROM u)
 SELECT run_id FROM u";
 
+const INTENT: &str =
+    "SELECT body FROM step_journal WHERE project_id = $1 AND run_id = $2 AND phase = 'intent'
+  ORDER BY n DESC LIMIT 1";
+
 const EXPIRE: &str = "
 WITH t AS (   -- the guard: whoever deletes the timer moves the run
   DELETE FROM run_timer WHERE project_id = $1 AND run_id = $2 AND kind = 'result' AND due_at <= $3 RETURNING run_id),
@@ -200,7 +210,7 @@ u AS (UPDATE run_state r SET state = CASE WHEN r.timeout_at <= $3 THEN 'timeout'
     error_message = CASE WHEN r.timeout_at <= $3 THEN 'the run''s time was over' END, lease_epoch = r.lease_epoch + 1
   FROM t WHERE r.project_id = $1 AND r.run_id = t.run_id AND r.state = 'waiting_tool'
   RETURNING r.run_id, r.state, r.lease_epoch, r.priority, r.agent_id, r.timeout_at, r.trace_id),
-i AS MATERIALIZED (SELECT j.n, j.name, j.started_at, j.body::jsonb AS body FROM step_journal j
+i AS MATERIALIZED (SELECT j.n, j.name, j.started_at FROM step_journal j
   WHERE j.project_id = $1 AND j.run_id = $2 AND j.phase = 'intent' ORDER BY j.n DESC LIMIT 1),
 q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
   SELECT $1, priority, run_id, agent_id, timeout_at FROM u WHERE state = 'pending'),
@@ -211,6 +221,6 @@ j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name,
   UNION ALL
   SELECT $1, u.run_id, i.n, 'result', u.lease_epoch, 'tool', i.name, u.run_id || ':' || i.n, 'error',
     'E-MCP-UPSTREAM-002', i.started_at, (extract(epoch FROM $3::timestamptz - i.started_at) * 1000)::bigint,
-    jsonb_build_object('input', i.body -> 'input', 'output', $4::text::jsonb, 'usage', NULL, 'gates', i.body -> 'gates')::text
+    $4::text
   FROM u, i WHERE u.state = 'pending')
 SELECT u.state, u.trace_id, i.n FROM u, i";

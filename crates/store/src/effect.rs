@@ -91,7 +91,7 @@ pub(crate) const STEP: &str = "
 SELECT EXISTS (SELECT FROM step_journal WHERE project_id = $1 AND run_id = $2 AND n = $3 AND phase = 'intent'),
   a.approval_id, a.kind, a.state, a.action_sha256, a.reason, a.execute_by
 FROM (SELECT 1) one LEFT JOIN LATERAL (SELECT * FROM approval WHERE project_id = $1 AND run_id = $2 AND n = $3
-  ORDER BY approval_id DESC LIMIT 1) a ON true";
+  ORDER BY epoch DESC LIMIT 1) a ON true";
 
 /// Reads the row of [`STEP`].
 pub(crate) fn step_facts(row: &Row, now: Timestamp) -> Result<StepFacts, StoreError> {

@@ -66,6 +66,18 @@ impl Write {
         }
     }
 
+    /// What it writes once: an end has the place 0, a step its ordinal.
+    fn places(&self) -> Vec<(RunId, i32)> {
+        match self {
+            Write::Step(run, row, _) => vec![(run.run_id, row.step.n)],
+            Write::End(run, end) => {
+                let steps = end.step.iter().map(|row| (run.run_id, row.step.n));
+                std::iter::once((run.run_id, 0)).chain(steps).collect()
+            }
+            Write::Hold(_) => Vec::new(),
+        }
+    }
+
     fn failed(&self, error: StoreError) -> Wrote {
         match self {
             Write::Step(..) | Write::End(..) => Wrote::Recorded(Err(error.into())),
@@ -106,7 +118,12 @@ impl Store {
         if items.len() == 1 {
             return vec![self.write_alone(&items[0]).await];
         }
-        let batch = Batch::of(&items);
+        // of two that write the same, the second comes after: one statement could not tell them apart
+        let mut taken = HashSet::new();
+        let is_first: Vec<bool> =
+            items.iter().map(|item| item.places().into_iter().all(|place| taken.insert(place))).collect();
+        let firsts = || items.iter().zip(&is_first).filter(|(_, is_first)| **is_first).map(|(item, _)| item);
+        let batch = Batch::of(firsts());
         let found = match self.write_together(scope, &batch).await {
             Ok(found) => found,
             Err(error @ StoreError::Unavailable(_)) => {
@@ -115,14 +132,17 @@ impl Store {
             Err(_) => Found::default(),
         };
         let mut answers = Vec::with_capacity(items.len());
-        for some in items.chunks(ALONE_AT_A_TIME) {
-            answers.extend(join_all(some.iter().map(|item| self.answer(&found, item))).await);
+        let places: Vec<(&Write, bool)> = items.iter().zip(is_first).collect();
+        for some in places.chunks(ALONE_AT_A_TIME) {
+            answers.extend(
+                join_all(some.iter().map(|(item, is_first)| self.answer(&found, item, *is_first))).await,
+            );
         }
         answers
     }
 
-    async fn answer(&self, found: &Found, item: &Write) -> Wrote {
-        match found.answer(item) {
+    async fn answer(&self, found: &Found, item: &Write, is_first: bool) -> Wrote {
+        match found.answer(item).filter(|_| is_first) {
             Some(wrote) => wrote,
             None => self.write_alone(item).await,
         }
@@ -218,13 +238,12 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn of(items: &'a [Write]) -> Self {
-        let mut leases: Vec<Uuid> = items.iter().map(|item| item.ticket().lease_id).collect();
-        leases.sort_unstable();
-        leases.dedup();
+    fn of(items: impl Iterator<Item = &'a Write>) -> Self {
+        let mut leases = Vec::new();
         let mut steps = Vec::new();
         let (mut ends, mut asks, mut settled) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
+            leases.push(item.ticket().lease_id);
             match item {
                 Write::Step(run, row, settlement) => {
                     steps.push((run, row.as_ref()));
@@ -238,6 +257,8 @@ impl<'a> Batch<'a> {
                 Write::Hold(ask) => asks.push(ask),
             }
         }
+        leases.sort_unstable();
+        leases.dedup();
         Self {
             leases,
             settlements: Settlements::of(&settled),

@@ -97,12 +97,13 @@ impl Claimer {
             .into_iter()
             .filter_map(|(project, share)| self.taking(project, share))
             .collect();
-        let mut taken = 0;
+        let (mut taken, mut away) = (0, None);
         let wishes: Vec<Wish> = shares.iter().map(|taking| taking.wish.clone()).collect();
         for (taking, claim) in shares.into_iter().zip(self.store.claim_each(&wishes, &life.me).await) {
             match claim {
                 Ok(claim) => taken += self.take(life, turns, taking, claim),
-                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                // what others took is theirs whatever became of this one
+                Err(error @ StoreError::Unavailable(_)) => away = Some(error),
                 Err(error) => {
                     turns.end(&taking.project);
                     let (error, project) = (&error as &dyn std::error::Error, taking.project.as_str());
@@ -110,7 +111,7 @@ impl Claimer {
                 }
             }
         }
-        Ok(taken)
+        away.filter(|_| taken == 0).map_or(Ok(taken), Err)
     }
 
     /// Slots and a lease for a project's share; none when no slot is free after all.

@@ -84,13 +84,21 @@ impl Reaper {
         report.reaped += self.reap_each(nobodys).await?;
         let silent = SignedDuration::try_from(self.config.silent_after).unwrap_or(SignedDuration::MAX);
         report.reaped += self.reap_each(self.store.dead_leases(me, silent).await?).await?;
+        // schedules before what may take long: a time that is seen too late counts as missed
+        report.fired = self.store.fire_due().await?;
         report.timed_out = self.store.time_out_queued().await?;
         report.woken = self.store.wake_due().await?;
         report.orphaned = self.store.cancel_orphans().await?;
-        report.fired = self.store.fire_due().await?;
         report.forgotten = self.store.forget_old_keys().await? + self.store.forget_gone_workers().await?;
         for project in self.store.projects_with_expired_holds().await? {
-            report.charged += self.store.charge_abandoned(&project).await?;
+            match self.store.charge_abandoned(&project).await {
+                Ok(charged) => report.charged += charged,
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => {
+                    let (error, project) = (&error as &dyn std::error::Error, project.as_str());
+                    tracing::error!(error, project, "a project's abandoned holds could not be charged");
+                }
+            }
         }
         Ok(report)
     }

@@ -26,7 +26,7 @@ fn tool(name: &str) -> Value {
 
 /// `holds*` answers when it is let go, `cuts` breaks off after it was asked, everything else at once.
 fn tools_server(message: &Value) -> Say {
-    let listed = ["sends", "holds", "holds_again", "cuts", "later"].map(tool);
+    let listed = ["sends", "holds", "holds_again", "cuts", "later", "cuts_again"].map(tool);
     mcp(message, json!(listed), |name, arguments| {
         let to = arguments["to"].as_str().unwrap_or_default();
         let said = json!({"content": [{"type": "text", "text": format!("{name} {to}: done")}]});
@@ -34,7 +34,7 @@ fn tools_server(message: &Value) -> Say {
             "holds" | "holds_again" => {
                 Say::WhenLetGo(json!({"jsonrpc": "2.0", "id": message["id"], "result": said}))
             }
-            "cuts" => Say::Text("<html>502</html>"),
+            "cuts" | "cuts_again" => Say::Text("<html>502</html>"),
             _ => result(message, said),
         }
     })
@@ -66,10 +66,13 @@ impl Minded {
         let model = Scripted::start(caller).await;
         let stage = Stage::start(&[], Some(OPERATOR)).await;
         let write = |name: &'static str| (name, "write");
-        let mut kit = tools.tool_spec(&["sends", "holds", "holds_again", "cuts", "later"].map(write));
+        let mut kit =
+            tools.tool_spec(&["sends", "holds", "holds_again", "cuts", "later", "cuts_again"].map(write));
         kit["tools"][2]["idempotent"] = json!(true);
         kit["tools"][4]["delivers_within_s"] = json!(600);
-        let granted = ["kit__sends", "kit__holds", "kit__holds_again", "kit__cuts", "kit__later"];
+        kit["tools"][5]["idempotent"] = json!(true);
+        let granted =
+            ["kit__sends", "kit__holds", "kit__holds_again", "kit__cuts", "kit__later", "kit__cuts_again"];
         let agents = [("careful", "suggest"), ("bold", "live")];
         let agents =
             agents.map(|(id, mode)| agent(PROJECT, id, "brain/caller", &granted, json!({"mode": mode})));
@@ -282,6 +285,10 @@ async fn heavy_an_answer_that_is_none_leaves_the_outcome_to_a_person() {
         now["run"]["state"] == "waiting_approval" && approval_of(&now) != approval_of(&run)
     })
     .await;
+    // what is idempotent is made once more under the same key before anybody is asked, and never under another
+    let run = m.waiting("bold", "cuts_again", "waiting_approval").await;
+    let key = format!("{}:2", id_of(&run));
+    assert_eq!(m.keys_of("cuts_again"), [key.clone(), key]);
     m.stage.assert_well().await;
 }
 

@@ -76,7 +76,10 @@ impl Runtime {
                     if let Next::End(outcome) = talk.next() {
                         let last = (&made.step, made.settlement.as_ref());
                         let ended = self.store.end_run(run, &outcome, Some(last), share.is_last()).await;
-                        in_flight.lock().await.take();
+                        // a charge that was not written is written when the run is let go
+                        if !matches!(ended, Err(RecordError::Store(_))) {
+                            in_flight.lock().await.take();
+                        }
                         return ended;
                     }
                     self.store.record_step(run, &made.step, made.settlement.as_ref(), None).await?;
