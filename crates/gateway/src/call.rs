@@ -192,7 +192,8 @@ impl Gateway {
                 if let (Some((run, n)), true) = (request.step, cleared.is_announced()) {
                     self.announce(run, n, &cleared, &arguments_sha256).await?;
                 }
-                let sent = self.send(request, ear, cleared, trace, way(&redactors), &redactors).await;
+                let sent =
+                    Box::pin(self.send(request, ear, cleared, trace, way(&redactors), &redactors)).await;
                 match sent {
                     Ok(ended) => ended,
                     Err(_) if request.step.is_some() => return Ok(Called::Stopped),
