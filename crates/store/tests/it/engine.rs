@@ -368,7 +368,8 @@ async fn a_sweep_for_overdue_runs_reads_none_that_is_not_due() {
     let project = test.project().await;
     let run_id = create(&test.store, &project).await;
     let admin = test.database().admin().await;
-    let many = "INSERT INTO awooop.run_queue SELECT project_id, priority, gen_random_uuid(), agent_id, timeout_at
+    let many =
+        "INSERT INTO awooop.run_queue SELECT project_id, priority, gen_random_uuid(), agent_id, timeout_at
         FROM awooop.run_queue, generate_series(1, 50000)";
     admin.batch_execute(many).await.unwrap();
     admin.batch_execute("ANALYZE awooop.run_queue").await.unwrap();

@@ -298,7 +298,8 @@ async fn however_many_parents_are_open_every_orphan_s_turn_comes() {
           SELECT project_id, gen_random_uuid(), 'pending', agent_id, agent_version_id, mode, priority, trace_id, 'api',
             triggered_by, max_attempts, created_at, timeout_at, input, input_sha256
           FROM awooop.run_state, generate_series(1, 2500) WHERE run_id = $1";
-    let children = "INSERT INTO awooop.run_child SELECT project_id, gen_random_uuid(), run_id FROM awooop.run_state
+    let children =
+        "INSERT INTO awooop.run_child SELECT project_id, gen_random_uuid(), run_id FROM awooop.run_state
           WHERE trigger_type = 'api' AND run_id <> $1";
     let admin = test.database().admin().await;
     for sql in [parents, children] {
