@@ -6,6 +6,9 @@ CREATE INDEX run_child_parent ON run_child (project_id, parent_run_id, run_id);
 -- Queued runs whose time is over. A queue's row is made and deleted, never updated.
 CREATE INDEX run_queue_timeout ON run_queue (project_id, timeout_at);
 
+-- Since when a schedule that is due waits for room in its project's queue; NULL: it does not.
+ALTER TABLE schedule ADD COLUMN put_off_at timestamptz;
+
 -- A child's row goes with its run.
 CREATE OR REPLACE PROCEDURE awooop.admit_retention() LANGUAGE plpgsql AS $$
 BEGIN
