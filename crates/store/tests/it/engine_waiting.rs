@@ -21,8 +21,10 @@ use jiff::ToSpan;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::counting::count;
-use crate::stepping::{assert_healthy, claim_one, create, done, manual, run_of, step, worker};
+use crate::counting::{count, deadlocks};
+use crate::stepping::{
+    assert_healthy, claim_one, create, done, manual, next_life, reap_all, run_of, step, worker,
+};
 
 const HASH: &str = "00";
 
@@ -495,4 +497,55 @@ async fn of_a_delivery_a_decision_an_expiry_and_a_cancel_one_answers_and_the_oth
     }
     println!("(decided, delivered, expired): {won:?}");
     assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beginning_deciding_expiring_cancelling_and_reaping_at_once_never_deadlock() {
+    let clock = manual();
+    let test = TestStore::private_with(clock.clone()).await;
+    let project = test.project().await;
+    let mut begun = 0;
+    for round in 0..60 {
+        let (run_id, approval_id) = parked(&test, &project, ApprovalKind::Call, 1).await;
+        decide(&test, &project, "mei", approval_id, Decision::Approve).await.unwrap();
+        let run = claim_one(&test.store, &project, &worker("w")).await;
+        // another of the project's runs waits meanwhile, and its time is over
+        let (_, waiting) = parked(&test, &project, ApprovalKind::Outcome, 1).await;
+        clock.advance(Duration::from_secs(if round % 2 == 0 { 3_500 } else { 3_600 }));
+        let cancel = async {
+            if round % 3 == 0 {
+                test.store.cancel_run(&project.scope, run_id).await.unwrap();
+            }
+        };
+        let reap = async {
+            if round % 3 == 1 {
+                reap_all(&test, &next_life(&worker("w"))).await;
+            }
+        };
+        let (first, second, again, other, swept, (), ()) = tokio::join!(
+            is_effect_begun(&test.store, &run, Some(approval_id)),
+            is_effect_begun(&test.store, &run, Some(approval_id)),
+            decide(&test, &project, "bo", approval_id, Decision::Deny),
+            decide(&test, &project, "bo", waiting, Decision::Deny),
+            test.store.wake_due(),
+            cancel,
+            reap
+        );
+        assert!(!(first && second), "an approval is good for one call");
+        assert!(matches!(again.unwrap(), Decided::Settled(_)));
+        assert!(matches!(other.unwrap(), Decided::Done(_) | Decided::Expired(_)));
+        swept.unwrap();
+        let state = approval_of(&test, &project, approval_id).await.state;
+        assert_eq!(state == ApprovalState::Consumed, first || second, "round {round}");
+        begun += i64::from(first || second);
+        test.store.cancel_run(&project.scope, run_id).await.unwrap();
+        reap_all(&test, &next_life(&worker("w"))).await;
+        assert_healthy(&test).await;
+    }
+    println!("{begun} of 60 calls were begun");
+    // (of each waiting run's call there is an intent too)
+    let intents = "step_journal WHERE phase = 'intent'";
+    assert_eq!(count(&test, intents).await, begun + 60);
+    assert_eq!(count(&test, "audit_event WHERE action = 'tool.call'").await, begun + 60);
+    assert_eq!(deadlocks(&test).await, 0);
 }
