@@ -31,6 +31,7 @@ pub mod keyring;
 mod lane;
 pub mod lease;
 pub mod migrate;
+mod notify;
 pub mod park;
 pub mod pool;
 mod progress;

@@ -75,6 +75,8 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) app: Pool,
+    /// How `app` connects.
+    pub(crate) app_config: tokio_postgres::Config,
     pub(crate) dispatch: Pool,
     pub(crate) clock: Clock,
     pub(crate) keyring: Keyring,
@@ -104,6 +106,7 @@ impl Store {
         announcer: Announcer,
     ) -> Result<Self, OpenError> {
         let app = pool("AWOOOP_DATABASE_URL", &urls.app, 32)?;
+        let app_config = parse_url("AWOOOP_DATABASE_URL", &urls.app)?;
         let dispatch = pool("AWOOOP_DISPATCH_DATABASE_URL", &urls.dispatch, 4)?;
         refuse_unsafe("AWOOOP_DATABASE_URL", &app).await?;
         refuse_unsafe("AWOOOP_DISPATCH_DATABASE_URL", &dispatch).await?;
@@ -115,6 +118,7 @@ impl Store {
         let figures = Figures::default();
         let inner = Inner {
             app,
+            app_config,
             dispatch,
             clock,
             keyring,
@@ -147,7 +151,7 @@ impl Store {
         &self.inner.figures
     }
 
-    /// Wake-ups within this process.
+    /// Wake-ups.
     pub fn wake(&self) -> &Wake {
         &self.inner.wake
     }

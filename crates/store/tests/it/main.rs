@@ -29,3 +29,4 @@ mod schedules;
 mod stepping;
 mod tenancy;
 mod vacuum;
+mod wakes;
