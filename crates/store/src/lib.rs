@@ -48,6 +48,7 @@ pub mod tool;
 pub mod tx;
 pub mod vacuum;
 pub mod wake;
+pub mod walls;
 
 pub use clock::Clock;
 pub use error::StoreError;

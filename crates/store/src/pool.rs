@@ -198,7 +198,7 @@ pub(crate) fn parse_url(
     let theirs = config.get_options().unwrap_or_default().to_owned();
     // of two settings of one name the later counts: times are the URL's to choose, the schema is not
     config.options(format!(
-        "-c idle_in_transaction_session_timeout=30s -c statement_timeout=30s {theirs} -c search_path=awooop"
+        "-c idle_in_transaction_session_timeout=30s -c statement_timeout=30s {theirs} -c search_path=awooop,pg_temp"
     ));
     Ok(config)
 }
@@ -309,6 +309,6 @@ mod tests {
         assert!(options("postgres://h/d").contains("statement_timeout=30s"));
         let theirs = options("host=h options='-c statement_timeout=5s -c search_path=public'");
         assert!(theirs.find("statement_timeout=30s") < theirs.find("statement_timeout=5s"));
-        assert!(theirs.ends_with("-c search_path=awooop"), "{theirs}");
+        assert!(theirs.ends_with("-c search_path=awooop,pg_temp"), "{theirs}");
     }
 }
