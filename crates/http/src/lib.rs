@@ -28,6 +28,6 @@ mod telemetry;
 mod v1;
 
 pub use openapi::openapi;
-pub use router::router;
+pub use router::{health_router, router};
 pub use serve::{HEAD_WITHIN, serve};
 pub use state::AppState;

@@ -31,6 +31,7 @@ pub mod keyring;
 mod lane;
 pub mod lease;
 pub mod migrate;
+mod notify;
 pub mod park;
 pub mod pool;
 mod progress;
@@ -47,6 +48,7 @@ pub mod tool;
 pub mod tx;
 pub mod vacuum;
 pub mod wake;
+pub mod walls;
 
 pub use clock::Clock;
 pub use error::StoreError;

@@ -80,11 +80,12 @@ const DATA_DIR: &str = "`/var/lib/awooop` as root, else `$XDG_DATA_HOME/awooop` 
 pub(crate) const SETTINGS: &[Setting] = &[
     option("--port", "dev", "Port on 127.0.0.1; 0 picks a free one.").or("7700").like("7701"),
     option("--data-dir", "dev", "Where data, keys and `dev.env` are kept.").or(DATA_DIR).like("/srv/awooop"),
+    option("--separate-worker", "dev", "Carries runs out in a process of their own, as `serve --role worker` does. It is started again when it ends.").or("off"),
     option("--role", "serve", "What this process does: `api` answers HTTP, `worker` carries out runs, `all` both.")
         .or("all")
         .like("worker"),
-    option("--listen", "serve", "The address to answer on, for the roles `api` and `all`.")
-        .or("127.0.0.1:7700")
+    option("--listen", "serve", "The address to answer on. A worker answers only `/healthz`, `/readyz` and `/metrics`, and only where this is given.")
+        .or("127.0.0.1:7700, for `worker` none")
         .like("0.0.0.0:7700"),
     option("--data-dir", "serve", "Where a worker keeps its identity over restarts. One directory a process.")
         .or(DATA_DIR)
@@ -102,6 +103,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     option("--drain-for", "serve", "How many seconds (0 to 600) a stop waits for runs to end before it gives them back.")
         .or("10")
         .like("60"),
+    option("--end-with-stdin", "serve", "Ends at once when standard input ends: for a supervisor that must leave no process behind.").or("off"),
     option("--admin-url", "migrate", "A superuser's URL, used once to make the roles. Other users of the machine can read a command line.")
         .or("none: roles are left alone")
         .like("postgres://postgres:…@db.internal/awooop")

@@ -236,6 +236,11 @@ async fn heavy_an_api_and_a_worker_do_a_run_together_and_a_stopped_worker_gives_
 
     tools.let_go();
     let worker = site.serve("worker", "second").await;
+    for (path, status) in
+        [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/v1/platform/runs", 404), ("/mcp", 404)]
+    {
+        assert_eq!(site.api(&worker).get(path).await.unwrap().status, status, "a worker's {path}");
+    }
     let found = api.wait_for_end(&run_id, PATIENCE).await.unwrap();
     assert_eq!((end(&found), &found["attempt"]), (("completed", ""), &json!(1)), "{found}");
     assert_eq!((calls_of(&tools, "echo"), model.asked()), (1, 3), "no finished step was done again");
