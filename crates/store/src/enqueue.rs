@@ -280,9 +280,10 @@ room AS MATERIALIZED (   -- no further than the limit is counted; NULL: no limit
   FROM project p WHERE p.project_id = $1 AND p.max_queued_runs IS NOT NULL),
 t AS MATERIALIZED (   -- the first guard: there is room
   SELECT * FROM i WHERE NOT EXISTS (SELECT FROM room WHERE i.o > room.n)),
-p AS MATERIALIZED (   -- the second: the parent has not ended, and whoever ends it comes after this
+p AS MATERIALIZED (   -- the second: the parent has not ended, and whoever ends it comes after this. By ANY, because a
+  -- plan that joins them is kept, and would read all runs that the project ever had
   SELECT run_id, depth FROM run_state WHERE project_id = $1
-    AND run_id IN (SELECT parent_run_id FROM t WHERE parent_run_id IS NOT NULL)
+    AND run_id = ANY (ARRAY(SELECT DISTINCT parent_run_id FROM t WHERE parent_run_id IS NOT NULL))
     AND state NOT IN ('completed', 'failed', 'cancelled', 'timeout') ORDER BY run_id FOR SHARE),
 f AS MATERIALIZED (
   SELECT t.*, coalesce(p.depth + 1, 0) AS depth FROM t LEFT JOIN p ON p.run_id = t.parent_run_id

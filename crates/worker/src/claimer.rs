@@ -145,12 +145,8 @@ impl Claimer {
     async fn next_due(&self, turns: &Turns, free: usize) -> Result<(Vec<Due>, bool), StoreError> {
         let resting = self.resting.now();
         let wanted = free.min(MOST_DUE) + resting.len();
-        let limit = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let mut due = self.store.discover(turns.after(), limit(wanted)).await?;
-        if due.len() < wanted && !turns.after().is_empty() {
-            let others = self.store.discover("", limit(wanted - due.len())).await?;
-            due.extend(others.into_iter().filter(|other| other.project.as_str() <= turns.after()));
-        }
+        let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
+        let mut due = self.store.discover(turns.after(), limit).await?;
         let is_whole = due.len() < wanted;
         due.retain(|due| !resting.contains(&due.project));
         Ok((due, is_whole))

@@ -311,11 +311,11 @@ u AS (   -- the guard: each run is still its claim's
   UPDATE run_state r SET state = i.state, completed_at = i.at, lease_id = NULL, worker_id = NULL, output = i.output,
     output_sha256 = i.output_sha256, error_code = i.code, error_message = i.message
   FROM i WHERE r.project_id = $1 AND r.run_id = i.run_id AND r.lease_id = i.lease_id AND r.lease_epoch = i.epoch
-    AND r.state = 'running' RETURNING r.run_id),
+    AND r.state = 'running'
+  RETURNING r.run_id, i.trace_id, i.at, i.event_id, i.actor, i.body, i.key_id, i.mac),
 l AS (DELETE FROM run_lease WHERE project_id = $1 AND lease_id = ANY ($17)),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
-  SELECT $1, event_id, at, actor, 'run.end', 'run/' || run_id, run_id, trace_id, body, key_id, mac
-  FROM i JOIN u USING (run_id))
+  SELECT $1, event_id, at, actor, 'run.end', 'run/' || run_id, run_id, trace_id, body, key_id, mac FROM u)
 SELECT run_id FROM u";
 
 // answers held or, false, that there was no room beside the others; a run that was taken is not answered

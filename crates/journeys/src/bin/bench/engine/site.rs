@@ -1,7 +1,5 @@
-//! The engine alone, beside queues that are libraries as well: creating runs, working them off, and the time from the
-//! one to the other. The store is this process' own, on an embedded PostgreSQL with the server's settings; journal,
-//! audit, row security, fence, budget and fsync are on. Peers run in a Node process on a cluster of their own with the
-//! same settings, one after the other, so that nobody shares the machine with anybody.
+//! Our engine as a library: the store of this process on a database of its own, and what a worker does with it, without
+//! models and tools.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,56 +18,23 @@ use futures::future::{join_all, try_join_all};
 use serde_json::json;
 use tokio_postgres::Client;
 
-use crate::{cpu, peer, stats};
+use super::Measured;
+use crate::{cpu, stats};
 
+/// Callers that create one run at a time.
 const CALLERS: usize = 64;
+/// The same where creating is not what is measured.
+const MANY_CALLERS: usize = 1024;
 /// Tasks that claim and end.
 const WORKERS: usize = 3;
 /// Runs of one project that one claim takes, and projects of one claim.
 const CLAIM: usize = 200;
-const PROJECTS: usize = 10;
-/// Seconds of the latency measurement.
-const SECONDS: usize = 6;
-/// Jobs of a peer's measurements.
-const PEER_JOBS: usize = 10_000;
+const PROJECTS: usize = 25;
+/// What has been written to the log so far, in bytes.
+pub(super) const WAL: &str = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
 
-/// Measures and prints, in Markdown.
-pub(crate) async fn measure() -> anyhow::Result<()> {
-    println!(
-        "# The engine beside queues\n\nMade by `./x bench engine`; what is measured is in [README.md](../README.md).\n"
-    );
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!("{cores} cores, load average {} before it began.\n", cpu::load());
-    println!(
-        "| | what | runs | a second | CPU us each: process | PostgreSQL | WAL bytes each | p50 / p99 ms |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    let mut ours = Vec::new();
-    for (projects, runs) in [(1, 10_000), (10, 10_000), (100, 10_000), (1, 100_000)] {
-        ours.push(Site::start(projects).await?.measure(runs).await?);
-    }
-    let mut theirs = Vec::new();
-    if std::env::var_os(peer::VARIABLE).is_some() {
-        for name in ["graphile-500", "graphile-2000", "pg-boss"] {
-            theirs.push((name, peer_rates(name).await?));
-        }
-    } else {
-        println!("\nThe peers are not installed: node and npm are needed.");
-    }
-    println!(
-        "\n| ratio of AwoooP, one project, 10,000 runs | enqueue | drain | drain with a step |\n| --- | --- | --- | --- |"
-    );
-    for (name, rates) in theirs {
-        let ratio = |of: usize| ours[0][of] / rates[of];
-        println!("| to {name} | {:.2} | {:.2} | {:.2} |", ratio(0), ratio(1), ratio(2));
-    }
-    Ok(())
-}
-
-/// Enqueued, drained, and drained with a step, a second.
-type Rates = [f64; 3];
-
-struct Site {
+/// A store with projects in it.
+pub(super) struct Site {
     test: TestStore,
     projects: Vec<(TestProject, NewRun)>,
     admin: Client,
@@ -85,7 +50,8 @@ struct Reading {
 }
 
 impl Site {
-    async fn start(projects: usize) -> anyhow::Result<Site> {
+    /// A fresh database with so many projects.
+    pub(super) async fn start(projects: usize) -> anyhow::Result<Site> {
         let cluster = Cluster::get().await?;
         let postmaster = cluster.postmaster_pid().context("the cluster is this process' own")?;
         let test = TestStore::open(TestDatabase::private().await?, Clock::system()).await?;
@@ -113,59 +79,79 @@ impl Site {
         Ok(Site { test, projects: made, admin, postmaster })
     }
 
-    async fn measure(self, runs: usize) -> anyhow::Result<Rates> {
-        let what = format!("AwoooP, {} projects", self.projects.len());
-        self.enqueue(500).await?;
-        self.drain(500, true).await?;
-        let enqueued = self.timed(&what, "enqueue", runs, self.enqueue(runs)).await?;
-        let drained = self.timed(&what, "drain", runs, self.drain(runs, false)).await?;
-        self.enqueue(runs).await?;
-        let stepped = self.timed(&what, "drain with a step", runs, self.drain(runs, true)).await?;
-        if runs <= 10_000 {
-            self.latency(&what, 0.5 / (1.0 / enqueued + 1.0 / stepped)).await?;
-        }
+    /// Creates, works off without a step, works off with one, and takes the time from creation to claim.
+    pub(super) async fn measure(self, runs: usize, seconds: usize) -> anyhow::Result<Vec<Measured>> {
+        self.warm_up().await?;
+        let enqueued = self.timed("enqueue", runs, self.enqueue(runs, CALLERS)).await?;
+        let drained = self.timed("drain", runs, self.drain(runs, false)).await?;
+        self.enqueue(runs, MANY_CALLERS).await?;
+        let stepped = self.timed("drain with a step", runs, self.drain(runs, true)).await?;
+        let rate = 0.5 / (1.0 / enqueued.per_s + 1.0 / stepped.per_s);
+        let latency = self.latency(rate, seconds).await?;
+        self.is_sound().await?;
+        Ok(vec![enqueued, drained, stepped, latency])
+    }
+
+    /// Creates `queued` runs and works `some` of them off, twice.
+    pub(super) async fn measure_deep(self, queued: usize, some: usize) -> anyhow::Result<Vec<Measured>> {
+        self.warm_up().await?;
+        let enqueued = self.timed("enqueue", queued, self.enqueue(queued, MANY_CALLERS)).await?;
+        let drained = self.timed("drain", some, self.drain(some, false)).await?;
+        let stepped = self.timed("drain with a step", some, self.drain(some, true)).await?;
+        Ok(vec![enqueued, drained, stepped])
+    }
+
+    /// Connections, caches, plans.
+    async fn warm_up(&self) -> anyhow::Result<()> {
+        self.enqueue(500, CALLERS).await?;
+        self.drain(500, true).await
+    }
+
+    /// Nothing was lost, and nothing done twice.
+    async fn is_sound(&self) -> anyhow::Result<()> {
         let found = self.test.store.examine().await?;
         anyhow::ensure!(found.is_empty(), "the doctor found something: {found:?}");
-        Ok([enqueued, drained, stepped])
+        Ok(())
     }
 
     async fn read(&self) -> anyhow::Result<Reading> {
-        let wal = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
         Ok(Reading {
             at: Instant::now(),
             own: cpu::of_process(std::process::id())?,
             postgres: cpu::of_postgres(self.postmaster)?,
-            wal: self.admin.query_one(wal, &[]).await?.get(0),
+            wal: self.admin.query_one(WAL, &[]).await?.get(0),
         })
     }
 
     async fn timed(
         &self,
-        who: &str,
         what: &str,
         runs: usize,
         work: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<f64> {
+    ) -> anyhow::Result<Measured> {
         let before = self.read().await?;
         work.await?;
         let took = before.at.elapsed().as_secs_f64();
-        println!(
-            "| {who} | {what} | {runs} | {:.0} | {} | |",
-            runs as f64 / took,
-            self.spent(&before, runs).await?
-        );
-        Ok(runs as f64 / took)
+        self.measured(what, &before, runs, runs as f64 / took).await
     }
 
-    async fn spent(&self, before: &Reading, runs: usize) -> anyhow::Result<String> {
-        let after = self.read().await?;
-        let each = |from: f64, to: f64| (to - from) * 1e6 / runs as f64;
-        Ok(format!(
-            "{:.0} | {:.0} | {:.0}",
-            each(before.own, after.own),
-            each(before.postgres, after.postgres),
-            (after.wal - before.wal) as f64 / runs as f64,
-        ))
+    async fn measured(
+        &self,
+        what: &str,
+        before: &Reading,
+        runs: usize,
+        per_s: f64,
+    ) -> anyhow::Result<Measured> {
+        let (after, count) = (self.read().await?, runs as f64);
+        Ok(Measured {
+            what: what.to_owned(),
+            count,
+            per_s,
+            process_us: (after.own - before.own) * 1e6 / count,
+            server_us: (after.postgres - before.postgres) * 1e6 / count,
+            wal: Some((after.wal - before.wal) as f64 / count),
+            start_ms: None,
+        })
     }
 
     async fn create(&self, n: usize) -> anyhow::Result<()> {
@@ -176,22 +162,22 @@ impl Site {
         }
     }
 
-    async fn enqueue(&self, runs: usize) -> anyhow::Result<()> {
-        let mut made = futures::stream::iter((0..runs).map(|n| self.create(n))).buffer_unordered(CALLERS);
+    async fn enqueue(&self, runs: usize, callers: usize) -> anyhow::Result<()> {
+        let mut made = futures::stream::iter((0..runs).map(|n| self.create(n))).buffer_unordered(callers);
         while let Some(one) = made.next().await {
             one?;
         }
         Ok(())
     }
 
-    /// Claims and ends until `runs` have ended.
+    /// Claims and ends until `runs` have ended; no more than `runs` where more are queued.
     async fn drain(&self, runs: usize, has_step: bool) -> anyhow::Result<()> {
         let left = AtomicUsize::new(runs);
         let work = (0..WORKERS).map(async |_| {
             let mut after = String::new();
-            while left.load(Ordering::Relaxed) > 0 {
-                let claimed = self.claim(&mut after).await?;
-                left.fetch_sub(claimed.len(), Ordering::Relaxed);
+            while let Some(most) = share(&left, CLAIM * self.projects.len().min(PROJECTS)) {
+                let claimed = self.claim(&mut after, most).await?;
+                left.fetch_add(most - claimed.len(), Ordering::Relaxed);
                 self.end(&claimed, has_step).await?;
             }
             anyhow::Ok(())
@@ -199,14 +185,19 @@ impl Site {
         try_join_all(work).await.map(drop)
     }
 
-    /// One look, as the worker's claimer has it.
-    async fn claim(&self, after: &mut String) -> anyhow::Result<Vec<ClaimedRun>> {
+    /// One look, as the worker's claimer has it, for at most `most` runs.
+    async fn claim(&self, after: &mut String, most: usize) -> anyhow::Result<Vec<ClaimedRun>> {
         let store = &self.test.store;
         let me = Worker { id: "measured".to_owned(), incarnation: 1 };
         let due = store.discover(after, PROJECTS as i64).await?;
-        *after = due.last().map_or_else(String::new, |due| due.project.to_string());
-        let wishes: Vec<Wish> =
-            due.into_iter().map(|due| Wish::new(store.clock().new_id(), due.project, CLAIM)).collect();
+        if let Some(last) = due.last() {
+            *after = last.project.to_string();
+        }
+        let each = most / due.len().max(1);
+        let wish = |due: awooop_store::claim::Due| {
+            Wish::new(store.clock().new_id(), due.project, each.clamp(1, CLAIM))
+        };
+        let wishes: Vec<Wish> = due.into_iter().take(most).map(wish).collect();
         if wishes.is_empty() {
             return Ok(Vec::new());
         }
@@ -246,8 +237,8 @@ impl Site {
     }
 
     /// From a run's creation to its claim, at a steady rate, while claimed runs are worked off.
-    async fn latency(&self, who: &str, rate: f64) -> anyhow::Result<()> {
-        let count = (rate * SECONDS as f64) as usize;
+    async fn latency(&self, rate: f64, seconds: usize) -> anyhow::Result<Measured> {
+        let count = (rate * seconds as f64) as usize;
         let store = &self.test.store;
         let before = self.read().await?;
         let send = async {
@@ -268,7 +259,7 @@ impl Site {
         let claim = async move {
             let (mut after, mut waits) = (String::new(), Vec::with_capacity(count));
             while waits.len() < count {
-                let some = self.claim(&mut after).await?;
+                let some = self.claim(&mut after, CLAIM).await?;
                 if some.is_empty() {
                     // the bell, or the floor beneath it
                     let _ = tokio::time::timeout(Duration::from_millis(250), store.wake().until_work()).await;
@@ -294,41 +285,14 @@ impl Site {
         ended?;
         let mut waits = waits?;
         waits.sort_unstable();
-        println!(
-            "| {who} | latency at {rate:.0}/s | {count} | | {} | {:.1} / {:.1} |",
-            self.spent(&before, count).await?,
-            stats::percentile_ms(&waits, 0.5),
-            stats::percentile_ms(&waits, 0.99),
-        );
-        Ok(())
+        let mut measured = self.measured("latency", &before, count, rate).await?;
+        measured.start_ms = Some((stats::percentile_ms(&waits, 0.5), stats::percentile_ms(&waits, 0.99)));
+        Ok(measured)
     }
 }
 
-async fn peer_rates(name: &str) -> anyhow::Result<Rates> {
-    let cluster = Cluster::start().await.context("the peer's cluster")?;
-    let mut rates = [0.0; 3];
-    for measured in peer::measure_engine(&cluster, name, PEER_JOBS, CALLERS, SECONDS).await? {
-        let line = &measured.line;
-        let what = line["name"].as_str().unwrap_or_default();
-        let number = |member: &str| line[member].as_f64().unwrap_or_default();
-        match what {
-            "enqueue" => rates[0] = number("per_s"),
-            "drain" => rates[1] = number("per_s"),
-            "drain with a step" => rates[2] = number("per_s"),
-            _ => {}
-        }
-        let cpu = format!("{:.0} | {:.0} |", number("process_us"), measured.postgres_us);
-        match what {
-            "warm" => {}
-            "latency" => println!(
-                "| {name} | latency at {:.0}/s | {} | | {cpu} | {:.1} / {:.1} |",
-                number("rate"),
-                number("jobs"),
-                number("p50_ms"),
-                number("p99_ms"),
-            ),
-            _ => println!("| {name} | {what} | {} | {:.0} | {cpu} | |", number("jobs"), number("per_s")),
-        }
-    }
-    Ok(rates)
+/// At most `most` of what is left to claim, so that tasks that claim at the same time take no more than that together.
+fn share(left: &AtomicUsize, most: usize) -> Option<usize> {
+    let take = |left: usize| left.checked_sub(left.min(most)).filter(|_| left > 0);
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok().map(|before| before.min(most))
 }
