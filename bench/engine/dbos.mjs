@@ -1,5 +1,5 @@
-// DBOS: workflows of one queue, which this process looks into every 10 ms; a step is one of its own, which it records.
-// It has no batch to add many, so `fill` adds 64 at a time.
+// DBOS: workflows of one queue, which this process looks into every 50 ms from the beginning; a step is one of its own,
+// which it records. It has no batch to add many, so `fill` adds 64 at a time.
 const CALLERS = 64;
 
 export async function open({ require }) {
@@ -23,12 +23,8 @@ export async function open({ require }) {
   };
   DBOS.registerWorkflow(plain, { name: 'plain' });
   DBOS.registerWorkflow(stepped, { name: 'stepped' });
-  const launch = async () => {
-    await DBOS.launch();
-    await DBOS.registerQueue('queue', { minPollingIntervalMs: 10 });
-  };
-  await launch();
-  await DBOS.shutdown();
+  await DBOS.launch();
+  await DBOS.registerQueue('queue', { minPollingIntervalMs: 50 });
   const client = await DBOSClient.create({ systemDatabaseUrl: url });
   const add = (hasStep, sentAt) =>
     client.enqueue(
@@ -36,6 +32,7 @@ export async function open({ require }) {
       sentAt,
     );
   return {
+    pushes: true,
     add,
     fill: async (count, hasStep) => {
       let left = count;
@@ -46,8 +43,9 @@ export async function open({ require }) {
     },
     work: async (told) => {
       onRun = told;
-      await launch();
-      return () => DBOS.shutdown();
+      return async () => {
+        onRun = () => {};
+      };
     },
   };
 }

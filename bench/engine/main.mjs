@@ -18,6 +18,8 @@ const [file, ...rest] = peer.split('-');
 const { open } = await import(pathToFileURL(resolve(import.meta.dirname ?? 'bench/engine', `${file}.mjs`)));
 const queue = await open({ require: createRequire(`${resolve(directory)}/`), variant: rest.join('-') });
 
+// Jobs before anything is measured.
+const WARM_UP = queue.pushes ? 200 : 1000;
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const at = (values, part) => {
   const sorted = values.toSorted((a, b) => a - b);
@@ -73,8 +75,8 @@ async function addOneByOne(hasStep) {
 
 // What waits for a worker is added first and worked off then.
 async function apart() {
-  await queue.fill(500, true);
-  await drain(500);
+  await queue.fill(WARM_UP, true);
+  await drain(WARM_UP);
   let added = 0;
   const enqueued = await measured('enqueue', async () => {
     const one = await addOneByOne(false);
@@ -104,8 +106,11 @@ async function pushed() {
     await stop();
     return per_s;
   };
-  await queue.fill(200, true);
-  await sleep(500);
+  const { run, finished } = counted(WARM_UP);
+  const stop = await queue.work(run);
+  await queue.fill(WARM_UP, true);
+  await finished;
+  await stop();
   await both('drain', false);
   return 0.5 * (await both('drain with a step', true));
 }

@@ -49,6 +49,9 @@ pub(crate) struct Measured {
 /// Measures everything and writes the report to `file`.
 pub(crate) async fn measure(file: &Path, sizes: &Sizes) -> anyhow::Result<()> {
     let mut report = Report::begin(sizes);
+    // first, because it needs the built server
+    eprintln!("a worker is killed (load average {})", cpu::load());
+    report.recovery = Some(recovery::measure().await?);
     let peers = match peers::is_installed() {
         true => Some(Peers::start().await?),
         false => None,
@@ -74,8 +77,6 @@ pub(crate) async fn measure(file: &Path, sizes: &Sizes) -> anyhow::Result<()> {
         eprintln!("{scale} (load average {})", cpu::load());
         report.add_scale(scale.to_string(), scale.measure(sizes).await?);
     }
-    eprintln!("a worker is killed (load average {})", cpu::load());
-    report.recovery = Some(recovery::measure().await?);
     let text = report.text();
     std::fs::write(file, &text).with_context(|| file.display().to_string())?;
     println!("{text}");

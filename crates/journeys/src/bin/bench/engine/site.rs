@@ -10,11 +10,11 @@ use awooop_core::Mode;
 use awooop_journeys::cluster::Cluster;
 use awooop_journeys::db::{TestDatabase, TestProject, TestStore, agent_id};
 use awooop_store::Clock;
-use awooop_store::claim::{ClaimedRun, Wish, Worker};
+use awooop_store::claim::{ClaimedRun, Due, Wish, Worker};
 use awooop_store::journal::{Outcome, StepKind, StepResult, StepStatus};
 use awooop_store::run::{Created, NewRun};
 use futures::StreamExt;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use serde_json::json;
 use tokio_postgres::Client;
 
@@ -30,6 +30,8 @@ const WORKERS: usize = 3;
 /// Runs of one project that one claim takes, and projects of one claim.
 const CLAIM: usize = 200;
 const PROJECTS: usize = 25;
+/// Runs before anything is measured.
+const WARM_UP: usize = 1000;
 /// What has been written to the log so far, in bytes.
 pub(super) const WAL: &str = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
 
@@ -101,10 +103,13 @@ impl Site {
         Ok(vec![enqueued, drained, stepped])
     }
 
-    /// Connections, caches, plans.
+    /// Connections, caches, and the statistics that any database has a minute after it began to be used.
     async fn warm_up(&self) -> anyhow::Result<()> {
-        self.enqueue(500, CALLERS).await?;
-        self.drain(500, true).await
+        self.enqueue(WARM_UP, CALLERS).await?;
+        self.drain(WARM_UP, true).await?;
+        self.admin.batch_execute("VACUUM ANALYZE").await?;
+        self.enqueue(WARM_UP, CALLERS).await?;
+        self.drain(WARM_UP, false).await
     }
 
     /// Nothing was lost, and nothing done twice.
@@ -176,7 +181,7 @@ impl Site {
         let work = (0..WORKERS).map(async |_| {
             let mut after = String::new();
             while let Some(most) = share(&left, CLAIM * self.projects.len().min(PROJECTS)) {
-                let claimed = self.claim(&mut after, most).await?;
+                let (claimed, _) = self.claim(&mut after, most).await?;
                 left.fetch_add(most - claimed.len(), Ordering::Relaxed);
                 self.end(&claimed, has_step).await?;
             }
@@ -185,55 +190,57 @@ impl Site {
         try_join_all(work).await.map(drop)
     }
 
-    /// One look, as the worker's claimer has it, for at most `most` runs.
-    async fn claim(&self, after: &mut String, most: usize) -> anyhow::Result<Vec<ClaimedRun>> {
+    /// One look for at most `most` runs, as the worker's claimer has it, and whether another may find more.
+    async fn claim(&self, after: &mut String, most: usize) -> anyhow::Result<(Vec<ClaimedRun>, bool)> {
         let store = &self.test.store;
         let me = Worker { id: "measured".to_owned(), incarnation: 1 };
         let due = store.discover(after, PROJECTS as i64).await?;
         if let Some(last) = due.last() {
             *after = last.project.to_string();
         }
-        let each = most / due.len().max(1);
-        let wish = |due: awooop_store::claim::Due| {
-            Wish::new(store.clock().new_id(), due.project, each.clamp(1, CLAIM))
-        };
+        let (is_whole, each) = (due.len() < PROJECTS, (most / due.len().max(1)).clamp(1, CLAIM));
+        let wish = |due: Due| Wish::new(store.clock().new_id(), due.project, each);
         let wishes: Vec<Wish> = due.into_iter().take(most).map(wish).collect();
         if wishes.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
         let claims: Vec<_> = store.claim_each(&wishes, &me).await.into_iter().collect::<Result<_, _>>()?;
-        Ok(claims.into_iter().flat_map(|claim| claim.runs).collect())
+        let is_emptied = is_whole && claims.iter().all(|claim| claim.runs.len() < each);
+        Ok((claims.into_iter().flat_map(|claim| claim.runs).collect(), !is_emptied))
     }
 
     async fn end(&self, claimed: &[ClaimedRun], has_step: bool) -> anyhow::Result<()> {
         let store = &self.test.store;
-        let outcome = Outcome::Completed(json!({"answer": "42"}));
-        let ends = claimed.iter().map(async |run| {
-            if !has_step {
-                return anyhow::Ok(store.end_run(run, &outcome, None, false).await?);
-            }
-            let hold = store.reserve(run, 1, 2000, store.clock().after(Duration::from_secs(600))).await?;
-            let step = StepResult {
-                n: 1,
-                kind: StepKind::Llm,
-                name: "offline/planner".to_owned(),
-                status: StepStatus::Ok,
-                code: None,
-                started_at: store.clock().now(),
-                duration_ms: 1,
-                body: store
-                    .redactor()
-                    .clean(r#"{"input":{},"output":{"answer":"42"},"usage":null,"gates":[]}"#),
-            };
-            let settlement = hold.settle(40, false);
-            Ok(store.end_run(run, &outcome, Some((&step, Some(&settlement))), false).await?)
+        let leases = claimed.chunk_by(|a, b| a.lease_id == b.lease_id).map(async |runs| {
+            let is_alone = runs.len() == 1;
+            try_join_all(runs.iter().map(|run| self.end_one(run, has_step, is_alone))).await?;
+            // as the last of a claim's runs does, when others were under way at its end
+            let last = runs.last().filter(|_| !is_alone);
+            try_join_all(last.map(|run| store.drop_lease(run.scope(), run.lease_id))).await?;
+            Ok(())
         });
-        join_all(ends).await.into_iter().collect::<Result<Vec<()>, _>>()?;
-        // as the last of a claim's runs does
-        let leases = claimed.chunk_by(|a, b| a.lease_id == b.lease_id);
-        let drops = leases.map(|runs| store.drop_lease(runs[0].scope(), runs[0].lease_id));
-        try_join_all(drops).await?;
-        Ok(())
+        try_join_all(leases).await.map(drop)
+    }
+
+    async fn end_one(&self, run: &ClaimedRun, has_step: bool, is_last: bool) -> anyhow::Result<()> {
+        let store = &self.test.store;
+        let outcome = Outcome::Completed(json!({"answer": "42"}));
+        if !has_step {
+            return Ok(store.end_run(run, &outcome, None, is_last).await?);
+        }
+        let hold = store.reserve(run, 1, 2000, store.clock().after(Duration::from_secs(600))).await?;
+        let step = StepResult {
+            n: 1,
+            kind: StepKind::Llm,
+            name: "offline/planner".to_owned(),
+            status: StepStatus::Ok,
+            code: None,
+            started_at: store.clock().now(),
+            duration_ms: 1,
+            body: store.redactor().clean(r#"{"input":{},"output":{"answer":"42"},"usage":null,"gates":[]}"#),
+        };
+        let settlement = hold.settle(40, false);
+        Ok(store.end_run(run, &outcome, Some((&step, Some(&settlement))), is_last).await?)
     }
 
     /// From a run's creation to its claim, at a steady rate, while claimed runs are worked off.
@@ -259,16 +266,15 @@ impl Site {
         let claim = async move {
             let (mut after, mut waits) = (String::new(), Vec::with_capacity(count));
             while waits.len() < count {
-                let some = self.claim(&mut after, CLAIM).await?;
-                if some.is_empty() {
-                    // the bell, or the floor beneath it
-                    let _ = tokio::time::timeout(Duration::from_millis(250), store.wake().until_work()).await;
-                    continue;
-                }
+                let (some, may_be_more) = self.claim(&mut after, CLAIM * PROJECTS).await?;
                 let now = store.clock().now();
                 let wait = |run: &ClaimedRun| Duration::try_from(now.duration_since(run.created_at));
                 waits.extend(some.iter().map(|run| wait(run).unwrap_or_default()));
                 claimed.unbounded_send(some)?;
+                if !may_be_more {
+                    // the bell, or the floor beneath it
+                    let _ = tokio::time::timeout(Duration::from_millis(250), store.wake().until_work()).await;
+                }
             }
             anyhow::Ok(waits)
         };
