@@ -28,6 +28,7 @@ mod redact;
 mod runtime;
 mod scripted;
 mod secrets;
+mod separate;
 mod serving;
 mod support;
 mod tidy;
