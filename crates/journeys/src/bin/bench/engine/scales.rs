@@ -20,9 +20,8 @@ pub(super) struct Scale {
 /// The sizes to measure beside one project with an empty queue.
 pub(super) fn of(sizes: &Sizes) -> Vec<Scale> {
     let wide = [10, sizes.projects].map(|projects| Scale { projects, queued: sizes.jobs });
-    let deep = [10_000, 100_000, sizes.queued].map(|queued| Scale { projects: 1, queued });
-    let deep = deep.into_iter().filter(|scale| scale.queued <= sizes.queued);
-    wide.into_iter().chain(deep).collect()
+    let deep = [10_000, 100_000].into_iter().filter(|queued| *queued < sizes.queued).chain([sizes.queued]);
+    wide.into_iter().chain(deep.map(|queued| Scale { projects: 1, queued })).collect()
 }
 
 impl fmt::Display for Scale {

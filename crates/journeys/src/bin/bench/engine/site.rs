@@ -107,7 +107,7 @@ impl Site {
     async fn warm_up(&self) -> anyhow::Result<()> {
         self.enqueue(WARM_UP, CALLERS).await?;
         self.drain(WARM_UP, true).await?;
-        self.admin.batch_execute("VACUUM ANALYZE").await?;
+        self.admin.batch_execute("ANALYZE").await?;
         self.enqueue(WARM_UP, CALLERS).await?;
         self.drain(WARM_UP, false).await
     }
