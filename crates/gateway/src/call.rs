@@ -7,7 +7,6 @@
 use std::time::{Duration, Instant};
 
 use awooop_core::approval::Clearance;
-use awooop_core::contract::AgentSpec;
 use awooop_core::contract::Risk;
 use awooop_core::gate::{self, Reach, Refusal, Verdict};
 use awooop_core::halt::Work;
@@ -436,7 +435,7 @@ fn unfit_output() -> UpstreamError {
 
 /// Longest time of one step, as the run's agent says.
 fn step_limit(run: &ClaimedRun) -> Option<Duration> {
-    run.agent.as_ref().ok().and_then(AgentSpec::step_timeout)
+    run.agent.as_ref().ok().and_then(|agent| agent.step_timeout())
 }
 
 /// What a call is told that a stop covers; without the halt, one that was under way when it came.

@@ -6,6 +6,7 @@
 //! and only on this machine's sockets. Fails with what to install when there is no PostgreSQL.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::Context;
@@ -111,9 +112,9 @@ impl Cluster {
         Ok(started)
     }
 
-    /// Starts a server in a temporary directory and makes the roles.
+    /// Starts a server in a temporary directory and makes the roles. `AWOOOP_PG_BIN` names its programs, if set.
     pub async fn start() -> anyhow::Result<Cluster> {
-        let bin = find_postgres(None)?;
+        let bin = find_postgres(std::env::var_os("AWOOOP_PG_BIN").map(PathBuf::from).as_deref())?;
         let directory = tempfile::Builder::new()
             .prefix("awooop-pg-")
             .permissions(PermissionsExt::from_mode(0o711))

@@ -2,6 +2,8 @@
 //! `… FOR UPDATE SKIP LOCKED` inside a MATERIALIZED CTE and deletion by ctid: joined by run_id, a table
 //! without statistics loops over the whole queue, and `IN (SELECT … SKIP LOCKED LIMIT)` over-claims.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use awooop_core::contract::{AgentSpec, Kind};
@@ -66,7 +68,7 @@ pub struct ClaimedRun {
     /// The version the run was created with.
     pub agent_version_id: Uuid,
     /// That version's spec, unless it is not what was published: then the run ends with what is wrong.
-    pub agent: Result<AgentSpec, SignatureProblem>,
+    pub agent: Result<Arc<AgentSpec>, SignatureProblem>,
     /// How far its effects may go.
     pub mode: Mode,
     /// W3C trace id.
@@ -155,26 +157,11 @@ pub struct Claim {
 }
 
 impl Store {
-    /// Projects with due runs, in their order, at most `limit` after `after`: a loose index scan, so its
-    /// cost grows with the projects and not with the queue. One that is paused or stopped has none.
+    /// Projects with due runs, at most `limit`, in the order of a ring that goes on after `after`: those that come after
+    /// it, then the others up to itself. A loose index scan, so its cost grows with the projects and not with the queue.
+    /// One that is paused or stopped has none.
     pub async fn discover(&self, after: &str, limit: i64) -> Result<Vec<Due>, StoreError> {
-        let rows = self
-            .system(
-                "WITH RECURSIVE t AS (
-                   (SELECT project_id FROM run_queue WHERE project_id > $1 ORDER BY project_id LIMIT 1)
-                   UNION ALL
-                   SELECT (SELECT q.project_id FROM run_queue q WHERE q.project_id > t.project_id
-                           ORDER BY q.project_id LIMIT 1)
-                   FROM t WHERE t.project_id IS NOT NULL)
-                 SELECT project_id,
-                   coalesce((SELECT p.weight FROM project p WHERE p.project_id = t.project_id), 1::smallint)
-                 FROM t WHERE project_id IS NOT NULL
-                   AND NOT EXISTS (SELECT FROM halt_all)
-                   AND project_id <> ALL (ARRAY(SELECT h.project_id FROM halt h WHERE h.target = 'project'))
-                 LIMIT $2",
-                &[&after, &limit],
-            )
-            .await?;
+        let rows = self.system(DISCOVER, &[&after, &limit]).await?;
         let due = |row: &Row| {
             let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
             Ok(Due { project, weight: usize::try_from(row.get::<_, i16>(1)).unwrap_or(1).max(1) })
@@ -253,56 +240,25 @@ impl Store {
         for row in rows.iter().filter(|row| row.get::<_, i32>(2) == 1) {
             self.inner.figures.start.observe(now.duration_since(row.get(8)).unsigned_abs());
         }
-        let runs = rows.iter().map(|row| self.claimed_run(wish, is_capped, row)).collect::<Result<_, _>>()?;
+        let agents = self.agents_of(&wish.project, &rows)?;
+        let runs =
+            rows.iter().map(|row| claimed_run(wish, is_capped, &agents, row)).collect::<Result<_, _>>()?;
         Ok(Claim { runs, is_capped })
     }
 
-    fn claimed_run(&self, wish: &Wish, is_capped: bool, row: &Row) -> Result<ClaimedRun, StoreError> {
-        let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
-        let project = &wish.project;
-        let (agent, mode): (String, String) = (row.get(3), row.get(5));
-        let spec = self.agent_of(project, row)?;
-        let mode = Mode::parse(&mode).ok_or(StoreError::Corrupt(mode))?;
-        // never above the agent's own, whatever the row says
-        let mode = spec.as_ref().map_or(mode, |agent| agent.mode.min(mode));
-        let agent_id = AgentId::parse(&agent).map_err(|e| corrupt(&e))?;
-        Ok(ClaimedRun {
-            scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
-            run_id: row.get(0),
-            lease_id: wish.lease_id,
-            epoch: row.get(1),
-            is_capped,
-            attempt: row.get(2),
-            max_attempts: row.get(10),
-            agent_id,
-            agent_version_id: row.get(4),
-            agent: spec,
-            mode,
-            trace_id: row.get(6),
-            timeout_at: row.get(7),
-            created_at: row.get(8),
-            input: serde_json::from_str(row.get(9)).map_err(|e| corrupt(&e))?,
-        })
-    }
-
-    /// The agent of a row of [`CLAIM`]. A version that is gone is as bad as one that does not load: its run
-    /// was claimed, and has to end.
-    fn agent_of(
-        &self,
-        project: &ProjectId,
-        row: &Row,
-    ) -> Result<Result<AgentSpec, SignatureProblem>, StoreError> {
-        if row.get::<_, Option<&str>>(12).is_none() {
-            return Ok(Err(SignatureProblem::Absent));
-        }
-        let version = version::read_from(&self.inner.keyring, project.as_str(), row, 12)?;
-        if version.key.kind != Kind::Agent || version.key.id != row.get::<_, &str>(3) {
-            return Ok(Err(SignatureProblem::Mismatch));
-        }
-        match version.not_in_force() {
-            Some(problem) => Ok(Err(problem)),
-            None => version::agent(&version, row.get(11)).map(Ok),
-        }
+    /// The versions that the rows of [`CLAIM`] bring, each once.
+    fn agents_of(&self, project: &ProjectId, rows: &[Row]) -> Result<Agents, StoreError> {
+        let brought = rows.iter().filter(|row| row.get::<_, Option<&str>>(12).is_some());
+        let agent = |row: &Row| {
+            let version = version::read_from(&self.inner.keyring, project.as_str(), row, 12)?;
+            let spec = match version.not_in_force() {
+                Some(problem) => Err(problem),
+                None if version.key.kind != Kind::Agent => Err(SignatureProblem::Mismatch),
+                None => Ok(Arc::new(version::agent(&version, row.get(11))?)),
+            };
+            Ok((version.version_id, (version.key.id, spec)))
+        };
+        brought.map(agent).collect()
     }
 
     /// Ends queued runs whose time is over, in every project that has one. Returns how many. What fails for one project
@@ -353,6 +309,64 @@ impl Store {
     }
 }
 
+/// The agents of a claim's runs by the id of their version: the name that the version is of, and its spec.
+type Agents = HashMap<Uuid, (String, Result<Arc<AgentSpec>, SignatureProblem>)>;
+
+/// A row of [`CLAIM`] as a run. A version that is gone is as bad as one that does not load: its run was claimed, and has
+/// to end.
+fn claimed_run(wish: &Wish, is_capped: bool, agents: &Agents, row: &Row) -> Result<ClaimedRun, StoreError> {
+    let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
+    let project = &wish.project;
+    let (agent, mode): (&str, &str) = (row.get(3), row.get(5));
+    let agent_version_id = row.get(4);
+    let spec = match agents.get(&agent_version_id) {
+        None => Err(SignatureProblem::Absent),
+        Some((name, _)) if name != agent => Err(SignatureProblem::Mismatch),
+        Some((_, spec)) => spec.clone(),
+    };
+    let mode = Mode::parse(mode).ok_or_else(|| StoreError::Corrupt(mode.to_owned()))?;
+    // never above the agent's own, whatever the row says
+    let mode = spec.as_ref().map_or(mode, |agent| agent.mode.min(mode));
+    let agent_id = AgentId::parse(agent).map_err(|e| corrupt(&e))?;
+    Ok(ClaimedRun {
+        scope: ProjectScope::new(project.clone(), format!("{project}/{agent_id}")),
+        run_id: row.get(0),
+        lease_id: wish.lease_id,
+        epoch: row.get(1),
+        is_capped,
+        attempt: row.get(2),
+        max_attempts: row.get(10),
+        agent_id,
+        agent_version_id,
+        agent: spec,
+        mode,
+        trace_id: row.get(6),
+        timeout_at: row.get(7),
+        created_at: row.get(8),
+        input: serde_json::from_str(row.get(9)).map_err(|e| corrupt(&e))?,
+    })
+}
+
+// the second part is not begun when the first has enough
+const DISCOVER: &str = "
+WITH RECURSIVE later AS (
+  (SELECT project_id FROM run_queue WHERE project_id > $1 ORDER BY project_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT q.project_id FROM run_queue q WHERE q.project_id > later.project_id ORDER BY q.project_id LIMIT 1)
+  FROM later WHERE later.project_id IS NOT NULL),
+earlier AS (
+  (SELECT project_id FROM run_queue WHERE project_id <= $1 ORDER BY project_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT q.project_id FROM run_queue q WHERE q.project_id > earlier.project_id AND q.project_id <= $1
+          ORDER BY q.project_id LIMIT 1)
+  FROM earlier WHERE earlier.project_id IS NOT NULL)
+SELECT project_id,
+  coalesce((SELECT p.weight FROM project p WHERE p.project_id = ring.project_id), 1::smallint)
+FROM (SELECT project_id FROM later UNION ALL SELECT project_id FROM earlier) ring
+WHERE project_id IS NOT NULL AND NOT EXISTS (SELECT FROM halt_all)
+  AND project_id <> ALL (ARRAY(SELECT h.project_id FROM halt h WHERE h.target = 'project'))
+LIMIT $2";
+
 // $1 project, $2 most runs, $3 worker, $4 now, $5 lease, $6 incarnation
 macro_rules! claim_sql {
     ($queued:literal) => {
@@ -370,10 +384,13 @@ u AS (
     r.timeout_at, r.created_at, r.input, r.max_attempts),
 l AS (   -- one lease row for the batch
   INSERT INTO run_lease (project_id, lease_id, worker_id, incarnation, deadline_at, run_ids)
-  SELECT $1, $5, $3, $6, min(timeout_at), array_agg(run_id) FROM u HAVING count(*) > 0)
+  SELECT $1, $5, $3, $6, min(timeout_at), array_agg(run_id) FROM u HAVING count(*) > 0),
+v AS MATERIALIZED (   -- each agent's version once, with the first of its runs
+  SELECT f.run_id AS of_run, c.* FROM (SELECT DISTINCT ON (agent_version_id) agent_version_id, run_id FROM u) f
+  JOIN contract_version c ON c.project_id = $1 AND c.version_id = f.agent_version_id)
 SELECT u.*, (SELECT default_model FROM project WHERE project_id = $1), v.kind, v.id, v.version, v.version_id, v.sha256,
   v.state, v.created_at, v.created_by, v.published_at, v.published_by, v.publisher, v.key_id, v.signature, v.body
-FROM u LEFT JOIN contract_version v ON v.project_id = $1 AND v.version_id = u.agent_version_id"
+FROM u LEFT JOIN v ON v.of_run = u.run_id"
         )
     };
 }

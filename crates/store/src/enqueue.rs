@@ -296,10 +296,12 @@ room AS MATERIALIZED (   -- no further than the limit is counted; NULL: no limit
   FROM project p WHERE p.project_id = $1 AND p.max_queued_runs IS NOT NULL),
 t AS MATERIALIZED (   -- the first guard: there is room
   SELECT * FROM i WHERE NOT EXISTS (SELECT FROM room WHERE i.o > room.n)),
-p AS MATERIALIZED (   -- the second: the parent has not ended, and whoever ends it comes after this
-  SELECT run_id, depth FROM run_state WHERE project_id = $1
-    AND run_id IN (SELECT parent_run_id FROM t WHERE parent_run_id IS NOT NULL)
-    AND state NOT IN ('completed', 'failed', 'cancelled', 'timeout') ORDER BY run_id FOR SHARE),
+p AS MATERIALIZED (   -- the second: the parent has not ended, and whoever ends it comes after this. One look-up each:
+  -- a plan that was made when there were few runs and is kept would else read all that the project ever had
+  SELECT r.run_id, r.depth FROM (SELECT DISTINCT parent_run_id FROM t WHERE parent_run_id IS NOT NULL
+    ORDER BY parent_run_id) c
+  CROSS JOIN LATERAL (SELECT run_id, depth FROM run_state WHERE project_id = $1 AND run_id = c.parent_run_id
+    AND state NOT IN ('completed', 'failed', 'cancelled', 'timeout') LIMIT 1 FOR SHARE) r),
 f AS MATERIALIZED (
   SELECT t.*, coalesce(p.depth + 1, 0) AS depth FROM t LEFT JOIN p ON p.run_id = t.parent_run_id
   WHERE t.parent_run_id IS NULL OR p.depth < $24),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use deadpool::managed::QueueMode;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::NoTls;
@@ -237,6 +238,8 @@ pub(crate) fn pool(variable: &'static str, url: &SecretString, size: usize) -> R
     };
     let built = Pool::builder(manager)
         .max_size(size)
+        // the one used last, whose plans and catalogs are in its memory: taken in turn, all of them are cold
+        .queue_mode(QueueMode::Lifo)
         .runtime(deadpool_postgres::Runtime::Tokio1)
         .wait_timeout(Some(Duration::from_secs(10)))
         .create_timeout(Some(Duration::from_secs(10)))

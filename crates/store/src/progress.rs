@@ -1,7 +1,7 @@
 //! What runs write while they are worked on, many in one transaction: holds, finished steps with their settlements and
 //! calls, ends. Those of one project that come up while a commit is under way share the next ([`Lanes`]). The budget's
 //! row is locked until its transaction is on disk, so this is also what lets a project have more than one run per two
-//! commits.
+//! commits; what does not need that row has lanes of its own and does not wait for it.
 //!
 //! The flight keeps the lock order: budget, leases, then plain reads of the runs, whose takers must lock their lease
 //! first. Each item is told its own result. One that runs alone goes the ways of `journal` and `budget`, and so does
@@ -28,12 +28,14 @@ use crate::tx::Params;
 use columns::{Batch, END, JOURNAL, LOCK_LEASES, RESERVE, SETTLE};
 
 /// Most items of one transaction.
-const MOST: usize = 256;
+const MOST: usize = 512;
+/// Lanes of a project for what does not need its budget.
+const BESIDE: u8 = 2;
 /// Items of a batch that failed that are tried again at a time.
 const ALONE_AT_A_TIME: usize = 8;
 
-/// The lanes of progress, one a project.
-pub(crate) type Progress = Lanes<ProjectId, Write, Answer>;
+/// The lanes of progress: one a project for what needs its budget's row, and some, by lease, for what does not.
+pub(crate) type Progress = Lanes<(ProjectId, u8), Write, Answer>;
 
 /// Lanes with nothing in them.
 pub(crate) fn lanes() -> Progress {
@@ -96,6 +98,16 @@ impl Drop for Answer {
 }
 
 impl Write {
+    /// The lane it goes through. Writes of one lease never meet in two of those beside the budget's.
+    fn lane(&self) -> u8 {
+        let needs_budget = match self {
+            Write::Step(_, _, settlement) => settlement.is_some(),
+            Write::End(_, end) => end.settlement.is_some(),
+            Write::Hold(_) => true,
+        };
+        if needs_budget { 0 } else { 1 + self.ticket().lease_id.as_bytes()[15] % BESIDE }
+    }
+
     fn ticket(&self) -> &Ticket {
         match self {
             Write::Step(run, ..) | Write::End(run, _) => run,
@@ -149,7 +161,8 @@ impl Store {
                 wrote.into_iter().map(|wrote| Answer::new(&store, &of, wrote)).collect()
             }
         };
-        let wrote = self.inner.progress.run(scope, scope.project().clone(), write, work).await;
+        let lane = (scope.project().clone(), write.lane());
+        let wrote = self.inner.progress.run(scope, lane, write, work).await;
         wrote.map(Answer::take).map_err(|lost| StoreError::Unavailable(Box::new(lost)))
     }
 

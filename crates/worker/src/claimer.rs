@@ -55,16 +55,16 @@ impl Claimer {
                 () = self.free_slot() => {}
             }
             let now = life.borrow_and_update().clone();
-            let claimed = match now {
+            let may_be_more = match now {
                 Some(life) if self.heartbeat.is_clock_sure() => {
                     self.run_once(&life, &mut turns).await.unwrap_or_else(|error| {
                         tracing::warn!(error = &error as &dyn std::error::Error, "claiming failed");
-                        0
+                        false
                     })
                 }
-                _ => 0,
+                _ => false,
             };
-            if claimed > 0 && !stop.is_cancelled() {
+            if may_be_more && !stop.is_cancelled() {
                 continue;
             }
             let jitter = rand::random_range(0.8..1.2);
@@ -87,9 +87,10 @@ impl Claimer {
         drop(self.slots.acquire().await);
     }
 
-    /// One look: shares the free slots out and takes what fills them. Returns the runs taken. A project whose runs
-    /// cannot be claimed keeps no other waiting.
-    pub(crate) async fn run_once(&self, life: &Life, turns: &mut Turns) -> Result<usize, StoreError> {
+    /// One look: shares the free slots out and takes what fills them. Says whether another look may find more: not when
+    /// every project with due runs had fewer than its share, for what is queued later rings. A project whose runs cannot
+    /// be claimed keeps no other waiting.
+    pub(crate) async fn run_once(&self, life: &Life, turns: &mut Turns) -> Result<bool, StoreError> {
         let free = self.slots.available_permits();
         let (due, is_whole) = self.next_due(turns, free).await?;
         let shares: Vec<Taking> = turns
@@ -97,11 +98,14 @@ impl Claimer {
             .into_iter()
             .filter_map(|(project, share)| self.taking(project, share))
             .collect();
-        let (mut taken, mut away) = (0, None);
+        let (mut taken, mut is_emptied, mut away) = (0, is_whole, None);
         let wishes: Vec<Wish> = shares.iter().map(|taking| taking.wish.clone()).collect();
         for (taking, claim) in shares.into_iter().zip(self.store.claim_each(&wishes, &life.me).await) {
             match claim {
-                Ok(claim) => taken += self.take(life, turns, taking, claim),
+                Ok(claim) => {
+                    is_emptied &= claim.runs.len() < taking.share;
+                    taken += self.take(life, turns, taking, claim);
+                }
                 // what others took is theirs whatever became of this one
                 Err(error @ StoreError::Unavailable(_)) => away = Some(error),
                 Err(error) => {
@@ -111,7 +115,7 @@ impl Claimer {
                 }
             }
         }
-        away.filter(|_| taken == 0).map_or(Ok(taken), Err)
+        away.filter(|_| taken == 0).map_or(Ok(taken > 0 && !is_emptied), Err)
     }
 
     /// Slots and a lease for a project's share; none when no slot is free after all.
@@ -145,12 +149,8 @@ impl Claimer {
     async fn next_due(&self, turns: &Turns, free: usize) -> Result<(Vec<Due>, bool), StoreError> {
         let resting = self.resting.now();
         let wanted = free.min(MOST_DUE) + resting.len();
-        let limit = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let mut due = self.store.discover(turns.after(), limit(wanted)).await?;
-        if due.len() < wanted && !turns.after().is_empty() {
-            let others = self.store.discover("", limit(wanted - due.len())).await?;
-            due.extend(others.into_iter().filter(|other| other.project.as_str() <= turns.after()));
-        }
+        let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
+        let mut due = self.store.discover(turns.after(), limit).await?;
         let is_whole = due.len() < wanted;
         due.retain(|due| !resting.contains(&due.project));
         Ok((due, is_whole))

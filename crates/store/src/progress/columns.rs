@@ -265,16 +265,21 @@ impl<'a> Ends<'a> {
     }
 }
 
-pub(super) const LOCK_LEASES: &str =
-    "SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = ANY ($2)
-  ORDER BY lease_id FOR UPDATE";
+// Leases and holds come and go, so what is known of these tables is that they are empty, and a plan made with it reads
+// every row of the project, the dead ones too. One look-up an id leaves no such choice.
+pub(super) const LOCK_LEASES: &str = "
+SELECT l.lease_id FROM (SELECT id FROM unnest($2::uuid[]) AS i (id) ORDER BY id) i
+CROSS JOIN LATERAL (SELECT lease_id FROM run_lease WHERE project_id = $1 AND lease_id = i.id LIMIT 1 FOR UPDATE) l";
 
 pub(super) const SETTLE: &str = "
 WITH i AS MATERIALIZED (SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::boolean[])
   AS i (hold_id, charged, is_estimated)),
-h AS (   -- the guard: a hold is deleted once
-  DELETE FROM budget_hold b USING i WHERE b.project_id = $1 AND b.hold_id = i.hold_id
-  RETURNING b.hold_id, b.run_id, b.n, b.amount, i.charged, i.is_estimated),
+p AS MATERIALIZED (SELECT b.id FROM i CROSS JOIN LATERAL (SELECT ctid AS id FROM budget_hold
+  WHERE project_id = $1 AND hold_id = i.hold_id LIMIT 1) b),
+d AS (   -- the guard: a hold is deleted once
+  DELETE FROM budget_hold b WHERE b.project_id = $1 AND b.ctid = ANY (ARRAY(SELECT id FROM p))
+  RETURNING b.hold_id, b.run_id, b.n, b.amount),
+h AS (SELECT d.*, i.charged, i.is_estimated FROM d JOIN i USING (hold_id)),
 e AS (INSERT INTO budget_ledger (project_id, entry_id, run_id, n, held, amount, is_estimated, reason, at)
   SELECT $1, hold_id, run_id, n, amount, charged, is_estimated, 'settled', $5 FROM h),
 s AS (SELECT sum(amount)::bigint AS held, sum(charged)::bigint AS charged, count(*) AS n FROM h)
@@ -311,11 +316,12 @@ u AS (   -- the guard: each run is still its claim's
   UPDATE run_state r SET state = i.state, completed_at = i.at, lease_id = NULL, worker_id = NULL, output = i.output,
     output_sha256 = i.output_sha256, error_code = i.code, error_message = i.message
   FROM i WHERE r.project_id = $1 AND r.run_id = i.run_id AND r.lease_id = i.lease_id AND r.lease_epoch = i.epoch
-    AND r.state = 'running' RETURNING r.run_id),
-l AS (DELETE FROM run_lease WHERE project_id = $1 AND lease_id = ANY ($17)),
+    AND r.state = 'running'
+  RETURNING r.run_id, i.trace_id, i.at, i.event_id, i.actor, i.body, i.key_id, i.mac),
+l AS (DELETE FROM run_lease WHERE project_id = $1 AND ctid = ANY (ARRAY(SELECT p.id FROM unnest($17::uuid[]) AS k (id)
+  CROSS JOIN LATERAL (SELECT ctid AS id FROM run_lease WHERE project_id = $1 AND lease_id = k.id LIMIT 1) p))),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
-  SELECT $1, event_id, at, actor, 'run.end', 'run/' || run_id, run_id, trace_id, body, key_id, mac
-  FROM i JOIN u USING (run_id))
+  SELECT $1, event_id, at, actor, 'run.end', 'run/' || run_id, run_id, trace_id, body, key_id, mac FROM u)
 SELECT run_id FROM u";
 
 // answers held or, false, that there was no room beside the others; a run that was taken is not answered

@@ -76,7 +76,10 @@ async fn discovery_lists_each_project_with_work_once() {
     };
     assert_eq!(discover("", 10).await, with_work);
     assert_eq!(discover("", 1).await, with_work[..1]);
-    assert_eq!(discover(with_work[0].as_str(), 10).await, with_work[1..]);
+    let ring = [with_work[1].clone(), with_work[0].clone()];
+    assert_eq!(discover(with_work[0].as_str(), 10).await, ring, "it goes on after that one, and round");
+    assert_eq!(discover(with_work[0].as_str(), 1).await, ring[..1]);
+    assert_eq!(discover(with_work[1].as_str(), 10).await, with_work);
     assert!(test.store.claim(&idle.id, &worker("w"), 5).await.unwrap().is_empty());
     test.store.claim(&a.id, &worker("w"), 5).await.unwrap();
     assert_eq!(discover("", 10).await, [b.id]);

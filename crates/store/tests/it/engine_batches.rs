@@ -293,6 +293,61 @@ async fn claims_of_many_projects_in_one_transaction_are_those_of_each_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_that_settle_the_same_holds_one_charges_each() {
+    let test = TestStore::private().await;
+    let other = test.through(test.database().urls()).await;
+    let project = test.project_with(Some(1_000_000), 3).await;
+    create_many(&test.store, &project, 24).await;
+    let claimed = test.store.claim(&project.id, &worker("w"), 24).await.unwrap();
+    let holds = claimed.iter().map(|run| test.store.reserve(run, 1, 100, soon(&test.store)));
+    let settlements: Vec<_> =
+        join_all(holds).await.into_iter().map(|hold| hold.unwrap().settle(9, false)).collect();
+    let (outcome, last) = (done(), step(&test.store, 1));
+    let ends = claimed
+        .iter()
+        .zip(&settlements)
+        .map(|(run, settlement)| test.store.end_run(run, &outcome, Some((&last, Some(settlement))), false));
+    let again = settlements.iter().map(|settlement| other.settle(&project.scope, settlement));
+    let (ends, again) = tokio::join!(join_all(ends), join_all(again));
+    assert!(ends.iter().all(Result::is_ok) && again.iter().all(Result::is_ok), "{ends:?} {again:?}");
+    let budget = &test.store.list_budgets(&project.scope).await.unwrap()[0];
+    assert_eq!((budget.held, budget.settled), (0, 24 * 9));
+    assert_eq!((count(&test, "budget_hold").await, count(&test, "budget_ledger").await), (0, 24));
+    test.store.drop_lease(&project.scope, claimed[0].lease_id).await.unwrap();
+    assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_needs_no_budget_does_not_wait_for_those_that_do() {
+    let test = TestStore::private().await;
+    let project = test.project_with(Some(1000), 3).await;
+    create_many(&test.store, &project, 1).await;
+    let waits = claim_one(&test.store, &project, &worker("w")).await;
+    create_many(&test.store, &project, 1).await;
+    let ends = claim_one(&test.store, &project, &worker("w")).await;
+    let admin = test.database().admin().await;
+    admin.batch_execute("BEGIN; SELECT FROM awooop.budget FOR UPDATE").await.unwrap();
+    let outcome = done();
+    let hold = test.store.reserve(&waits, 1, 100, soon(&test.store));
+    let end = async {
+        let watching = test.database().admin().await;
+        let waiting =
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while watching.query(waiting, &[]).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let ended = test.store.end_run(&ends, &outcome, None, true).await;
+        admin.batch_execute("COMMIT").await.unwrap();
+        ended
+    };
+    let (held, ended) = tokio::join!(hold, end);
+    assert!(held.is_ok() && ended.is_ok(), "{held:?} {ended:?}");
+    test.store.end_run(&waits, &outcome, None, true).await.unwrap();
+    test.store.settle(&project.scope, &held.unwrap().settle(1, false)).await.unwrap();
+    assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_together_queue_no_more_than_the_limit() {
     let test = TestStore::private().await;
     let project = test.project().await;

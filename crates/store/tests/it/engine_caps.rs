@@ -2,6 +2,7 @@
 //! that a queued run could have.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use awooop_core::AgentId;
 use awooop_journeys::db::{TestProject, TestStore, agent_id, manifest};
@@ -113,6 +114,21 @@ async fn claimers_and_ending_runs_in_a_race_never_exceed_a_cap() {
     });
     assert_eq!(join_all(work).await.iter().sum::<i32>(), 40);
     assert_healthy(&test).await;
+}
+
+#[tokio::test]
+async fn a_claim_of_two_agents_runs_gives_each_its_own_agent() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    cap(&test, &project, None, None).await;
+    create_many(&test.store, &project, 3).await;
+    create_of_other(&test, &project, 3).await;
+    let claimed = test.store.claim(&project.id, &worker("w"), 10).await.unwrap();
+    assert_eq!(claimed.len(), 6);
+    for (a, b) in claimed.iter().flat_map(|a| claimed.iter().map(move |b| (a, b))) {
+        let is_same = Arc::ptr_eq(a.agent.as_ref().unwrap(), b.agent.as_ref().unwrap());
+        assert_eq!(is_same, a.agent_id == b.agent_id, "a version is read once and is no other agent's");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@
 //! and sockets, is bounded, and ends with this process, also on Ctrl-C. Exit codes: 0 measured, 1 failed,
 //! 2 wrong usage, 130 interrupted. `awooop-bench schema` measures the validation of outputs instead,
 //! `awooop-bench contracts` how long it takes to put 1,000 contracts into force, `awooop-bench audit` what writing,
-//! sealing and checking audit events costs, `awooop-bench engine` the engine alone beside queues, `awooop-bench redact` how fast the redactor reads a text.
+//! sealing and checking audit events costs, `awooop-bench engine FILE` the engine alone beside queues, into a report,
+//! `awooop-bench redact` how fast the redactor reads a text.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod audit;
@@ -23,6 +24,7 @@ mod schema;
 mod site;
 mod stats;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -30,6 +32,7 @@ use awooop_journeys::client::Api;
 use awooop_journeys::cluster::Cluster;
 use tokio::signal::unix::{SignalKind, signal};
 
+use engine::Sizes;
 use profile::Profile;
 use report::{OurFlood, OurTrickle, Report};
 use site::Site;
@@ -46,7 +49,7 @@ async fn main() -> ExitCode {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["schema"] => return ended(schema::measure()),
         ["contracts"] => return ended(contracts::measure().await),
-        ["engine"] => return ended(engine::measure().await),
+        ["engine", file, ref rest @ ..] => return engine(file, rest).await,
         ["audit"] => return ended(audit::measure().await),
         ["redact", file, seconds] => return ended(redact::measure(file, seconds)),
         ["redact-spans"] => return ended(redact::spans()),
@@ -57,22 +60,36 @@ async fn main() -> ExitCode {
         Err(error) => {
             eprintln!(
                 "awooop-bench: {error}\nusage: awooop-bench [--runs N] [--callers N] [--rounds N] [--rate N] \
-                 [--seconds N] [--profile]\n       awooop-bench schema|contracts|audit|engine|redact FILE SECONDS|redact-spans"
+                 [--seconds N] [--profile]\n       awooop-bench schema|contracts|audit|redact FILE SECONDS|redact-spans\n       awooop-bench engine FILE [--quick] [--rounds N] [--queued N] [--only PEER,…]"
             );
             return ExitCode::from(2);
         }
     };
+    unless_interrupted(measure(&options)).await
+}
+
+async fn engine(file: &str, arguments: &[&str]) -> ExitCode {
+    match Sizes::parse(arguments) {
+        Ok(sizes) => unless_interrupted(engine::measure(Path::new(file), &sizes)).await,
+        Err(error) => {
+            eprintln!("awooop-bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Ends a measurement and all it started on a signal.
+async fn unless_interrupted(measuring: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
         eprintln!("awooop-bench: signals cannot be caught");
         return ExitCode::FAILURE;
     };
-    let measured = tokio::select! {
-        measured = measure(&options) => measured,
-        _ = interrupt.recv() => return ExitCode::from(130),
-        _ = terminate.recv() => return ExitCode::from(130),
-    };
-    ended(measured)
+    tokio::select! {
+        measured = measuring => ended(measured),
+        _ = interrupt.recv() => ExitCode::from(130),
+        _ = terminate.recv() => ExitCode::from(130),
+    }
 }
 
 fn ended(measured: anyhow::Result<()>) -> ExitCode {

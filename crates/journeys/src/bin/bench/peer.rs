@@ -19,7 +19,6 @@ use crate::stats::Options;
 
 /// The variable that names the directory where the peer is installed.
 pub(crate) const VARIABLE: &str = "AWOOOP_BENCH_GRAPHILE";
-const ENGINE_SCRIPT: &str = include_str!("../../../../../bench/engine.mjs");
 const SCRIPT: &str = include_str!("../../../../../bench/graphile.mjs");
 /// Longest a round of the peer may take.
 const AT_MOST: Duration = Duration::from_secs(240);
@@ -35,29 +34,13 @@ pub(crate) struct Measured {
 /// One round of every measurement of the peer.
 pub(crate) async fn measure(cluster: &Cluster, options: &Options) -> anyhow::Result<Vec<Measured>> {
     let numbers = [options.runs, options.callers, options.rate as usize, options.seconds as usize];
-    ask(cluster, SCRIPT, None, &numbers).await
+    ask(cluster, &numbers).await
 }
 
-/// The measurements of one peer of `bench/run engine`.
-pub(crate) async fn measure_engine(
-    cluster: &Cluster,
-    peer: &str,
-    jobs: usize,
-    callers: usize,
-    seconds: usize,
-) -> anyhow::Result<Vec<Measured>> {
-    ask(cluster, ENGINE_SCRIPT, Some(peer), &[jobs, callers, seconds]).await
-}
-
-async fn ask(
-    cluster: &Cluster,
-    script: &str,
-    peer: Option<&str>,
-    numbers: &[usize],
-) -> anyhow::Result<Vec<Measured>> {
+async fn ask(cluster: &Cluster, numbers: &[usize]) -> anyhow::Result<Vec<Measured>> {
     let installed = std::env::var_os(VARIABLE).context("the peer is not installed")?;
     let mut command = Command::new("node");
-    command.args(["--input-type=module", "--eval", script]).arg(installed).args(peer);
+    command.args(["--input-type=module", "--eval", SCRIPT]).arg(installed);
     for number in numbers {
         command.arg(number.to_string());
     }
