@@ -32,6 +32,10 @@ pub(crate) enum Refused {
     Revoked,
     /// Its time is over.
     Expired,
+    /// Its principal is disabled.
+    Disabled,
+    /// Its principal has no role, or one that nobody granted.
+    NoRole,
 }
 
 impl Refused {
@@ -40,6 +44,8 @@ impl Refused {
             Refused::WrongSecret => "wrong_secret",
             Refused::Revoked => "revoked",
             Refused::Expired => "expired",
+            Refused::Disabled => "disabled",
+            Refused::NoRole => "no_role",
         }
     }
 }

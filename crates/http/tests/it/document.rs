@@ -34,7 +34,7 @@ fn each_operation_that_needs_a_key_has_a_row_in_the_table_of_roles_and_each_row_
         .filter(|(_, _, operation)| needs_key(operation))
         .map(|(_, _, operation)| operation["operationId"].as_str().unwrap().to_owned())
         .collect();
-    let rows: BTreeSet<String> = OPERATIONS.iter().map(|(id, _)| (*id).to_owned()).collect();
+    let rows: BTreeSet<String> = OPERATIONS.iter().map(|(id, _, _)| (*id).to_owned()).collect();
     assert_eq!(listed, rows);
     for row in &rows {
         assert!(is_allowed(Role::Admin, row));
