@@ -1,3 +1,4 @@
 //! The gateway's integration tests, one binary.
 
+mod issuer;
 mod upstream;

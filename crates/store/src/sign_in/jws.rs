@@ -107,3 +107,42 @@ fn decode(text: &str) -> Result<Vec<u8>, TokenFault> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenFault::Form)?;
     if bytes.is_empty() { Err(TokenFault::Form) } else { Ok(bytes) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 7515, appendix A.2: its modulus, and the token, each in pieces of a line.
+    const MODULUS: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL\
+        -yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS\
+        -UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkM\
+        Ls91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+    const SIGNED: [&str; 2] = [
+        "eyJhbGciOiJSUzI1NiJ9",
+        "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
+    ];
+    const SIGNATURE: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5juj\
+        Gbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eS\
+        N9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkW\
+        ywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+
+    fn keys(n: &str) -> IssuerKeys {
+        let set = serde_json::json!({"keys": [{"kty": "RSA", "n": n, "e": "AQAB"}]});
+        IssuerKeys::parse(set.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_standard_s_own_example_opens_with_its_key_and_no_other() {
+        let text = format!("{}.{SIGNATURE}", SIGNED.join("."));
+        let token = Token::read(&text).unwrap();
+        let claims = token.open(&keys(MODULUS)).unwrap();
+        assert_eq!(claims["iss"], "joe");
+        let other = MODULUS.replacen('o', "p", 1);
+        assert_eq!(token.open(&keys(&other)).map(drop), Err(TokenFault::Signature));
+        // a number with zeros before it is the same number
+        let padded = URL_SAFE_NO_PAD.encode([&[0][..], &URL_SAFE_NO_PAD.decode(MODULUS).unwrap()].concat());
+        assert!(token.open(&keys(&padded)).is_ok());
+        let small = URL_SAFE_NO_PAD.encode([0xc1; 128]);
+        assert_eq!(token.open(&keys(&small)).map(drop), Err(TokenFault::Signature), "1024 bits are too few");
+    }
+}
