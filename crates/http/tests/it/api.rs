@@ -53,7 +53,11 @@ impl Api {
     }
 
     pub(crate) async fn over(test: TestStore) -> Api {
-        let operator = Operator { private_addresses: vec!["127.0.0.1".to_owned()], ..Operator::default() };
+        Self::under(test, Operator { private_addresses: vec!["127.0.0.1".to_owned()], ..Operator::default() })
+    }
+
+    /// A server with this operator's list.
+    pub(crate) fn under(test: TestStore, operator: Operator) -> Api {
         let gateway = Gateway::new(test.store.clone(), operator);
         let draining = CancellationToken::new();
         let hosts = vec!["agents.example".to_owned()];

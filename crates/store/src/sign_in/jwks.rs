@@ -187,6 +187,25 @@ mod tests {
     }
 
     #[test]
+    fn a_point_of_p_256_signs() {
+        use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+        let random = ring::rand::SystemRandom::new();
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
+        let point = pair.public_key().as_ref();
+        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
+        let set = json!({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "x": x, "y": y}]});
+        let keys = IssuerKeys::parse(set.to_string().as_bytes()).unwrap();
+        let key = keys.find(Algorithm::Es256, None).unwrap();
+        let signature = pair.sign(&random, b"said").unwrap();
+        assert!(
+            key.has_signed(b"said", signature.as_ref()) && !key.has_signed(b"unsaid", signature.as_ref())
+        );
+        assert!(!key.has_signed(b"said", &[0; 64]), "a signature of zeros is none");
+    }
+
+    #[test]
     fn a_token_without_a_key_id_fits_an_issuer_with_one_key() {
         let key = |kid: &str, byte: u8| json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([byte; 32]), "kid": kid});
         let keys = |entries: &[serde_json::Value]| {
