@@ -9,7 +9,7 @@ ALTER TABLE principal
 ALTER TABLE principal ADD CONSTRAINT principal_disabled CHECK ((disabled_at IS NULL) = (disabled_by IS NULL));
 ALTER TABLE principal ADD CONSTRAINT principal_subject
   CHECK ((issuer IS NULL) = (subject IS NULL) AND (issuer IS NULL OR kind = 'human'));
-GRANT UPDATE (disabled_at, disabled_by) ON principal TO awooop_app;
+GRANT UPDATE (person, disabled_at, disabled_by) ON principal TO awooop_app;
 
 -- A role that was granted after the principal's keys were made carries a MAC under a key outside the database.
 ALTER TABLE role_binding

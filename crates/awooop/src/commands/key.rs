@@ -106,17 +106,14 @@ fn standing(key: &Value) -> String {
     if let Some(at) = at("revoked_at") {
         return format!("revoked {at}");
     }
-    if at("disabled_at").is_some() {
-        return "principal disabled".to_owned();
-    }
-    if key["role"].is_null() {
-        return "principal without a role".to_owned();
-    }
     let rotated = at("replaced_by").map(|by| format!("rotated to {by}, ")).unwrap_or_default();
-    match at("expires_at") {
-        Some(at) => format!("{rotated}until {at}"),
-        None => format!("{rotated}works"),
-    }
+    let standing = match at("expires_at") {
+        _ if at("disabled_at").is_some() => "principal disabled".to_owned(),
+        _ if key["role"].is_null() => "principal without a role".to_owned(),
+        Some(at) => format!("until {at}"),
+        None => "works".to_owned(),
+    };
+    format!("{rotated}{standing}")
 }
 
 /// Ids of keys that would work and were not used for so long, or never since they were made so long ago.

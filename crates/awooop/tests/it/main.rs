@@ -4,6 +4,7 @@
 //! the machine it runs on. A test fails by panicking, also in its helpers.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod access;
 mod approvals;
 mod audit;
 mod budget;
@@ -29,5 +30,6 @@ mod runtime;
 mod scripted;
 mod secrets;
 mod serving;
+mod sign_in;
 mod support;
 mod tidy;

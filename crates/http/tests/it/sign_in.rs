@@ -178,6 +178,27 @@ async fn a_person_with_a_name_here_is_one_person_by_key_and_by_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subject_that_is_given_a_name_later_is_that_person_in_the_lists_too() {
+    let mut door = door().await;
+    assert_eq!(door.get("cid-at-issuer", &["ops"], None, RUNS).await.status, 200);
+    let mut sign_in = door.issuer.settings();
+    sign_in.people = BTreeMap::from([("cid-at-issuer".to_owned(), PersonId::parse("cid").unwrap())]);
+    let groups = BTreeMap::from([("ops".to_owned(), Role::Operator)]);
+    let rules = HostRules { groups, ..HostRules::default() };
+    let projects = BTreeMap::from([(door.shop.id.clone(), rules)]);
+    let (shop, issuer) = (door.shop.clone(), door.issuer.url().to_owned());
+    let operator = Operator { sign_in: Some(sign_in), projects, ..Operator::default() };
+    door.api = Api::under(door.api.test, operator);
+    for _ in 0..2 {
+        assert_eq!(door.get("cid-at-issuer", &["ops"], None, RUNS).await.status, 200);
+    }
+    let found = door.api.get(&admin(&shop), &format!("{PRINCIPALS}?person=cid")).await.json();
+    assert_eq!((found["items"].as_array().unwrap().len(), &found["items"][0]["issuer"]), (1, &json!(issuer)));
+    let audit = door.api.get(&admin(&shop), "/v1/platform/audit?action=principal.name").await.json();
+    assert_eq!(audit["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_token_that_is_not_valid_gets_the_answer_of_every_key_that_is_not() {
     let door = door().await;
     let stranger = FixtureIssuer::start().await.unwrap();

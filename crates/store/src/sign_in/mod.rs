@@ -137,6 +137,9 @@ impl Store {
             self.refuse_key(home, id, reason);
             return Ok(Admitted::Disabled);
         }
+        if found.person.as_deref() != Some(proven.person.as_str()) {
+            self.name_person(&scope, proven).await?;
+        }
         Ok(Admitted::Caller(Box::new(Caller {
             home: home.clone(),
             principal: id.to_owned(),
@@ -146,6 +149,34 @@ impl Store {
             credential: Credential::Token { subject: proven.subject.clone(), expires_at: proven.until },
             scope,
         })))
+    }
+
+    /// Writes down the name that the operator gave the subject since. No key hangs on such a row.
+    async fn name_person(&self, scope: &ProjectScope, proven: &Proven) -> Result<(), StoreError> {
+        let id = proven.principal.as_str();
+        let said = json!({"person": proven.person.as_str()});
+        let event = self.audit(scope, Note::new("principal.name", format!("principal/{id}"), said));
+        self.once(
+            scope,
+            "WITH g AS (UPDATE principal SET person = $3
+               WHERE project_id = $1 AND principal_id = $2 AND issuer IS NOT NULL AND person <> $3
+               RETURNING principal_id)
+             INSERT INTO audit_event (project_id, id, at, actor, action, subject, body, key_id, mac)
+             SELECT $1, $4, $5, $6, 'principal.name', 'principal/' || principal_id, $7, $8, $9 FROM g",
+            &[
+                &scope.project().as_str(),
+                &id,
+                &proven.person.as_str(),
+                &event.id,
+                &event.at,
+                &event.actor,
+                &event.body,
+                &event.key_id,
+                &event.mac,
+            ],
+        )
+        .await?;
+        Ok(())
     }
 
     /// Makes the person a principal of the project; `None` when there is no such project.
