@@ -136,11 +136,11 @@ async fn a_rotated_key_goes_on_for_the_overlap_and_its_successor_is_the_same() {
     let test = test_store().await;
     let project = test.project().await;
     let scopes = Some(Scopes::parse(&["runs:read", "create_run"]).unwrap());
-    let expires_at = Some(test.store.clock().after(Duration::from_secs(3600)));
+    let expires_at = test.store.clock().after(Duration::from_secs(3600));
     let new = NewKey {
         person: Some(PersonId::parse("mei").unwrap()),
         scopes: scopes.clone(),
-        expires_at,
+        expires_at: Some(expires_at),
         ..NewKey::of_service(PrincipalId::parse("mei").unwrap(), Role::Operator)
     };
     let (text, former) = test.store.create_key(&project.scope, &new).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_rotated_key_goes_on_for_the_overlap_and_its_successor_is_the_same() {
     let (before, after) = (opens(&test, &text).await.unwrap(), opens(&test, &rotated.text).await.unwrap());
     assert_eq!((before.roles(), before.person()), (after.roles(), after.person()));
     assert_eq!((after.scopes(), after.principal()), (scopes.as_ref(), "mei"));
-    assert!(rotated.former_expires_at < expires_at.unwrap() && rotated.new.expires_at > expires_at);
+    assert!(rotated.former_expires_at < expires_at && rotated.new.expires_at > Some(expires_at));
     let none = test.store.rotate_key(&project.scope, &rotated.new, Duration::ZERO).await.unwrap();
     assert!(opens(&test, &rotated.text).await.is_none(), "without an overlap it is over at once");
     assert!(opens(&test, &none.text).await.is_some());
