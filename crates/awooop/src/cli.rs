@@ -191,6 +191,9 @@ pub(crate) struct DevArgs {
     /// $XDG_DATA_HOME/awooop or ~/.local/share/awooop]
     #[arg(long, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Carry runs out in a process of their own, as `serve --role worker` does
+    #[arg(long)]
+    pub(crate) separate_worker: bool,
 }
 
 /// Which part of the server a process plays.
@@ -211,9 +214,9 @@ pub(crate) struct ServeArgs {
     /// What this process does
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) role: ServeRole,
-    /// The address to answer on
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
-    pub(crate) listen: SocketAddr,
+    /// The address to answer on; for a worker only health and figures [default: 127.0.0.1:7700, for a worker none]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
     /// Where this node keeps its identity [default: as for dev]
     #[arg(long, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -232,6 +235,9 @@ pub(crate) struct ServeArgs {
     /// How many seconds a stop waits for runs to end before it gives them back
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub(crate) drain_for: u64,
+    /// End at once when standard input ends: for a supervisor that must leave no process behind
+    #[arg(long)]
+    pub(crate) end_with_stdin: bool,
 }
 
 /// `awooop migrate`.
@@ -256,6 +262,12 @@ pub(crate) struct DoctorArgs {
     /// The data directory to look at [default: as for dev]
     #[arg(long, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// The operator's list [default: the one in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) operator: Option<PathBuf>,
+    /// The directory of the server's own keys [default: the one in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
     /// Print exactly one JSON document on stdout
     #[arg(long)]
     pub(crate) json: bool,

@@ -12,12 +12,12 @@ use awooop_core::contract::{CredentialRef, LlmSpec, Manifest, McpSpec, ProviderS
 use awooop_core::error::Violation;
 use awooop_core::role::Role;
 use awooop_core::sign_in::{Memberships, SignIn, SignInError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::upstream::address::check_url;
 
 /// The operator's list, as `operator.toml` holds it.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Operator {
     /// Below it lies one folder of secrets a project, for `file://`.
@@ -33,7 +33,7 @@ pub struct Operator {
 }
 
 /// What one project may name on the host.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostRules {
     /// Uid and gid of its stdio servers, of no other project and no other use.

@@ -27,5 +27,5 @@ mod telemetry;
 mod v1;
 
 pub use openapi::openapi;
-pub use router::router;
+pub use router::{health_router, router};
 pub use state::AppState;

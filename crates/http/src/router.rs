@@ -61,9 +61,7 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(v1::audit::verify::verify_audit))
         .routes(routes!(v1::audit::prove::prove_audit_event))
         .routes(routes!(mcp::use_mcp))
-        .routes(routes!(health::get_health))
-        .routes(routes!(health::get_readiness))
-        .routes(routes!(metrics::get_metrics))
+        .merge(health())
         .routes(routes!(errors_page::get_error_page))
         .routes(routes!(openapi::get_openapi))
 }
@@ -90,6 +88,24 @@ fn contracts() -> OpenApiRouter<AppState> {
 /// The whole server as one service.
 pub fn router(state: AppState) -> Router {
     let (router, _) = table().split_for_parts();
+    service(router, state)
+}
+
+/// What a process answers that serves nobody: whether it lives, whether it can work, and its figures.
+pub fn health_router(state: AppState) -> Router {
+    let (router, _) = health().split_for_parts();
+    service(router, state)
+}
+
+/// Health and figures.
+fn health() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(health::get_health))
+        .routes(routes!(health::get_readiness))
+        .routes(routes!(metrics::get_metrics))
+}
+
+fn service(router: Router<AppState>, state: AppState) -> Router {
     router
         .fallback(async || Problem::absent("path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

@@ -59,6 +59,8 @@ impl TestDatabase {
             let template = make_template(&admin, cluster.urls()).await?;
             if !exists(&admin, &name).await? {
                 admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await?;
+                // a copy has no privileges of the whole database
+                admin.batch_execute(&format!("REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")).await?;
             }
             anyhow::Ok(())
         };

@@ -11,7 +11,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::client::Api;
@@ -22,6 +23,8 @@ const START_WITHIN: Duration = Duration::from_secs(90);
 /// How long a stop may take.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(5);
+/// Set, every server is two processes: one that answers HTTP and one that carries runs out.
+const SEPARATE_WORKER: &str = "AWOOOP_TEST_SEPARATE_WORKER";
 
 /// Where a server keeps its data over restarts, and with which settings it starts. Removed on drop.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub struct Home {
     directory: TempDir,
     environment: Vec<(String, String)>,
     program: PathBuf,
+    has_separate_worker: bool,
 }
 
 impl Home {
@@ -39,7 +43,15 @@ impl Home {
             .permissions(PermissionsExt::from_mode(0o711))
             .tempdir()
             .context("no temporary directory")?;
-        Ok(Home { directory, environment: Vec::new(), program: program("AWOOOP_BIN", "awooop")? })
+        let has_separate_worker = std::env::var_os(SEPARATE_WORKER).is_some();
+        let program = program("AWOOOP_BIN", "awooop")?;
+        Ok(Home { directory, environment: Vec::new(), program, has_separate_worker })
+    }
+
+    /// Runs are carried out in a process of their own.
+    pub fn with_separate_worker(mut self) -> Home {
+        self.has_separate_worker = true;
+        self
     }
 
     /// Adds a variable to the server's environment.
@@ -106,6 +118,9 @@ impl Home {
         let log = File::options().create(true).append(true).open(self.log_file())?;
         let began = Instant::now();
         let mut command = self.command(&["dev", "--port", "0"]);
+        if self.has_separate_worker {
+            command.arg("--separate-worker");
+        }
         command.arg("--data-dir").arg(self.data_dir()).stdout(log.try_clone()?).stderr(log);
         let mut process = Process::spawn(&mut command)
             .with_context(|| format!("{} does not start", self.program.display()))?;
@@ -184,9 +199,33 @@ impl Server {
         &mut self.process
     }
 
-    /// `kill -9`: nothing of it runs any longer when this returns.
+    /// The process that carries its runs out, where that is another one. `None` while there is none.
+    pub fn worker(&self) -> Option<Pid> {
+        let server = self.process.pid().to_string();
+        let mut processes = std::fs::read_dir("/proc").ok()?.flatten();
+        processes.find_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            // "<pid> (<name>) <state> <parent> …", and a name may hold anything
+            let parent = stat.rsplit(") ").next()?.split(' ').nth(1)?;
+            let is_worker =
+                parent == server && line.split(|b| *b == 0).any(|word| word == b"--end-with-stdin");
+            is_worker.then(|| Pid::from_raw(pid))
+        })
+    }
+
+    /// `kill -9`: nothing of it runs any longer when this returns, a worker of its own included.
     pub fn kill(mut self) -> anyhow::Result<()> {
+        let worker = self.worker();
         self.process.kill()?;
+        if let Some(worker) = worker {
+            // it may have ended with its server by now
+            let _ = kill(worker, Signal::SIGKILL);
+            while kill(worker, None).is_ok() {
+                std::thread::sleep(STEP);
+            }
+        }
         Ok(())
     }
 

@@ -15,10 +15,22 @@ pub struct Finding {
 }
 
 impl Store {
-    /// Checks everything in every project. An empty list is good news.
+    /// Checks the walls, and everything in every project. An empty list is good news.
+    ///
+    /// # Errors
+    /// The database's.
     pub async fn examine(&self) -> Result<Vec<Finding>, StoreError> {
         let mut found = self.examine_walls().await?;
-        let mut after = String::new();
+        found.extend(self.examine_projects().await?);
+        Ok(found)
+    }
+
+    /// Checks everything in every project.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn examine_projects(&self) -> Result<Vec<Finding>, StoreError> {
+        let (mut found, mut after) = (Vec::new(), String::new());
         loop {
             let page = self.project_ids(&after, 200).await?;
             let Some(last) = page.last() else { return Ok(found) };
@@ -30,13 +42,6 @@ impl Store {
         }
     }
 
-    /// Row security: forced on every table that has a project, with the tenant policy.
-    async fn examine_walls(&self) -> Result<Vec<Finding>, StoreError> {
-        let client = self.app().await?;
-        let rows = client.query(WALLS, &[]).await?;
-        Ok(rows.iter().map(|row| Finding { project: None, message: row.get(0) }).collect())
-    }
-
     async fn examine_project(&self, scope: &ProjectScope) -> Result<Vec<Finding>, StoreError> {
         let rows = self.once(scope, INVARIANTS, &[&scope.project().as_str()]).await?;
         let project = Some(scope.project().to_string());
@@ -46,14 +51,6 @@ impl Store {
         Ok(found)
     }
 }
-
-const WALLS: &str = "
-SELECT 'table ' || c.relname || ' holds project rows without FORCE ROW LEVEL SECURITY and the tenant policy'
-FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
-WHERE s.nspname = 'awooop' AND c.relkind = 'r'
-  AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'project_id')
-  AND NOT (c.relrowsecurity AND c.relforcerowsecurity
-    AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'tenant'))";
 
 const INVARIANTS: &str = "
 WITH r AS (SELECT run_id, state, lease_id, lease_epoch FROM run_state WHERE project_id = $1),

@@ -23,6 +23,11 @@ use crate::wake::Wake;
 use crate::{Clock, keyring::Keyring};
 use awooop_redact::Redactor;
 
+/// Most connections of a process as `awooop_app`.
+pub(crate) const APP_CONNECTIONS: usize = 32;
+/// Most connections of a process as `awooop_dispatch`.
+pub(crate) const DISPATCH_CONNECTIONS: usize = 4;
+
 /// Where the database is, once for each role the server uses.
 #[derive(Clone)]
 pub struct DatabaseUrls {
@@ -76,6 +81,8 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) app: Pool,
+    /// How `app` connects.
+    pub(crate) app_config: tokio_postgres::Config,
     pub(crate) dispatch: Pool,
     pub(crate) clock: Clock,
     pub(crate) keyring: Keyring,
@@ -105,8 +112,9 @@ impl Store {
         keyring: Keyring,
         announcer: Announcer,
     ) -> Result<Self, OpenError> {
-        let app = pool("AWOOOP_DATABASE_URL", &urls.app, 32)?;
-        let dispatch = pool("AWOOOP_DISPATCH_DATABASE_URL", &urls.dispatch, 4)?;
+        let app = pool("AWOOOP_DATABASE_URL", &urls.app, APP_CONNECTIONS)?;
+        let app_config = parse_url("AWOOOP_DATABASE_URL", &urls.app)?;
+        let dispatch = pool("AWOOOP_DISPATCH_DATABASE_URL", &urls.dispatch, DISPATCH_CONNECTIONS)?;
         refuse_unsafe("AWOOOP_DATABASE_URL", &app).await?;
         refuse_unsafe("AWOOOP_DISPATCH_DATABASE_URL", &dispatch).await?;
         check_schema(&app).await?;
@@ -117,6 +125,7 @@ impl Store {
         let figures = Figures::default();
         let inner = Inner {
             app,
+            app_config,
             dispatch,
             clock,
             keyring,
@@ -150,7 +159,7 @@ impl Store {
         &self.inner.figures
     }
 
-    /// Wake-ups within this process.
+    /// Wake-ups.
     pub fn wake(&self) -> &Wake {
         &self.inner.wake
     }
@@ -197,7 +206,7 @@ pub(crate) fn parse_url(
     let theirs = config.get_options().unwrap_or_default().to_owned();
     // of two settings of one name the later counts: times are the URL's to choose, the schema is not
     config.options(format!(
-        "-c idle_in_transaction_session_timeout=30s -c statement_timeout=30s {theirs} -c search_path=awooop"
+        "-c idle_in_transaction_session_timeout=30s -c statement_timeout=30s {theirs} -c search_path=awooop,pg_temp"
     ));
     Ok(config)
 }
@@ -308,6 +317,6 @@ mod tests {
         assert!(options("postgres://h/d").contains("statement_timeout=30s"));
         let theirs = options("host=h options='-c statement_timeout=5s -c search_path=public'");
         assert!(theirs.find("statement_timeout=30s") < theirs.find("statement_timeout=5s"));
-        assert!(theirs.ends_with("-c search_path=awooop"), "{theirs}");
+        assert!(theirs.ends_with("-c search_path=awooop,pg_temp"), "{theirs}");
     }
 }

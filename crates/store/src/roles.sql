@@ -12,3 +12,8 @@ BEGIN
 END $roles$;
 CREATE SCHEMA IF NOT EXISTS awooop AUTHORIZATION awooop_owner;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+-- a temporary table would stand before the real one of its name, for whoever gets the connection next
+DO $temporary$
+BEGIN
+  EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+END $temporary$;

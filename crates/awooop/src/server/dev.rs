@@ -15,7 +15,8 @@ use awooop_worker::WorkerConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
-use super::node::Node;
+use super::node::{Answers, Node};
+use super::separate::SeparateWorker;
 use super::{announcer, logging, operator, required, seconds, setting};
 use crate::cli::DevArgs;
 use crate::output::write_raw;
@@ -68,15 +69,20 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let operator = operator::for_dev(&list)?;
     let identity = data.next_incarnation()?;
     let banner = banner(&url, data.path(), &database, &operator, began);
-    let worker = Worker { id: identity.id, incarnation: identity.incarnation };
+    let (worker, separate) = match args.separate_worker {
+        false => (Some(Worker { id: identity.id, incarnation: identity.incarnation }), None),
+        true => (None, Some(SeparateWorker::start(&data, &database.urls, &operator)?)),
+    };
     let retention = database.embedded.as_ref().map(|pg| pg.connection(Role::Retention));
     let node = Node {
         store,
         operator,
-        worker: Some(worker),
+        worker,
+        separate,
         config: WorkerConfig::default(),
         retention,
         listener: Some(listener),
+        answers: Answers::Everything,
     };
     data.write_private("dev.env", env.as_bytes())?;
     data.announce_url(&url)?;

@@ -13,6 +13,7 @@ mod node;
 mod operator;
 pub(crate) mod reference;
 pub(crate) mod retention;
+mod separate;
 pub(crate) mod serve;
 
 use awooop_store::announce::Announcer;

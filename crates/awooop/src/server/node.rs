@@ -17,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::separate::SeparateWorker;
+
 /// How long open answers may take at the end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -26,12 +28,25 @@ pub(super) struct Node {
     pub(super) operator: Operator,
     /// Who carries out runs, if this node does.
     pub(super) worker: Option<Worker>,
-    /// Its numbers.
+    /// Who does so instead, in a process beside this one.
+    pub(super) separate: Option<SeparateWorker>,
+    /// The worker's numbers.
     pub(super) config: WorkerConfig,
     /// Who deletes what has expired in a database of our own.
     pub(super) retention: Option<SecretString>,
     /// Where HTTP is answered, if this node does.
     pub(super) listener: Option<TcpListener>,
+    /// What is answered there.
+    pub(super) answers: Answers,
+}
+
+/// What a node answers by HTTP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// The whole interface.
+    Everything,
+    /// Whether it lives, whether it can work, and its figures.
+    Health,
 }
 
 impl Node {
@@ -41,6 +56,7 @@ impl Node {
         let followed = self.store.clone();
         let following =
             awooop_store::scope::spawn_service("keyring", async move { followed.follow_keys().await });
+        let sharing = awooop_store::scope::spawn_service("wakes", self.store.clone().share_wakes());
         let sealing = CancellationToken::new();
         let sealer = Sealer::new(self.store.clone(), SealerConfig::default());
         let sealer = awooop_store::scope::spawn_service("sealer", sealer.run(sealing.clone()));
@@ -57,7 +73,10 @@ impl Node {
             Some(listener) => {
                 let hosts = vec![listener.local_addr()?.to_string()];
                 let state = AppState::new(self.store.clone(), gateway.clone(), hosts, draining.clone());
-                let router = awooop_http::router(state);
+                let router = match self.answers {
+                    Answers::Everything => awooop_http::router(state),
+                    Answers::Health => awooop_http::health_router(state),
+                };
                 let stop = draining.clone();
                 let listener = axum::serve::ListenerExt::tap_io(listener, |tcp| {
                     // event streams would wait 40 ms for an acknowledgement otherwise
@@ -77,12 +96,16 @@ impl Node {
             if let Some(worker) = worker {
                 worker.drain().await;
             }
+            if let Some(worker) = self.separate {
+                worker.stop().await;
+            }
             if let Some(server) = server {
                 // what is still open after a while is cut: the process ends
                 let _ = tokio::time::timeout(CLOSE_WITHIN, server).await;
             }
             gateway.shutdown().await;
             watching.abort();
+            sharing.abort();
             // last of all, so that what was written until now is sealed
             sealing.cancel();
             let _ = tokio::time::timeout(CLOSE_WITHIN, sealer).await;

@@ -80,11 +80,12 @@ const DATA_DIR: &str = "`/var/lib/awooop` as root, else `$XDG_DATA_HOME/awooop` 
 pub(crate) const SETTINGS: &[Setting] = &[
     option("--port", "dev", "Port on 127.0.0.1; 0 picks a free one.").or("7700").like("7701"),
     option("--data-dir", "dev", "Where data, keys and `dev.env` are kept.").or(DATA_DIR).like("/srv/awooop"),
+    option("--separate-worker", "dev", "Carries runs out in a process of their own, as `serve --role worker` does. It is started again when it ends.").or("off"),
     option("--role", "serve", "What this process does: `api` answers HTTP, `worker` carries out runs, `all` both.")
         .or("all")
         .like("worker"),
-    option("--listen", "serve", "The address to answer on, for the roles `api` and `all`.")
-        .or("127.0.0.1:7700")
+    option("--listen", "serve", "The address to answer on. A worker answers only `/healthz`, `/readyz` and `/metrics`, and only where this is given.")
+        .or("127.0.0.1:7700, for `worker` none")
         .like("0.0.0.0:7700"),
     option("--data-dir", "serve", "Where a worker keeps its identity over restarts. One directory a process.")
         .or(DATA_DIR)
@@ -102,6 +103,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     option("--drain-for", "serve", "How many seconds (0 to 600) a stop waits for runs to end before it gives them back.")
         .or("10")
         .like("60"),
+    option("--end-with-stdin", "serve", "Ends at once when standard input ends: for a supervisor that must leave no process behind.").or("off"),
     option("--admin-url", "migrate", "A superuser's URL, used once to make the roles. Other users of the machine can read a command line.")
         .or("none: roles are left alone")
         .like("postgres://postgres:…@db.internal/awooop")
@@ -111,6 +113,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("none")
         .like("/etc/awooop/keys"),
     option("--data-dir", "doctor", "The data directory to look at.").or(DATA_DIR).like("/srv/awooop"),
+    option("--operator", "doctor", "The operator's list to look at.")
+        .or("the one in the data directory")
+        .like("/etc/awooop/operator.toml"),
+    option("--keys", "doctor", "The keyring's directory. Without its keys no signature and no audit event can be checked.")
+        .or("`keys` in the data directory")
+        .like("/etc/awooop/keys"),
     option("--json", "doctor", "Prints one JSON document.").or("off"),
     option("--role", "config check", "Whose settings to check: `dev`, `api`, `worker`, `all` (of `serve`) or `migrate`.")
         .or("`all` where `AWOOOP_DATABASE_URL` is set, else `dev`")

@@ -1,6 +1,7 @@
 //! `awooop serve`: a node against a PostgreSQL that somebody else runs. Takes nothing for granted: it needs
 //! both database roles, a keyring, and for tool servers an operator's list.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -13,11 +14,14 @@ use awooop_store::{Clock, DatabaseUrls, Store};
 use awooop_worker::WorkerConfig;
 use tokio::net::TcpListener;
 
-use super::node::Node;
+use super::node::{Answers, Node};
 use super::{announcer, logging, operator, required, seconds};
 use crate::cli::{ServeArgs, ServeRole};
 use crate::output::note;
 use crate::settings::default_data_dir;
+
+/// Where a server answers that is not told where.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7700);
 
 /// Serves until a signal.
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
@@ -39,13 +43,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let store = Store::open_with(&urls, Clock::system(), keyring, announcer()?).await?;
     let has_worker = args.role != ServeRole::Api;
     let (worker, _data) = if has_worker { identity(args.data_dir)? } else { (None, None) };
-    let listener = match args.role {
-        ServeRole::Worker => None,
-        ServeRole::Api | ServeRole::All => {
-            let bound = TcpListener::bind(args.listen).await;
-            Some(bound.with_context(|| format!("{} cannot be listened on", args.listen))?)
-        }
-    };
+    let listener = listener(args.role, args.listen).await?;
     let place = match &listener {
         Some(listener) => format!("http://{}", listener.local_addr()?),
         None => "as a worker".to_owned(),
@@ -55,8 +53,38 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         drain_for: Duration::from_secs(args.drain_for),
         ..WorkerConfig::default().with_silence(Duration::from_secs(args.silent_after))
     };
-    let node = Node { store, operator, worker, config, retention: None, listener };
-    node.serve(|| note(&format!("AwoooP serves {place} after {}", seconds(began)))).await
+    let answers = if args.role == ServeRole::Worker { Answers::Health } else { Answers::Everything };
+    let node = Node { store, operator, worker, separate: None, config, retention: None, listener, answers };
+    let serving = node.serve(|| note(&format!("AwoooP serves {place} after {}", seconds(began))));
+    if !args.end_with_stdin {
+        return serving.await;
+    }
+    tokio::select! {
+        code = serving => code,
+        () = end_of_stdin() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Where HTTP is answered; a worker answers only where it is told to.
+async fn listener(role: ServeRole, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let address = match (address, role) {
+        (None, ServeRole::Worker) => return Ok(None),
+        (given, _) => given.unwrap_or(DEFAULT_ADDRESS),
+    };
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("{address} cannot be listened on")).map(Some)
+}
+
+/// Waits until whoever holds the other end of standard input is gone.
+async fn end_of_stdin() {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // a thread of its own: the runtime would wait at its end for one of its own that reads
+    std::thread::spawn(move || {
+        // whatever it reads, and however that ends
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
 }
 
 /// Who this worker is. Under a data directory's lock it keeps its id over restarts, and so takes its former

@@ -158,14 +158,11 @@ impl World {
     fn spawn(&self, i: usize) -> Process {
         let (node, site) = (&self.nodes[i], &self.site);
         let log = File::options().create(true).append(true).open(self.log_of(&node.name)).unwrap();
-        let listen = format!("127.0.0.1:{}", self.port);
         let silent = SILENT_AFTER_S.to_string();
         let mut command = site.home.command(&[
             "serve",
             "--role",
             node.role,
-            "--listen",
-            &listen,
             "--silent-after",
             &silent,
             "--drain-for",
@@ -173,6 +170,9 @@ impl World {
             "--slots",
             "8",
         ]);
+        if node.role == "api" {
+            command.arg("--listen").arg(format!("127.0.0.1:{}", self.port));
+        }
         command.arg("--keys").arg(&site.keys).arg("--operator").arg(&site.list);
         command.arg("--data-dir").arg(site.home.path().join(&node.name));
         // statements that wait for a lock time out before the lease does

@@ -29,6 +29,7 @@ mod redact;
 mod runtime;
 mod scripted;
 mod secrets;
+mod separate;
 mod serving;
 mod sign_in;
 mod support;

@@ -9,7 +9,7 @@ mod claims;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -23,7 +23,7 @@ use crate::role::{Role, Roles};
 pub const PREFIX: &str = "sso-";
 
 /// How people sign in: `sign_in` of the operator's list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SignIn {
     /// The issuer's identifier, exactly as its tokens say it in `iss`.

@@ -12,14 +12,14 @@ use tokio_postgres::{Client, Error};
 
 use crate::stepping::new_run;
 
-const MINE: &str = "mine";
-const OTHER: &str = "other";
+pub(crate) const MINE: &str = "mine";
+pub(crate) const OTHER: &str = "other";
 /// Tables that the server only reads.
 const UNWRITTEN: [&str; 1] = ["audit_event_before"];
 
 /// A table with an INSERT that makes a valid row of a project.
-struct Table {
-    name: String,
+pub(crate) struct Table {
+    pub(crate) name: String,
     columns: Vec<(String, String)>,
 }
 
@@ -77,7 +77,7 @@ async fn tables(admin: &Client) -> Vec<Table> {
 }
 
 /// A database in which two projects have a row in every table.
-async fn two_projects() -> (TestDatabase, Vec<Table>) {
+pub(crate) async fn two_projects() -> (TestDatabase, Vec<Table>) {
     let database = TestDatabase::private().await.unwrap();
     let admin = database.admin().await;
     let tables = tables(&admin).await;
@@ -92,12 +92,12 @@ async fn two_projects() -> (TestDatabase, Vec<Table>) {
     (database, tables)
 }
 
-async fn act_as(client: &Client, project: &str) {
+pub(crate) async fn act_as(client: &Client, project: &str) {
     client.batch_execute("BEGIN").await.unwrap();
     client.query_one("SELECT awooop.set_project($1)", &[&project]).await.unwrap();
 }
 
-async fn count(client: &Client, sql: &str) -> i64 {
+pub(crate) async fn count(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
 }
 
@@ -113,7 +113,7 @@ async fn changed(client: &Client, sql: &str) -> Option<u64> {
     }
 }
 
-fn is_denied(error: &Error) -> bool {
+pub(crate) fn is_denied(error: &Error) -> bool {
     error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
 }
 

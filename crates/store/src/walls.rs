@@ -1,19 +1,83 @@
-//! Who may do what, as the catalogue says it: a snapshot of every privilege and every policy, and the
-//! rules each table of a project has to keep.
+//! The walls between projects, as the database's own catalogue shows them: who may do what, the policies of every
+//! table, the functions, what the server's roles are, and the rules that each table of a project keeps.
+//!
+//! What they must be lies beside this crate in `walls/`, one line a fact, reviewed with every migration. The doctor
+//! compares a living installation with it; `AWOOOP_RENEW=1 cargo nextest run -p awooop-store -E 'test(walls)'` writes it
+//! anew from a migrated database.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use awooop_journeys::db::TestDatabase;
 use tokio_postgres::Client;
 
-/// One line a row, its columns joined.
-async fn lines(client: &Client, sql: &str) -> String {
-    let mut text = String::new();
-    for row in client.query(sql, &[]).await.unwrap() {
-        let line: String = row.get(0);
-        writeln!(text, "{line}").unwrap();
+use crate::doctor::Finding;
+use crate::error::StoreError;
+use crate::pool::Store;
+
+/// A part of the walls.
+pub struct Wall {
+    /// Its name, and its file's in `walls/`.
+    pub name: &'static str,
+    /// What it must be, a line each.
+    pub expected: &'static str,
+    sql: &'static str,
+}
+
+/// All parts.
+pub const WALLS: [Wall; 4] = [
+    Wall { name: "privileges", expected: include_str!("../walls/privileges.txt"), sql: PRIVILEGES },
+    Wall { name: "policies", expected: include_str!("../walls/policies.txt"), sql: POLICIES },
+    Wall { name: "functions", expected: include_str!("../walls/functions.txt"), sql: FUNCTIONS },
+    Wall { name: "roles", expected: include_str!("../walls/roles.txt"), sql: ROLES },
+];
+
+impl Wall {
+    /// What it is in this database, a line each.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn read(&self, client: &Client) -> Result<String, tokio_postgres::Error> {
+        let mut text = String::new();
+        for row in client.query(self.sql, &[]).await? {
+            let line: String = row.get(0);
+            writeln!(text, "{line}").expect("a string takes any text");
+        }
+        Ok(text)
     }
-    text
+
+    /// What is there and must not be, and what must be and is not there, each as a sentence.
+    fn compare(&self, found: &str) -> Vec<String> {
+        let (expected, found): (BTreeSet<&str>, BTreeSet<&str>) =
+            (self.expected.lines().collect(), found.lines().collect());
+        let name = self.name;
+        let more =
+            found.difference(&expected).map(|line| format!("{name}: `{line}` is none of this version's"));
+        let less = expected.difference(&found).map(|line| format!("{name}: `{line}` is missing"));
+        more.chain(less).collect()
+    }
+}
+
+impl Store {
+    /// The walls, compared with what they must be.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn examine_walls(&self) -> Result<Vec<Finding>, StoreError> {
+        let client = self.app().await?;
+        let mut found = broken_rules(&client).await?;
+        for wall in &WALLS {
+            found.extend(wall.compare(&wall.read(&client).await?));
+        }
+        Ok(found.into_iter().map(|message| Finding { project: None, message }).collect())
+    }
+}
+
+/// Tables, owners and functions that break a rule, each as a sentence. An empty list is good news.
+///
+/// # Errors
+/// The database's.
+pub async fn broken_rules(client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
+    Ok(client.query(BROKEN_RULES, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 const PRIVILEGES: &str = "
@@ -47,26 +111,23 @@ SELECT line FROM (
 
 const POLICIES: &str = "
 SELECT tablename || ': ' || policyname || ' for ' || cmd || ' to ' || array_to_string(roles, ', ') || ' ' || permissive
-  || E'\\n    using ' || coalesce(qual, '-') || E'\\n    with check ' || coalesce(with_check, '-')
+  || '; using ' || coalesce(qual, '-') || '; check ' || coalesce(with_check, '-')
 FROM pg_policies WHERE schemaname = 'awooop' ORDER BY tablename COLLATE \"C\", policyname COLLATE \"C\"";
+
+/// The text of a function counts by its hash; it comes from the migrations.
+const FUNCTIONS: &str = "
+SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || '): ' || l.lanname || ', ' || md5(p.prosrc)
+  || CASE WHEN p.prosecdef THEN ', as its owner' ELSE '' END
+FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+WHERE s.nspname = 'awooop' ORDER BY p.proname COLLATE \"C\", p.oid";
 
 const ROLES: &str = "
 SELECT rolname || ': superuser=' || rolsuper || ' bypassrls=' || rolbypassrls || ' createdb=' || rolcreatedb
-  || ' createrole=' || rolcreaterole || ' replication=' || rolreplication || ' login=' || rolcanlogin
+  || ' createrole=' || rolcreaterole || ' replication=' || rolreplication
   || ' member of=' || coalesce((SELECT string_agg(g.rolname, ', ') FROM pg_auth_members m
        JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid), '-')
 FROM pg_roles r WHERE rolname IN ('awooop_owner', 'awooop_app', 'awooop_dispatch', 'awooop_retention') ORDER BY rolname";
 
-#[tokio::test]
-async fn privileges_and_policies_are_those_that_were_reviewed() {
-    let database = TestDatabase::shared().await.unwrap();
-    let admin = database.admin().await;
-    insta::assert_snapshot!("privileges", lines(&admin, PRIVILEGES).await);
-    insta::assert_snapshot!("policies", lines(&admin, POLICIES).await);
-    insta::assert_snapshot!("roles", lines(&admin, ROLES).await);
-}
-
-/// Tables, owners and functions that break a rule, each as a sentence. An empty text is good news.
 const BROKEN_RULES: &str = "
 WITH t AS (
   SELECT c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity, c.relowner,
@@ -75,7 +136,7 @@ WITH t AS (
 SELECT relname || ' has no project and is not one of the global tables' FROM t
   WHERE NOT has_project AND relname NOT IN ('worker_beat', 'halt_all', 'refinery_schema_history')
 UNION ALL
-SELECT relname || ' has no forced row security' FROM t
+SELECT relname || ' is not under FORCE ROW LEVEL SECURITY' FROM t
   WHERE has_project AND NOT (relrowsecurity AND relforcerowsecurity)
 UNION ALL
 SELECT relname || ' is not owned by awooop_owner' FROM t
@@ -107,53 +168,14 @@ SELECT relname || ': the policy ' || p.polname || ' lets ' || r.rolname || ' see
   WHERE has_project AND p.polname <> 'tenant' AND (r.rolname <> 'awooop_dispatch' OR p.polcmd <> 'r')
 UNION ALL
 SELECT p.proname || ' runs with its owner''s rights' FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
-  WHERE s.nspname = 'awooop' AND p.prosecdef";
-
-#[tokio::test]
-async fn every_table_of_projects_keeps_the_rules() {
-    let database = TestDatabase::shared().await.unwrap();
-    assert_eq!(lines(&database.admin().await, BROKEN_RULES).await, "");
-}
-
-#[tokio::test]
-async fn applied_migrations_are_the_schema_the_server_expects() {
-    let database = TestDatabase::private().await.unwrap();
-    let app = database.app().await;
-    let version: i64 = app.query_one("SELECT awooop.schema_version()", &[]).await.unwrap().get(0);
-    assert_eq!(version, awooop_store::migrate::latest_version());
-    let again = awooop_store::migrate::migrate(&database.urls().owner.clone().into()).await.unwrap();
-    assert_eq!(again, Vec::<i64>::new(), "a second migration applies nothing");
-}
-
-#[tokio::test]
-async fn a_role_that_could_step_over_the_wall_is_refused() {
-    use awooop_store::keyring::Keyring;
-    use awooop_store::pool::OpenError;
-    use awooop_store::{Clock, DatabaseUrls, Store};
-    let database = TestDatabase::private().await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let clock = Clock::system();
-    let open = async |app: &str, dispatch: &str| {
-        let urls = DatabaseUrls { app: app.to_owned().into(), dispatch: dispatch.to_owned().into() };
-        let keyring = Keyring::load_or_create(keys.path(), clock.now()).unwrap();
-        Store::open(&urls, clock.clone(), keyring).await.map(|store| store.close())
-    };
-    let urls = database.urls();
-    assert!(open(&urls.app, &urls.dispatch).await.is_ok());
-    for (app, dispatch, named) in [
-        (&urls.admin, &urls.dispatch, "AWOOOP_DATABASE_URL"),
-        (&urls.owner, &urls.dispatch, "AWOOOP_DATABASE_URL"),
-        (&urls.app, &urls.admin, "AWOOOP_DISPATCH_DATABASE_URL"),
-        (&urls.app, &urls.owner, "AWOOOP_DISPATCH_DATABASE_URL"),
-    ] {
-        let refused = open(app, dispatch).await.unwrap_err();
-        assert!(matches!(refused, OpenError::UnsafeRole { variable, .. } if variable == named), "{refused}");
-        assert!(refused.to_string().contains("refusing to start"), "{refused}");
-    }
-    let newer = "CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 99::bigint'";
-    database.owner().await.batch_execute(newer).await.unwrap();
-    let refused = open(&urls.app, &urls.dispatch).await.unwrap_err();
-    assert!(matches!(refused, OpenError::Schema { found: 99, .. }), "{refused}");
-    let refused = open("host='127.0.0.1' port='nonsense'", &urls.dispatch).await.unwrap_err();
-    assert!(matches!(refused, OpenError::Url { .. }), "{refused}");
-}
+  WHERE s.nspname = 'awooop' AND p.prosecdef
+UNION ALL
+SELECT r.rolname || ' may make temporary tables, which would stand before the real ones: REVOKE TEMPORARY ON DATABASE '
+    || quote_ident(current_database()) || ' FROM PUBLIC' FROM pg_roles r
+  WHERE r.rolname IN ('awooop_app', 'awooop_dispatch', 'awooop_retention')
+    AND has_database_privilege(r.rolname, current_database(), 'TEMPORARY')
+UNION ALL
+SELECT r.rolname || ' may make objects in the schema ' || s.nspname || ': REVOKE CREATE ON SCHEMA '
+    || quote_ident(s.nspname) || ' FROM PUBLIC' FROM pg_roles r, pg_namespace s
+  WHERE r.rolname IN ('awooop_app', 'awooop_dispatch', 'awooop_retention') AND s.nspname NOT LIKE 'pg\\_%'
+    AND has_schema_privilege(r.rolname, s.oid, 'CREATE')";
