@@ -1,14 +1,16 @@
 //! The issuer that people sign in with: its discovery document and its public keys, fetched here, kept for a while, and
 //! fetched again when a token names a key that is not among them.
 //!
-//! - Keys are fresh for five minutes; older ones are fetched anew beside the request. While the issuer is away they go
-//!   on for an hour, then no token counts until it answers.
+//! - Keys are fresh for five minutes; older ones are fetched anew beside the request, and before it once they are twice
+//!   as old, so that a key that was withdrawn ends within ten. While the issuer is away they go on for an hour, then no
+//!   token counts until it answers.
 //! - Between two attempts lie ten seconds, whatever tokens ask for; one attempt takes at most five, and whoever needs
 //!   its outcome shares it. So strangers' tokens can make the issuer no work.
 //! - No redirect is followed. The document must name the issuer exactly, and the keys' address must be public, the
 //!   issuer's own, or on the operator's list, as for every address that somebody else names.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -76,6 +78,8 @@ struct Inner {
     held: RwLock<Option<Held>>,
     /// When the issuer was asked last; held while it is being asked.
     asked: tokio::sync::Mutex<Option<Instant>>,
+    /// The last attempt came to nothing: nobody waits for the next one while there are keys.
+    is_away: AtomicBool,
     told: Mutex<HashMap<String, (Instant, u64)>>,
 }
 
@@ -127,6 +131,7 @@ impl Issuer {
             pace,
             held: RwLock::default(),
             asked: tokio::sync::Mutex::default(),
+            is_away: AtomicBool::new(false),
             told: Mutex::default(),
         })))
     }
@@ -166,7 +171,12 @@ impl Issuer {
             inner.refresh(Instant::now()).await;
             return inner.held().filter(|held| held.since.elapsed() < inner.pace.keep);
         };
-        if held.since.elapsed() >= inner.pace.fresh {
+        let age = held.since.elapsed();
+        if age >= 2 * inner.pace.fresh && !inner.is_away.load(Ordering::Relaxed) {
+            inner.refresh(held.since).await;
+            return inner.held();
+        }
+        if age >= inner.pace.fresh {
             let (again, since) = (Arc::clone(inner), held.since);
             drop(awooop_store::scope::spawn_service("issuer", async move { again.refresh(since).await }));
         }
@@ -192,7 +202,9 @@ impl Inner {
         }
         *asked = Some(Instant::now());
         let fetched = tokio::time::timeout(self.pace.patience, self.fetch()).await;
-        match fetched.unwrap_or(Err(FetchError::Slow)) {
+        let fetched = fetched.unwrap_or(Err(FetchError::Slow));
+        self.is_away.store(fetched.is_err(), Ordering::Relaxed);
+        match fetched {
             Ok(keys) => {
                 let held = Held { keys: Arc::new(keys), since: Instant::now() };
                 *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held);

@@ -9,6 +9,7 @@ mod jwks;
 mod jws;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use awooop_core::ProjectId;
 use awooop_core::ids::{PersonId, PrincipalId};
@@ -24,7 +25,6 @@ use crate::audit::Note;
 use crate::auth::{Caller, Credential};
 use crate::error::StoreError;
 use crate::pool::Store;
-use crate::principal::Principal;
 use crate::refusals::Refused;
 use crate::scope::ProjectScope;
 
@@ -122,19 +122,22 @@ impl Store {
         let Some(roles) = proven.projects.get(home) else { return Ok(Admitted::Elsewhere) };
         let id = proven.principal.as_str();
         let scope = ProjectScope::new(home.clone(), format!("{home}/{id}"));
-        let found = match self.find_principal(&scope, id).await? {
+        let found = match self.known(&scope, id).await? {
             Some(found) => found,
-            None => match self.first_sight(&scope, proven).await? {
-                Some(made) => made,
-                None => return Ok(Admitted::Elsewhere),
-            },
+            None => {
+                self.first_sight(&scope, proven).await?;
+                match self.known(&scope, id).await? {
+                    Some(made) => made,
+                    None => return Ok(Admitted::Elsewhere),
+                }
+            }
         };
         // a row that is somebody else's was changed behind the server's back
         let is_theirs = found.issuer.as_deref() == Some(proven.issuer.as_str())
             && found.subject.as_deref() == Some(proven.subject.as_str());
-        if !is_theirs || found.disabled_at.is_some() {
+        if !is_theirs || found.is_disabled {
             let reason = if is_theirs { Refused::Disabled } else { Refused::WrongSecret };
-            self.refuse_key(home, id, reason);
+            self.refuse_person(home, id, reason);
             return Ok(Admitted::Disabled);
         }
         if found.person.as_deref() != Some(proven.person.as_str()) {
@@ -149,6 +152,29 @@ impl Store {
             credential: Credential::Token { subject: proven.subject.clone(), expires_at: proven.until },
             scope,
         })))
+    }
+
+    /// What is known of a person, in a read that many of their requests share.
+    async fn known(&self, scope: &ProjectScope, id: &str) -> Result<Option<Known>, StoreError> {
+        let name = id.to_owned();
+        // no key has an id like theirs: it is longer and has a dash
+        let rows = self
+            .share(&self.inner.reads.keys, scope, id, move |store, scope| {
+                let name = name.clone();
+                async move {
+                    let sql = "SELECT issuer, subject, person, disabled_at IS NOT NULL FROM principal
+                               WHERE project_id = $1 AND principal_id = $2";
+                    let rows = store.once(&scope, sql, &[&scope.project().as_str(), &name]).await?;
+                    Ok(Arc::new(rows))
+                }
+            })
+            .await?;
+        Ok(rows.first().map(|row| Known {
+            issuer: row.get(0),
+            subject: row.get(1),
+            person: row.get(2),
+            is_disabled: row.get(3),
+        }))
     }
 
     /// Writes down the name that the operator gave the subject since. No key hangs on such a row.
@@ -179,12 +205,8 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the person a principal of the project; `None` when there is no such project.
-    async fn first_sight(
-        &self,
-        scope: &ProjectScope,
-        proven: &Proven,
-    ) -> Result<Option<Principal>, StoreError> {
+    /// Makes the person a principal of the project, if there is such a project.
+    async fn first_sight(&self, scope: &ProjectScope, proven: &Proven) -> Result<(), StoreError> {
         let id = proven.principal.as_str();
         let said = json!({"kind": "human", "issuer": proven.issuer, "subject": proven.subject,
             "person": proven.person.as_str()});
@@ -212,6 +234,14 @@ impl Store {
             ],
         )
         .await?;
-        self.find_principal(scope, id).await
+        Ok(())
     }
+}
+
+/// What a project knows of a person who signs in.
+struct Known {
+    issuer: Option<String>,
+    subject: Option<String>,
+    person: Option<String>,
+    is_disabled: bool,
 }
