@@ -5,6 +5,7 @@
 //! Invariants: a value that can be a secret is a `SecretString` and never prints; identifiers that become
 //! part of an address are checked or encoded before they are sent. Wrong usage ends with exit code 2.
 
+mod access;
 mod approvals;
 mod audit;
 mod contract;
@@ -20,6 +21,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+pub(crate) use access::{
+    KeyRotateArgs, LoginArgs, LogoutArgs, PrincipalArg, PrincipalsCommand, PrincipalsListArgs, RolesCommand,
+    RolesGrantArgs, TakeAwayArgs, WhoamiArgs,
+};
 pub(crate) use approvals::{
     ApprovalArg, ApprovalsCommand, ApprovalsListArgs, ApproveArgs, DenyArgs, RecordArgs,
 };
@@ -106,9 +111,21 @@ pub(crate) enum Command {
     /// Look at the tools of a project
     #[command(subcommand)]
     Tools(ToolsCommand),
-    /// Make, list and revoke API keys
+    /// Make, list, rotate and revoke API keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look at whom keys and tokens prove, disable and enable them
+    #[command(subcommand)]
+    Principals(PrincipalsCommand),
+    /// Look at who has which role in a project, grant roles and take them back
+    #[command(subcommand)]
+    Roles(RolesCommand),
+    /// Sign in as a person, with the server's issuer, in a browser
+    Login(LoginArgs),
+    /// Forget the sign-in of this machine
+    Logout(LogoutArgs),
+    /// Say who the server takes you for, in which project, and by which key or sign-in
+    Whoami(WhoamiArgs),
     /// Look at the server's own keys on this machine, rotate and retire them
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -344,6 +361,8 @@ pub(crate) enum KeyCommand {
     Create(KeyCreateArgs),
     /// List keys, without their secrets
     List(KeyListArgs),
+    /// Make a key's successor and print it, once; the former goes on for a while
+    Rotate(KeyRotateArgs),
     /// Refuse a key from now on
     Revoke(KeyRevokeArgs),
 }
@@ -388,6 +407,10 @@ pub(crate) struct KeyCreateArgs {
     /// Bind it to this agent: it may call the agent's tools and nothing else
     #[arg(long)]
     pub(crate) agent: Option<String>,
+    /// Narrow it to these scopes, such as runs:read,create_run: groups or operation ids, as docs/access.md lists them
+    /// [default: all that its principal may]
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
+    pub(crate) scopes: Vec<String>,
     /// How long it is valid, such as 90s, 30m, 12h, 30d, 2w [default: until revoked]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) expires_in: Option<Duration>,

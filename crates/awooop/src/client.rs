@@ -1,4 +1,4 @@
-//! The HTTP client of the command line: one server, one key, one project.
+//! The HTTP client of the command line: one server, one key or sign-in, one project.
 //!
 //! It turns every answer into a JSON document or a [`Failure`], and knows nothing of what the documents
 //! mean. Invariants: it follows no redirect and reads no proxy from the environment, so the key goes to the
@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_MATCH};
 use reqwest::{Method, RequestBuilder, Response};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::cli::{ClientArgs, ServerArgs};
 use crate::failure::{Failure, Problem};
-use crate::settings::Settings;
+use crate::settings::{Proof, Settings};
+use crate::sign_in::{self, Session};
 
 /// Longer than the server ever waits on behalf of `Prefer: wait`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,7 +27,7 @@ const PAGE: &str = "200";
 pub(crate) struct Client {
     http: reqwest::Client,
     url: Url,
-    authorization: HeaderValue,
+    proof: Option<Proof>,
     project: Option<HeaderValue>,
 }
 
@@ -44,20 +45,48 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub(crate) fn connect(server: &ServerArgs, key: Option<SecretString>) -> Result<Self, Failure> {
-        let Settings { url, key, project } = Settings::find(server, key)?;
-        let key = key.ok_or_else(|| Failure::Invalid {
-            message: format!("no key for {}", shown(&url)),
-            hint: Some(
-                "start a server here with `awooop dev`, whose key is found by itself, or set AWOOOP_KEY"
-                    .to_owned(),
-            ),
-        })?;
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
-            .map_err(|_| Failure::invalid("the key holds characters that no key has"))?;
-        authorization.set_sensitive(true);
-        let project = project.map(project_header).transpose()?;
+        let settings = Settings::find(server, key)?;
+        if let Some(Proof::Given(key) | Proof::DevEnv(key)) = &settings.proof {
+            sign_in::bearer(key)?;
+        }
+        match settings.proof {
+            Some(_) => Self::of(&settings, settings.proof.clone()),
+            None => Err(Failure::Invalid {
+                message: format!("no key for {}", settings.shown_url()),
+                hint: Some(
+                    "start a server here with `awooop dev`, whose key is found by itself, set AWOOOP_KEY, or sign in \
+                     with `awooop login`"
+                        .to_owned(),
+                ),
+            }),
+        }
+    }
+
+    /// A client that proves nobody, for what is open to everybody.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] when a setting makes no sense.
+    pub(crate) fn of_nobody(settings: &Settings) -> Result<Self, Failure> {
+        Self::of(settings, None)
+    }
+
+    /// A client with this machine's sign-in, whatever keys there are.
+    ///
+    /// # Errors
+    /// As [`Client::of_nobody`].
+    pub(crate) fn of_login(settings: &Settings) -> Result<Self, Failure> {
+        Self::of(settings, Session::find(&settings.url)?.map(Proof::SignIn))
+    }
+
+    fn of(settings: &Settings, proof: Option<Proof>) -> Result<Self, Failure> {
+        let project = settings.project.clone().map(project_header).transpose()?;
         let http = awooop_gateway::http_client::http_client().map_err(|e| Failure::invalid(e.to_string()))?;
-        Ok(Self { http, url, authorization, project })
+        Ok(Self { http, url: settings.url.clone(), proof, project })
+    }
+
+    /// What proves who this is, for a person.
+    pub(crate) fn proof(&self) -> &'static str {
+        self.proof.as_ref().map_or("nothing", Proof::as_str)
     }
 
     /// The same server and key, acting in another project.
@@ -191,9 +220,7 @@ impl Client {
         if let Some(id) = last_id {
             request = request.header("Last-Event-ID", id);
         }
-        let sent = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
-        let response =
-            sent.map_err(|_| self.away("no answer in 60 s"))?.map_err(|e| self.transport_failure(&e))?;
+        let response = self.open(request).await?;
         if response.status().is_success() { Ok(response) } else { Err(self.problem(response).await) }
     }
 
@@ -208,9 +235,7 @@ impl Client {
         query: &[(&str, &str)],
         mut take: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), Failure> {
-        let sent = tokio::time::timeout(ANSWER_TIMEOUT, self.request(Method::GET, path, query).send()).await;
-        let mut response =
-            sent.map_err(|_| self.away("no answer in 60 s"))?.map_err(|e| self.transport_failure(&e))?;
+        let mut response = self.open(self.request(Method::GET, path, query)).await?;
         if !response.status().is_success() {
             return Err(self.problem(response).await);
         }
@@ -263,7 +288,7 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let request = self.http.request(method, url).header(AUTHORIZATION, self.authorization.clone());
+        let request = self.http.request(method, url);
         match &self.project {
             Some(project) => request.header("X-Awooop-Project", project.clone()),
             None => request,
@@ -275,7 +300,24 @@ impl Client {
         self.body(response).await
     }
 
+    /// The request with what proves who sends it. A sign-in may have to be refreshed first.
+    async fn proven(&self, request: RequestBuilder) -> Result<RequestBuilder, Failure> {
+        let header = match &self.proof {
+            None => return Ok(request),
+            Some(Proof::Given(key) | Proof::DevEnv(key)) => sign_in::bearer(key)?,
+            Some(Proof::SignIn(session)) => session.bearer().await?,
+        };
+        Ok(request.header(AUTHORIZATION, header))
+    }
+
+    /// The answer as soon as its head is there; its body may go on for long.
+    async fn open(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let sent = tokio::time::timeout(ANSWER_TIMEOUT, self.proven(request).await?.send()).await;
+        sent.map_err(|_| self.away("no answer in 60 s"))?.map_err(|e| self.transport_failure(&e))
+    }
+
     async fn respond(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let request = self.proven(request).await?;
         let response =
             request.timeout(ANSWER_TIMEOUT).send().await.map_err(|e| self.transport_failure(&e))?;
         if response.status().is_success() { Ok(response) } else { Err(self.problem(response).await) }

@@ -12,6 +12,7 @@ mod failure;
 mod output;
 mod server;
 mod settings;
+mod sign_in;
 mod sse;
 
 use std::process::ExitCode;
@@ -68,6 +69,11 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Schedules(command) => Ok(commands::client(commands::schedules::run, command).await),
         Command::Tools(command) => Ok(commands::client(commands::tools::run, command).await),
         Command::Key(command) => Ok(commands::client(commands::key::run, command).await),
+        Command::Principals(command) => Ok(commands::client(commands::access::principals, command).await),
+        Command::Roles(command) => Ok(commands::client(commands::access::roles, command).await),
+        Command::Login(args) => Ok(commands::client(commands::login::login, args).await),
+        Command::Logout(args) => Ok(commands::client(commands::login::logout, args).await),
+        Command::Whoami(args) => Ok(commands::client(commands::whoami::run, args).await),
         Command::Audit(AuditCommand::Expire(args)) => server::audit::run_expire(args).await,
         Command::Audit(command) => Ok(commands::client(commands::audit::run, command).await),
         Command::Mcp(command) => Ok(commands::client(commands::mcp::run, command).await),

@@ -65,6 +65,13 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", printable(&line));
 }
 
+/// Writes an address to open to stderr, as it is: masked it would lead nowhere. It is of our own making and its parts
+/// are worth nothing without what this process keeps.
+pub(crate) fn say_address(intro: &str, address: &str) {
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(std::io::stderr().lock(), "{}\n\n  {}\n", printable(intro), printable(address));
+}
+
 /// Writes one JSON document to stdout.
 pub(crate) fn write_document(document: &Value) {
     write_raw(&format!("{document:#}\n"));

@@ -1,7 +1,7 @@
-//! Which server a command talks to, and with which key.
+//! Which server a command talks to, and with which key or sign-in.
 //!
 //! The order is flag, environment, `dev.env` of the data directory, and for the address the default port on
-//! this machine. Invariant: the key in `dev.env` goes to the server that `dev.env` names and to no other,
+//! this machine; a sign-in at the server goes before the key in `dev.env`. Invariant: the key in `dev.env` goes to the server that `dev.env` names and to no other,
 //! so that `--url` cannot carry an administrator's key of this machine elsewhere. Fails with exit code 2
 //! when there is no key, or a setting makes no sense.
 
@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::cli::ServerArgs;
 use crate::failure::Failure;
+use crate::sign_in::Session;
 
 /// Where `awooop dev` listens unless told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:7700";
@@ -20,14 +21,41 @@ const DEFAULT_URL: &str = "http://127.0.0.1:7700";
 pub(crate) struct Settings {
     /// The server's address.
     pub(crate) url: Url,
-    /// The key, where one is known.
-    pub(crate) key: Option<SecretString>,
+    /// The key or sign-in, where one is known.
+    pub(crate) proof: Option<Proof>,
     /// The project to act in, where it is not the key's own.
     pub(crate) project: Option<String>,
 }
 
+/// What proves who the command is.
+#[derive(Clone)]
+pub(crate) enum Proof {
+    /// A key of the command line or the environment.
+    Given(SecretString),
+    /// A sign-in of this machine.
+    SignIn(Session),
+    /// The key in `dev.env`.
+    DevEnv(SecretString),
+}
+
+impl Proof {
+    /// What it is, for a person.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Proof::Given(_) => "the key of AWOOOP_KEY or --key",
+            Proof::SignIn(_) => "the sign-in of this machine",
+            Proof::DevEnv(_) => "the key in dev.env",
+        }
+    }
+}
+
 impl Settings {
-    /// Finds address and key.
+    /// The server's address without a trailing slash.
+    pub(crate) fn shown_url(&self) -> String {
+        self.url.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// Finds address and key or sign-in.
     ///
     /// # Errors
     /// [`Failure::Invalid`] for an address that is none and a `dev.env` that cannot be read.
@@ -44,8 +72,14 @@ impl Settings {
             (None, None) => parse_url(DEFAULT_URL)?,
         };
         let is_dev_server = dev.url.as_ref().is_some_and(|dev| dev.origin() == url.origin());
-        let key = key.or(dev.key.filter(|_| is_dev_server));
-        Ok(Self { url, key, project: server.project.clone() })
+        let proof = match key {
+            Some(key) => Some(Proof::Given(key)),
+            None => match Session::find(&url)? {
+                Some(session) => Some(Proof::SignIn(session)),
+                None => dev.key.filter(|_| is_dev_server).map(Proof::DevEnv),
+            },
+        };
+        Ok(Self { url, proof, project: server.project.clone() })
     }
 }
 
@@ -122,6 +156,14 @@ pub(crate) fn default_data_dir() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    /// The key that was found; of a sign-in there is none.
+    fn key_of(found: Settings) -> Option<String> {
+        match found.proof? {
+            Proof::Given(key) | Proof::DevEnv(key) => Some(key.expose_secret().to_owned()),
+            Proof::SignIn(_) => None,
+        }
+    }
+
     fn args(url: Option<&str>, dir: &Path) -> ServerArgs {
         ServerArgs { url: url.map(str::to_owned), project: None, data_dir: Some(dir.to_owned()) }
     }
@@ -131,10 +173,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "# written by dev\nAWOOOP_URL=http://127.0.0.1:7711\nexport AWOOOP_KEY='awp_x'\n";
         std::fs::write(dir.path().join("dev.env"), text).unwrap();
-        let key = |url: Option<&str>| {
-            let found = Settings::find(&args(url, dir.path()), None).unwrap();
-            found.key.map(|k| k.expose_secret().to_owned())
-        };
+        let key = |url: Option<&str>| key_of(Settings::find(&args(url, dir.path()), None).unwrap());
         assert_eq!(key(None).as_deref(), Some("awp_x"));
         assert_eq!(key(Some("http://127.0.0.1:7711/")).as_deref(), Some("awp_x"));
         assert_eq!(key(Some("http://127.0.0.1:7712")), None);
@@ -147,8 +186,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let found = Settings::find(&args(None, dir.path()), Some("mine".into())).unwrap();
         assert_eq!(found.url.as_str(), "http://127.0.0.1:7700/");
-        assert_eq!(found.key.unwrap().expose_secret(), "mine");
-        assert!(Settings::find(&args(None, dir.path()), Some("".into())).unwrap().key.is_none());
+        assert_eq!(key_of(found).unwrap(), "mine");
+        assert!(key_of(Settings::find(&args(None, dir.path()), Some("".into())).unwrap()).is_none());
     }
 
     #[test]

@@ -46,6 +46,9 @@ codes! {
     Auth001 = "E-AUTH-001", 401, false, "No valid key";
     Auth002 = "E-AUTH-002", 403, false, "The key's role does not allow this";
     Auth003 = "E-AUTH-003", 403, false, "The key belongs to another project";
+    Auth004 = "E-AUTH-004", 503, true, "The sign-in service cannot be asked";
+    Access001 = "E-ACCESS-001", 409, false, "The key's or principal's state forbids this";
+    Access002 = "E-ACCESS-002", 409, false, "The project would be left without an admin";
     Req001 = "E-REQ-001", 400, false, "The request is malformed";
     Req002 = "E-REQ-002", 413, false, "The request is too large";
     Req003 = "E-REQ-003", 422, false, "The request is not valid";

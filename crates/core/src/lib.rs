@@ -18,6 +18,8 @@ pub mod role;
 pub mod run;
 pub mod schedule;
 pub mod schema;
+pub mod scopes;
+pub mod sign_in;
 pub mod statement;
 
 pub use error::ErrorCode;

@@ -8,6 +8,7 @@ use awooop_core::ProjectId;
 use awooop_store::Store;
 use tokio::sync::Mutex;
 
+use crate::issuer::Issuer;
 use crate::model::openai::OpenAiClient;
 use crate::operator::Operator;
 use crate::stops::Stops;
@@ -30,6 +31,7 @@ pub(crate) struct Inner {
     /// credential and a changed address are followed.
     pub(crate) models: Mutex<ModelClients>,
     pub(crate) stops: Stops,
+    pub(crate) issuer: Option<Issuer>,
 }
 
 impl Gateway {
@@ -43,7 +45,8 @@ impl Gateway {
             ..UpstreamConfig::default()
         };
         let (upstreams, models, stops) = (Upstreams::new(config), Mutex::default(), Stops::default());
-        Self { inner: Arc::new(Inner { store, operator, upstreams, models, stops }) }
+        let issuer = Issuer::of(&operator, store.clock().clone());
+        Self { inner: Arc::new(Inner { store, operator, upstreams, models, stops, issuer }) }
     }
 
     /// Does the operator allow what the manifest names on the host? Asked before it is applied, and again
@@ -53,6 +56,11 @@ impl Gateway {
         manifest: &awooop_core::contract::Manifest,
     ) -> Vec<awooop_core::error::Violation> {
         self.inner.operator.check_manifest(manifest)
+    }
+
+    /// The issuer that people sign in with, where the operator named one.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.inner.issuer.as_ref()
     }
 
     /// Closes connections and ends children; calls under way fail.

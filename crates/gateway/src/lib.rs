@@ -8,6 +8,7 @@ mod call;
 pub mod credential;
 mod gateway;
 pub mod http_client;
+pub mod issuer;
 pub mod model;
 mod models;
 pub mod names;

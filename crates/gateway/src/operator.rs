@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use awooop_core::ProjectId;
 use awooop_core::contract::{CredentialRef, LlmSpec, Manifest, McpSpec, ProviderSpec, Spec, TransportSpec};
 use awooop_core::error::Violation;
+use awooop_core::role::Role;
+use awooop_core::sign_in::{Memberships, SignIn, SignInError};
 use serde::{Deserialize, Serialize};
 
 use crate::upstream::address::check_url;
@@ -24,6 +26,8 @@ pub struct Operator {
     pub allow_same_uid_children: bool,
     /// Private addresses every project may reach.
     pub private_addresses: Vec<String>,
+    /// How people sign in, if they do.
+    pub sign_in: Option<SignIn>,
     /// What each project may name.
     pub projects: BTreeMap<ProjectId, HostRules>,
 }
@@ -40,6 +44,8 @@ pub struct HostRules {
     pub env: Vec<String>,
     /// Private addresses it may reach: addresses, ranges or hosts, each optionally with `:port`.
     pub private_addresses: Vec<String>,
+    /// What people who sign in are in this project, by their groups.
+    pub groups: BTreeMap<String, Role>,
 }
 
 /// Why the list itself cannot be used.
@@ -59,11 +65,16 @@ pub enum OperatorError {
         /// The command's name.
         command: String,
     },
+    /// How people sign in makes no sense.
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
 }
 
 impl Operator {
     /// Checks the list.
     pub fn validate(&self) -> Result<(), OperatorError> {
+        self.sign_in.as_ref().map_or(Ok(()), SignIn::validate)?;
+        self.memberships()?;
         let mut uids: BTreeMap<u32, &ProjectId> = BTreeMap::new();
         for (project, rules) in &self.projects {
             if let Some(uid) = rules.uid {
@@ -80,6 +91,15 @@ impl Operator {
             }
         }
         Ok(())
+    }
+
+    /// Which group is which role, by project.
+    ///
+    /// # Errors
+    /// [`SignInError::AgentRole`].
+    pub fn memberships(&self) -> Result<Memberships, SignInError> {
+        let groups = self.projects.iter().map(|(project, rules)| (project.clone(), rules.groups.clone()));
+        Memberships::new(groups.collect())
     }
 
     fn rules(&self, project: &ProjectId) -> HostRules {
@@ -197,6 +217,7 @@ mod tests {
             commands: BTreeMap::from([("shop".to_owned(), PathBuf::from("/usr/bin/shop"))]),
             env: vec!["SHOP_KEY".to_owned()],
             private_addresses: vec!["127.0.0.1:9000".to_owned()],
+            ..HostRules::default()
         };
         Operator {
             allow_same_uid_children: true,

@@ -1,13 +1,15 @@
-//! The one way in: key, then project, then role x operation. Nothing of the request is read before it
-//! succeeds. The operation is found by the route's own method and path in the OpenAPI document; one
+//! The one way in: key or token, then project, then role and scope x operation. Nothing of the request is read before
+//! it succeeds. Every key and every token that is not valid gets the same answer. The operation is found by the route's own method and path in the OpenAPI document; one
 //! without a row in the core's table is refused to everybody.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use awooop_core::{ErrorCode, ProjectId, role};
+use awooop_core::{ErrorCode, ProjectId};
+use awooop_gateway::issuer::ProveError;
 use awooop_store::ProjectScope;
 use awooop_store::auth::Caller;
+use awooop_store::sign_in::{Admitted, Proven};
 use axum::extract::{FromRequestParts, MatchedPath};
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
@@ -45,20 +47,55 @@ impl FromRequestParts<AppState> for Access {
             let _ = trace.project.set(access.scope().project().clone());
         }
         let operation = operation(parts).unwrap_or_default();
-        if !role::is_allowed(access.caller.role(), operation) {
+        if !access.caller.may(operation) {
             state.store.note_refused_call(access.scope(), operation, ErrorCode::Auth002);
-            return Err(not_allowed(&access.caller));
+            return Err(not_allowed(&access.caller, operation));
         }
         Ok(access)
     }
 }
 
-/// Key and project, before any question of role.
+/// Whom a key or a token proves.
+pub(crate) enum Identity {
+    /// The principal of a key.
+    Key(Caller),
+    /// A person who signed in, and where they may act.
+    Person(Proven),
+}
+
+/// Who it is and in which project, before any question of role.
 pub(crate) async fn identify(headers: &HeaderMap, state: &AppState) -> Result<Access, Problem> {
-    let denied = || Problem::new(ErrorCode::Auth001, "a valid key is needed: Authorization: Bearer <key>");
-    let key = bearer(headers).ok_or_else(denied)?;
-    let caller = state.store.authenticate(key).await?.ok_or_else(denied)?;
+    let identity = authenticate(headers, state).await?;
     let named = named_project(headers)?;
+    place(identity, named, state).await
+}
+
+/// Whom the request's key or token proves.
+pub(crate) async fn authenticate(headers: &HeaderMap, state: &AppState) -> Result<Identity, Problem> {
+    let token = bearer(headers).ok_or_else(denied)?;
+    if let Some(issuer) = state.gateway.issuer().filter(|_| !token.starts_with("awp_")) {
+        return match issuer.prove(token).await {
+            Ok(proven) => Ok(Identity::Person(proven)),
+            Err(ProveError::Refused) => Err(denied()),
+            Err(ProveError::Away) => {
+                let detail = "tokens cannot be checked now: their issuer cannot be asked for its keys";
+                Err(Problem::new(ErrorCode::Auth004, detail))
+            }
+        };
+    }
+    state.store.authenticate(token).await?.map(Identity::Key).ok_or_else(denied)
+}
+
+/// The caller in the project that was named, or in their own.
+pub(crate) async fn place(
+    identity: Identity,
+    named: Option<ProjectId>,
+    state: &AppState,
+) -> Result<Access, Problem> {
+    let caller = match identity {
+        Identity::Key(caller) => caller,
+        Identity::Person(proven) => admit(&proven, named.as_ref(), state).await?,
+    };
     let caller = match &named {
         None => caller,
         Some(project) => caller.act_in(project).ok_or_else(|| {
@@ -73,10 +110,35 @@ pub(crate) async fn identify(headers: &HeaderMap, state: &AppState) -> Result<Ac
     Ok(Access { caller, is_project_named: named.is_some() })
 }
 
-/// The refusal of a role.
-pub(crate) fn not_allowed(caller: &Caller) -> Problem {
-    let role = caller.role().as_str();
-    Problem::new(ErrorCode::Auth002, format!("a key with the role {role} may not do this"))
+/// A person in the project they act from.
+async fn admit(proven: &Proven, named: Option<&ProjectId>, state: &AppState) -> Result<Caller, Problem> {
+    // one detail for each: it does not tell which projects there are
+    let detail = match named {
+        Some(_) => format!("{PROJECT_HEADER} names a project that your groups give you nothing in"),
+        None if proven.projects().is_empty() => "your groups give you nothing in any project".to_owned(),
+        None => format!("name one of your projects with {PROJECT_HEADER}; /v1/platform/whoami lists them"),
+    };
+    let elsewhere = || Problem::new(ErrorCode::Auth003, detail);
+    let Some(home) = proven.home(named) else { return Err(elsewhere()) };
+    match state.store.admit(proven, &home).await? {
+        Admitted::Caller(caller) => Ok(*caller),
+        Admitted::Disabled => Err(denied()),
+        Admitted::Elsewhere => Err(elsewhere()),
+    }
+}
+
+fn denied() -> Problem {
+    Problem::new(ErrorCode::Auth001, "a valid key is needed: Authorization: Bearer <key>")
+}
+
+/// The refusal of a role, or of a key's scopes.
+pub(crate) fn not_allowed(caller: &Caller, operation: &str) -> Problem {
+    let roles = caller.roles();
+    let detail = match roles.may(operation) {
+        true => format!("this key's scopes do not hold {operation}"),
+        false => format!("a key with the role {roles} may not do this"),
+    };
+    Problem::new(ErrorCode::Auth002, detail)
 }
 
 /// The token of the one `Authorization: Bearer` header.
@@ -88,7 +150,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The project the header names. Two headers could mean two projects, so they are refused.
-fn named_project(headers: &HeaderMap) -> Result<Option<ProjectId>, Problem> {
+pub(crate) fn named_project(headers: &HeaderMap) -> Result<Option<ProjectId>, Problem> {
     let malformed = |detail: &str| Problem::new(ErrorCode::Req001, format!("{PROJECT_HEADER} {detail}"));
     let mut values = headers.get_all(PROJECT_HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };

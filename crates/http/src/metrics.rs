@@ -38,7 +38,11 @@ pub(crate) async fn get_metrics(
     if is_by_project {
         let access = identify(&headers, &state).await?;
         if !access.caller.is_platform_admin() {
-            return Err(not_allowed(&access.caller));
+            return Err(not_allowed(&access.caller, "get_metrics"));
+        }
+        // the same figures by project as in /v1/platform/activity
+        if !access.caller.may("get_activity") {
+            return Err(not_allowed(&access.caller, "get_activity"));
         }
     }
     let store = &state.store;

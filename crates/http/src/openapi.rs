@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use awooop_core::contract::Kind;
+use awooop_core::role::{OPERATIONS, Role};
 use axum::response::{IntoResponse, Response};
 use http::{Method, header};
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
@@ -46,8 +48,17 @@ pub(crate) fn base() -> OpenApi {
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("A key: awp_<project>_<id>_<secret>"))
         .build();
+    let person = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some(
+            "A person's access token, of the issuer that /v1/platform/sign-in names. It opens the projects that its \
+             groups are mapped to.",
+        ))
+        .build();
     let components = ComponentsBuilder::new()
         .security_scheme("bearer", SecurityScheme::Http(bearer))
+        .security_scheme("person", SecurityScheme::Http(person))
         .schema(ProblemDocument::name(), ProblemDocument::schema())
         .schema(ProblemItem::name(), ProblemItem::schema())
         .build();
@@ -91,17 +102,20 @@ fn complete(path: &str, operation: &mut Operation) {
     let is_mcp = path == "/mcp";
     let is_open = operation.security.is_some();
     if !is_open {
-        operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+        let ways = ["bearer", "person"];
+        operation.security =
+            Some(ways.map(|way| SecurityRequirement::new(way, Vec::<String>::new())).to_vec());
         add_project_header(operation);
+        say_who_may(operation);
     }
     if is_mcp {
         return;
     }
     if !is_open {
         add(operation, "400", "E-REQ-001: malformed");
-        add(operation, "401", "E-AUTH-001: no valid key");
+        add(operation, "401", "E-AUTH-001: no valid key or token");
         add(operation, "403", "E-AUTH-002: the role, E-AUTH-003: the project, or what the detail says");
-        add(operation, "503", "E-STORE-001: the database cannot answer");
+        add(operation, "503", "E-STORE-001: the database cannot answer; E-AUTH-004: nor the tokens' issuer");
     }
     if operation.request_body.is_some() {
         let most = crate::router::max_body_bytes(path) >> 20;
@@ -116,6 +130,21 @@ fn complete(path: &str, operation: &mut Operation) {
         add_parts(path, operation);
     }
     give_problems(operation);
+}
+
+/// Who may call it, from the core's table: for machines as extensions, for people in the description.
+fn say_who_may(operation: &mut Operation) {
+    let id = operation.operation_id.as_deref();
+    let Some((_, scope, roles)) = OPERATIONS.iter().find(|(row, _, _)| Some(*row) == id) else { return };
+    let roles: Vec<&str> = [Role::Admin].iter().chain(*roles).map(|role| role.as_str()).collect();
+    let said = format!("Roles: {}. Scope: {scope}.", roles.join(", "));
+    operation.description = Some(match operation.description.take() {
+        Some(text) => format!("{text}\n\n{said}"),
+        None => said,
+    });
+    let extensions =
+        ExtensionsBuilder::new().add("x-awooop-roles", roles).add("x-awooop-scope", *scope).build();
+    operation.extensions.get_or_insert_default().merge(extensions);
 }
 
 /// A header or query value that is not given is absent; there is no null in a URL.
@@ -163,7 +192,10 @@ fn add_project_header(operation: &mut Operation) {
         .name("X-Awooop-Project")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("The project a platform admin acts in; others may name only their own"))
+        .description(Some(
+            "The project to act in: any for a platform admin, one of theirs for people who sign in; a key may name only \
+             its own",
+        ))
         .schema(Some(schema))
         .build();
     operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
@@ -187,6 +219,7 @@ fn add_parts(path: &str, operation: &mut Operation) {
         ("n", ordinal(), "The step, from 1"),
         ("event_id", uuid(), "An event of the audit"),
         ("agent_id", text().pattern(Some(name)), "An agent"),
+        ("principal_id", text().pattern(Some(name)), "A principal"),
         ("schedule_id", text().pattern(Some(name)), "The schedule's id within its agent"),
         ("kind", kind, "What the contract configures"),
         ("id", text().pattern(Some(name)), "The contract's id within its kind"),

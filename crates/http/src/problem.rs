@@ -9,7 +9,7 @@ use awooop_core::error::Violation;
 use awooop_redact::Redactor;
 use awooop_store::StoreError;
 use awooop_store::audit::ProveError;
-use awooop_store::auth::CreateKeyError;
+use awooop_store::auth::{CreateKeyError, RotateKeyError};
 use awooop_store::contract::ContractError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -184,9 +184,20 @@ impl From<CreateKeyError> for Problem {
         match error {
             CreateKeyError::OtherRole { .. } => Self::invalid_at("/name", "role", error.to_string()),
             CreateKeyError::OtherPerson(_) => Self::invalid_at("/name", "person", error.to_string()),
+            CreateKeyError::Disabled(_) => Self::new(ErrorCode::Access001, error.to_string()),
             CreateKeyError::NoAgent(_) => Self::new(ErrorCode::Run002, error.to_string()),
             CreateKeyError::NoProject => Self::absent("project"),
             CreateKeyError::Store(inner) => inner.into(),
+        }
+    }
+}
+
+impl From<RotateKeyError> for Problem {
+    fn from(error: RotateKeyError) -> Self {
+        match error {
+            RotateKeyError::Absent => Self::absent("key"),
+            RotateKeyError::State(_) => Self::new(ErrorCode::Access001, error.to_string()),
+            RotateKeyError::Store(inner) => inner.into(),
         }
     }
 }

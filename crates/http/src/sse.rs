@@ -4,13 +4,15 @@
 //!
 //! Invariant: an id is sent only when everything before it was sent: a `state` of a new epoch carries
 //! `<epoch>.0` only after the steps of older epochs, so going on after an id neither loses nor repeats a
-//! step. It ends without `end` when the database fails or the server drains; the client comes back.
+//! step. It ends without `end` when the database fails or the server drains, and within a second of the caller's key
+//! being revoked or their token's end; the client comes back.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use awooop_core::RunId;
+use awooop_store::auth::Caller;
 use awooop_store::journal::Step;
 use awooop_store::run::Run;
 use awooop_store::{ProjectScope, Store, StoreError};
@@ -24,6 +26,8 @@ use crate::run_view::Shown;
 
 /// Longest time between two reads of the run.
 const POLL: Duration = Duration::from_millis(500);
+/// Longest time for which a caller is taken to be let in still.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Steps read at once.
 const BATCH: i64 = 100;
 
@@ -63,6 +67,8 @@ impl std::fmt::Display for EventId {
 /// A reader of one run's events.
 pub(crate) struct Watch {
     store: Store,
+    caller: Caller,
+    asked: Instant,
     scope: ProjectScope,
     run_id: RunId,
     wakes: Receiver<RunId>,
@@ -77,15 +83,28 @@ impl Watch {
     /// Watches `run_id`, going on after `place`.
     pub(crate) fn new(
         store: Store,
-        scope: ProjectScope,
+        caller: Caller,
         run_id: RunId,
         draining: CancellationToken,
         place: Option<EventId>,
     ) -> Self {
         let wakes = store.wake().runs();
         let place = place.unwrap_or_default();
+        let (scope, asked) = (caller.scope().clone(), Instant::now());
         let ready = VecDeque::new();
-        Self { store, scope, run_id, wakes, draining, place, shown: None, ready, is_over: false }
+        Self {
+            store,
+            caller,
+            asked,
+            scope,
+            run_id,
+            wakes,
+            draining,
+            place,
+            shown: None,
+            ready,
+            is_over: false,
+        }
     }
 
     /// The events, until the end.
@@ -117,6 +136,10 @@ impl Watch {
 
     /// Reads what is new. The run is read before its steps, so a run seen ended has all of them.
     async fn read(&mut self) -> Result<bool, StoreError> {
+        if !self.is_let_in().await? {
+            self.is_over = true;
+            return Ok(true);
+        }
         let Some(run) = self.store.find_run(&self.scope, self.run_id).await? else {
             self.is_over = true;
             return Ok(true);
@@ -137,6 +160,15 @@ impl Watch {
             self.is_over = true;
         }
         Ok(!self.ready.is_empty())
+    }
+
+    /// Is the caller still let in? A stream may be open for longer than a key or a token lasts.
+    async fn is_let_in(&mut self) -> Result<bool, StoreError> {
+        if self.asked.elapsed() < ASK_AGAIN {
+            return Ok(true);
+        }
+        self.asked = Instant::now();
+        self.store.still_stands(&self.caller).await
     }
 
     /// May there be steps of older claims that were not sent? Epochs never fall along a run's steps, so the

@@ -248,7 +248,7 @@ impl TestStore {
     pub async fn key_of(&self, project: &TestProject, name: &str, role: Role) -> SecretString {
         let principal = PrincipalId::parse(name).expect("a principal's name");
         let person = Some(PersonId::parse(name).expect("a person's name"));
-        let new = NewKey { principal, role, person, agent: None, expires_at: None };
+        let new = NewKey { person, ..NewKey::of_service(principal, role) };
         self.store.create_key(&project.scope, &new).await.expect("a key for a person").0
     }
 
@@ -282,7 +282,7 @@ impl TestStore {
         let manifests = manifests(id, tokens, max_attempts)?;
         self.store.apply(&inside, &manifests, ApplyOptions::default()).await?;
         let principal = PrincipalId::parse("admin")?;
-        let new = NewKey { principal, role: Role::Admin, person: None, agent: None, expires_at: None };
+        let new = NewKey::of_service(principal, Role::Admin);
         let (admin_key, _) = self.store.create_key(inside.scope(), &new).await?;
         let admin = self.store.authenticate(admin_key.expose_secret()).await?;
         let caller = admin.context("a new key works")?;

@@ -16,6 +16,7 @@ use crate::enqueue::{self, Enqueues};
 use crate::error::StoreError;
 use crate::family::Sweeps;
 use crate::figures::Figures;
+use crate::key_use::KeyUses;
 use crate::progress::{self, Progress};
 use crate::redaction::Known;
 use crate::refusals::Refusals;
@@ -93,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) announcer: Announcer,
     pub(crate) dirty: Dirty,
     pub(crate) refusals: Refusals,
+    pub(crate) key_uses: KeyUses,
     pub(crate) enqueues: Enqueues,
     pub(crate) progress: Progress,
     pub(crate) reads: Reads,
@@ -121,7 +123,7 @@ impl Store {
         check_schema(&app).await?;
         let (redactor, known, wake) = (Redactor::new(), Known::default(), Wake::default());
         let dirty = Dirty::default();
-        let refusals = Refusals::default();
+        let (refusals, key_uses) = (Refusals::default(), KeyUses::default());
         let (enqueues, progress) = (enqueue::lanes(), progress::lanes());
         let figures = Figures::default();
         let inner = Inner {
@@ -136,6 +138,7 @@ impl Store {
             announcer,
             dirty,
             refusals,
+            key_uses,
             enqueues,
             progress,
             reads: Reads::default(),

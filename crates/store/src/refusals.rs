@@ -26,12 +26,16 @@ const MOST_KEYS: usize = 10_000;
 /// Why a key was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The id is a key's, the secret is not, or the row was changed.
+    /// The id is a key's or a person's, the secret or subject is not, or the row was changed.
     WrongSecret,
     /// It was revoked.
     Revoked,
     /// Its time is over.
     Expired,
+    /// Its principal is disabled.
+    Disabled,
+    /// Its principal has no role, or one that nobody granted.
+    NoRole,
 }
 
 impl Refused {
@@ -40,6 +44,8 @@ impl Refused {
             Refused::WrongSecret => "wrong_secret",
             Refused::Revoked => "revoked",
             Refused::Expired => "expired",
+            Refused::Disabled => "disabled",
+            Refused::NoRole => "no_role",
         }
     }
 }
@@ -90,6 +96,14 @@ impl Store {
         let Some(left_out) = self.inner.refusals.admit(project, key_id, reason.as_str()) else { return };
         let said = json!({"reason": reason.as_str(), "left_out": left_out});
         self.record_beside(scope, "key.refuse", format!("key/{key_id}"), said);
+    }
+
+    /// Records, beside the answer, that a person who signed in was refused.
+    pub(crate) fn refuse_person(&self, project: &ProjectId, id: &str, reason: Refused) {
+        let scope = ProjectScope::new(project.clone(), "platform/nobody");
+        let Some(left_out) = self.inner.refusals.admit(project, id, reason.as_str()) else { return };
+        let said = json!({"reason": reason.as_str(), "left_out": left_out});
+        self.record_beside(scope, "principal.refuse", format!("principal/{id}"), said);
     }
 
     /// Records, beside the answer, that a caller was refused what their key does not allow.

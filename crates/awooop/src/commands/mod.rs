@@ -3,6 +3,7 @@
 //! Each takes its arguments and gives a reply or a failure; [`client`] prints it and watches for Ctrl-C.
 //! Invariant: no command prints to stdout itself (completions apart, which is no document).
 
+pub(crate) mod access;
 pub(crate) mod apply;
 pub(crate) mod approvals;
 pub(crate) mod audit;
@@ -15,6 +16,7 @@ pub(crate) mod get;
 pub(crate) mod halt;
 pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod login;
 mod manifests;
 pub(crate) mod mcp;
 mod progress;
@@ -27,14 +29,15 @@ pub(crate) mod schedules;
 pub(crate) mod tools;
 mod top;
 mod wait;
+pub(crate) mod whoami;
 
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use crate::cli::{
     ApplyArgs, ApprovalsCommand, AuditCommand, ContractCommand, DiffArgs, GetArgs, HaltsArgs, KeyCommand,
-    McpCommand, McpConfigArgs, NamedArgs, PauseArgs, ResumeArgs, RunArgs, RunsCommand, SchedulesCommand,
-    StartArgs, StopArgs, ToolsCommand,
+    LoginArgs, LogoutArgs, McpCommand, McpConfigArgs, NamedArgs, PauseArgs, PrincipalsCommand, ResumeArgs,
+    RolesCommand, RunArgs, RunsCommand, SchedulesCommand, StartArgs, StopArgs, ToolsCommand, WhoamiArgs,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -89,6 +92,7 @@ macro_rules! json_of_client {
 }
 
 json_of_client!(ApplyArgs, DiffArgs, GetArgs, NamedArgs, RunArgs);
+json_of_client!(WhoamiArgs);
 json_of_client!(PauseArgs, ResumeArgs, StopArgs, StartArgs, HaltsArgs);
 
 impl HasJson for ContractCommand {
@@ -154,8 +158,41 @@ impl HasJson for KeyCommand {
         match self {
             KeyCommand::Create(args) => args.client.json,
             KeyCommand::List(args) => args.client.json,
+            KeyCommand::Rotate(args) => args.client.json,
             KeyCommand::Revoke(args) => args.client.json,
         }
+    }
+}
+
+impl HasJson for PrincipalsCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            PrincipalsCommand::List(args) => args.client.json,
+            PrincipalsCommand::Get(args) | PrincipalsCommand::Enable(args) => args.client.json,
+            PrincipalsCommand::Disable(args) => args.client.json,
+        }
+    }
+}
+
+impl HasJson for RolesCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            RolesCommand::List(args) => args.client.json,
+            RolesCommand::Grant(args) => args.client.json,
+            RolesCommand::Revoke(args) => args.client.json,
+        }
+    }
+}
+
+impl HasJson for LoginArgs {
+    fn is_json(&self) -> bool {
+        self.json
+    }
+}
+
+impl HasJson for LogoutArgs {
+    fn is_json(&self) -> bool {
+        self.json
     }
 }
 

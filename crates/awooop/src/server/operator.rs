@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use awooop_core::ProjectId;
 use awooop_gateway::Operator;
+use secrecy::ExposeSecret;
+
+use super::setting;
 
 /// The example's tool server: its name in contracts, and the project that may name it.
 const EXAMPLE: (&str, &str) = ("ewoooc", "ewoooc-shop");
@@ -20,6 +23,12 @@ private_addresses = ["127.0.0.0/8", "::1", "localhost"]
 # Below it one folder of credentials a project, for `file://` references.
 # secrets = "/etc/awooop/secrets"
 
+# Where people sign in (docs/access.md); the groups of their tokens are roles in the projects below.
+# [sign_in]
+# issuer = "https://id.example.com/realms/main"
+# client_id = "awooop-cli"
+# audience = "awooop"
+
 [projects.ewoooc]
 # Its tool servers run under this uid when the server is root.
 uid = 200001
@@ -27,7 +36,37 @@ uid = 200001
 env = ["OPENAI_API_KEY"]
 # Programs by the name its contracts use; `ewoooc-shop` is found beside the awooop program.
 # commands = { name = "/absolute/path" }
+# What people who sign in are here, by their groups.
+# groups = { "shop-leads" = "admin", "shop-staff" = "viewer" }
 "#;
+
+/// Variables that stand for keys of `sign_in`, for those who configure by environment.
+const SIGN_IN: [&str; 4] = [
+    "AWOOOP_SIGN_IN_ISSUER",
+    "AWOOOP_SIGN_IN_CLIENT_ID",
+    "AWOOOP_SIGN_IN_AUDIENCE",
+    "AWOOOP_SIGN_IN_GROUPS_CLAIM",
+];
+
+/// What holds without a list: nothing but what the environment says.
+pub(super) fn none() -> anyhow::Result<Operator> {
+    finish(Operator::default()).context("AWOOOP_SIGN_IN_… is not valid")
+}
+
+/// Lets the environment have its say, and checks the whole.
+fn finish(mut list: Operator) -> Result<Operator, awooop_gateway::operator::OperatorError> {
+    let given = SIGN_IN.map(|name| setting(name).map(|value| value.expose_secret().to_owned()));
+    if given.iter().any(Option::is_some) {
+        let sign_in = list.sign_in.get_or_insert_default();
+        let places =
+            [&mut sign_in.issuer, &mut sign_in.client_id, &mut sign_in.audience, &mut sign_in.groups_claim];
+        for (place, value) in places.into_iter().zip(given) {
+            *place = value.unwrap_or_else(|| std::mem::take(place));
+        }
+    }
+    list.validate()?;
+    Ok(list)
+}
 
 /// Reads and checks a list. What the parser refuses is told with file and line.
 pub(super) fn read(path: &Path) -> anyhow::Result<Operator> {
@@ -37,8 +76,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Operator> {
         let line = before.matches('\n').count() + 1;
         anyhow::anyhow!("{}:{line}: {}", path.display(), error.message())
     })?;
-    list.validate().with_context(|| format!("{} is not valid", path.display()))?;
-    Ok(list)
+    finish(list).with_context(|| format!("{} is not valid", path.display()))
 }
 
 /// The list of a data directory, with the example's command where its program lies beside ours.
@@ -65,7 +103,15 @@ pub(super) fn describe(list: &Operator) -> Vec<String> {
     if !list.private_addresses.is_empty() {
         lines.push(format!("every project may reach {}", list.private_addresses.join(", ")));
     }
+    if let Some(sign_in) = &list.sign_in {
+        lines.push(format!("people sign in at {}, for {}", sign_in.issuer, sign_in.audience));
+    }
     for (project, rules) in &list.projects {
+        if !rules.groups.is_empty() {
+            let groups: Vec<String> =
+                rules.groups.iter().map(|(group, role)| format!("{group} is {}", role.as_str())).collect();
+            lines.push(format!("in project {project}, of people who sign in: {}", groups.join(", ")));
+        }
         for (name, path) in &rules.commands {
             lines.push(format!("project {project} only may start `{name}` = {}", path.display()));
         }

@@ -167,6 +167,18 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("none: nothing is announced")
         .like("redis://:…@redis.internal:6379/0")
         .secret(),
+    variable("AWOOOP_SIGN_IN_ISSUER", "dev, serve, doctor, config check", "The issuer that people sign in with, in place of `sign_in.issuer` of the operator's list.")
+        .or("the list's")
+        .like("https://id.example.com/realms/main"),
+    variable("AWOOOP_SIGN_IN_CLIENT_ID", "dev, serve, doctor, config check", "The same for `sign_in.client_id`.")
+        .or("the list's")
+        .like("awooop-cli"),
+    variable("AWOOOP_SIGN_IN_AUDIENCE", "dev, serve, doctor, config check", "The same for `sign_in.audience`.")
+        .or("the list's")
+        .like("awooop"),
+    variable("AWOOOP_SIGN_IN_GROUPS_CLAIM", "dev, serve, doctor, config check", "The same for `sign_in.groups_claim`.")
+        .or("the list's, else `groups`")
+        .like("roles"),
     variable("AWOOOP_PG_BIN", "dev, doctor, config check", "The directory of the PostgreSQL programs that `dev` starts.")
         .or("the newest installed, 15 or later")
         .like("/usr/lib/postgresql/17/bin"),
@@ -180,9 +192,15 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("the one in `dev.env`, else http://127.0.0.1:7700")
         .like("https://awooop.internal"),
     variable("AWOOOP_KEY", "the client commands", "The API key, as `--key`.")
-        .or("the one in `dev.env`, for the server named there")
+        .or("the sign-in at the server, else the key in `dev.env`, for the server named there")
         .like("awp_…")
         .secret(),
+    variable("XDG_CONFIG_HOME", "the client commands", "Below it lies `awooop/sign-in.json`, what `awooop login` keeps, if it is an absolute path.")
+        .or("`~/.config`")
+        .like("/home/alice/.settings"),
+    variable("BROWSER", "login", "The program that opens the address to sign in at.")
+        .or("`xdg-open`, on a Mac `open`")
+        .like("firefox"),
     variable("XDG_DATA_HOME", "every command", "Where the data directory lies by default, if it is an absolute path and the user is not root.")
         .or("`~/.local/share`")
         .like("/home/alice/.data"),
@@ -202,6 +220,28 @@ pub(crate) const SETTINGS: &[Setting] = &[
     operator("private_addresses", "Addresses, ranges and hosts, each optionally with a port, that every project may reach though they are not public.")
         .or("none; this machine in the list that `dev` makes")
         .like("[\"10.20.0.0/16\", \"tools.internal:8443\"]"),
+    operator("sign_in.issuer", "The issuer that people sign in with (OpenID Connect), exactly as its tokens name it. `https`, or `http` on this machine.")
+        .or("none: people have keys only")
+        .like("\"https://id.example.com/realms/main\""),
+    operator("sign_in.client_id", "The public client that `awooop login` signs in as. It may redirect to `http://127.0.0.1` at any port.")
+        .or("needed with `sign_in`")
+        .like("\"awooop-cli\""),
+    operator("sign_in.audience", "What access tokens must be meant for (`aud`). Not the client id: ID tokens are not taken.")
+        .or("needed with `sign_in`")
+        .like("\"awooop\""),
+    operator("sign_in.clients", "Further clients whose tokens are taken (`azp`, `client_id`).").or("none").like("[\"ci\"]"),
+    operator("sign_in.groups_claim", "The claim that lists a person's groups: a text or a list of texts.")
+        .or("`groups`")
+        .like("\"roles\""),
+    operator("sign_in.scopes", "What `awooop login` asks the issuer for.")
+        .or("`openid`, `offline_access`")
+        .like("[\"openid\", \"groups\"]"),
+    operator("sign_in.people", "The names that subjects (`sub`) already have here, so that somebody with a key and a sign-in is one person.")
+        .or("none: everybody is a new person")
+        .like("{ \"248289761001\" = \"ana\" }"),
+    operator("projects.<project>.groups", "What people who sign in are in this project, by their groups: admin, operator, approver or viewer. `platform` is the operators' project.")
+        .or("none: nobody signs in to it")
+        .like("{ \"shop-leads\" = \"admin\", \"shop-staff\" = \"viewer\" }"),
     operator("projects.<project>.uid", "Uid and gid of the project's tool servers when the server is root. No other project may have it.")
         .or("none: no tool servers as children")
         .like("200001"),
@@ -370,7 +410,8 @@ mod tests {
         let listed: BTreeSet<&str> =
             SETTINGS.iter().filter(|s| s.given == Given::Operator).map(|s| s.name).collect();
         let mut known = known_keys("nonsense = 1");
-        assert!(known.remove("projects"));
+        assert!(known.remove("projects") && known.remove("sign_in"));
+        known.extend(known_keys("[sign_in]\nnonsense = 1").iter().map(|key| format!("sign_in.{key}")));
         known.extend(
             known_keys("[projects.shop]\nnonsense = 1").iter().map(|key| format!("projects.<project>.{key}")),
         );

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use awooop_gateway::Operator;
 use awooop_store::claim::Worker;
 use awooop_store::embedded::DataDir;
 use awooop_store::keyring::Keyring;
@@ -39,7 +38,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     logging::tag_with(keyring.log_tag_key());
     let operator = match &args.operator {
         Some(path) => operator::read(path)?,
-        None => Operator::default(),
+        None => operator::none()?,
     };
     let store = Store::open_with(&urls, Clock::system(), keyring, announcer()?).await?;
     let has_worker = args.role != ServeRole::Api;

@@ -18,6 +18,8 @@ const OTHER: &str = "tenant-other";
 const AGENT: &str = "only-mine";
 const PROVIDER: &str = "onlymine";
 const SCHEDULE: &str = "nightly-mine";
+/// A principal that is nobody's way in.
+const SPARE: &str = "spare-mine";
 
 struct Operation {
     id: String,
@@ -62,6 +64,7 @@ fn body(operation: &Operation, project: &str) -> Option<Value> {
         }
         "save_draft" => agent(project),
         "create_halt" | "lift_halt" => json!({"kind": "pause", "target": "agent", "name": AGENT}),
+        "grant_role" => json!({"role": "viewer"}),
         "create_key" => json!({"name": "further", "role": "viewer"}),
         "decide_approval" => json!({"decision": "deny"}),
         "deliver_result" => json!({"content": [{"type": "text", "text": "done"}]}),
@@ -106,6 +109,7 @@ async fn approval(mine: &Api) -> String {
 /// What ends something that others need comes late, and what revokes the key that is used, last.
 fn turn(operation: &Operation) -> u8 {
     match operation.id.as_str() {
+        "revoke_key" => 3,
         id if id.starts_with("revoke") => 2,
         id if id.starts_with("retire") => 1,
         _ => 0,
@@ -126,6 +130,7 @@ async fn heavy_no_operation_crosses_projects() {
     let person = json!({"name": "mei", "role": "admin", "person": "mei"});
     let person = site.server.api().in_project(MINE).create_key(&person).await.unwrap();
     let mine = mine.with_key(Some(&person));
+    mine.create_key(&json!({"name": SPARE, "role": "viewer"})).await.unwrap();
     let other = make_project(site.server.api(), OTHER, &fixture, "fail").await;
     let run_id = mine.create_run("tester", &json!("a question of mine")).await.unwrap();
     mine.wait_for_end(&run_id, Duration::from_secs(30)).await.unwrap();
@@ -148,6 +153,7 @@ async fn heavy_no_operation_crosses_projects() {
         ("event_id", event_id.as_str()),
         ("agent_id", AGENT),
         ("schedule_id", SCHEDULE),
+        ("principal_id", SPARE),
     ];
     let secrets = [run_id.as_str(), key_id.as_str(), MINE, "a question of mine"];
     let mut operations = operations(&document, &ids);

@@ -4,6 +4,7 @@
 //! the machine it runs on. A test fails by panicking, also in its helpers.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod access;
 mod approvals;
 mod audit;
 mod budget;
@@ -31,5 +32,6 @@ mod scripted;
 mod secrets;
 mod separate;
 mod serving;
+mod sign_in;
 mod support;
 mod tidy;

@@ -86,10 +86,9 @@ async fn serve(state: &AppState, request: Request) -> Result<Response, Refusal> 
 /// Who calls. A key that is bound to no agent reaches no tool whatever its role, and is told so.
 async fn identify(headers: &HeaderMap, state: &AppState) -> Result<Access, Refusal> {
     let access = caller::identify(headers, state).await.map_err(|p| Refusal::of_problem(&p))?;
-    let role = access.caller.role();
-    if access.caller.agent().is_some() && !awooop_core::role::is_allowed(role, OPERATION) {
+    if access.caller.agent().is_some() && !access.caller.may(OPERATION) {
         state.store.note_refused_call(access.scope(), "use_mcp", awooop_core::ErrorCode::Auth002);
-        return Err(Refusal::of_problem(&caller::not_allowed(&access.caller)));
+        return Err(Refusal::of_problem(&caller::not_allowed(&access.caller, OPERATION)));
     }
     Ok(access)
 }

@@ -58,6 +58,15 @@ impl Api {
 
     pub(crate) async fn with(test: TestStore, change: impl FnOnce(AppState) -> AppState) -> Api {
         let operator = Operator { private_addresses: vec!["127.0.0.1".to_owned()], ..Operator::default() };
+        Self::made(test, operator, change)
+    }
+
+    /// A server with this operator's list.
+    pub(crate) fn under(test: TestStore, operator: Operator) -> Api {
+        Self::made(test, operator, |state| state)
+    }
+
+    fn made(test: TestStore, operator: Operator, change: impl FnOnce(AppState) -> AppState) -> Api {
         let gateway = Gateway::new(test.store.clone(), operator);
         let draining = CancellationToken::new();
         let hosts = vec!["agents.example".to_owned()];

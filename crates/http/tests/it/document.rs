@@ -34,7 +34,7 @@ fn each_operation_that_needs_a_key_has_a_row_in_the_table_of_roles_and_each_row_
         .filter(|(_, _, operation)| needs_key(operation))
         .map(|(_, _, operation)| operation["operationId"].as_str().unwrap().to_owned())
         .collect();
-    let rows: BTreeSet<String> = OPERATIONS.iter().map(|(id, _)| (*id).to_owned()).collect();
+    let rows: BTreeSet<String> = OPERATIONS.iter().map(|(id, _, _)| (*id).to_owned()).collect();
     assert_eq!(listed, rows);
     for row in &rows {
         assert!(is_allowed(Role::Admin, row));
@@ -42,16 +42,36 @@ fn each_operation_that_needs_a_key_has_a_row_in_the_table_of_roles_and_each_row_
 }
 
 #[test]
-fn the_document_is_openapi_3_1_with_one_way_in_and_no_dangling_reference() {
+fn the_document_is_openapi_3_1_with_two_ways_in_and_no_dangling_reference() {
     let document = document();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
     let scheme = &document["components"]["securitySchemes"]["bearer"];
     assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
+    let scheme = &document["components"]["securitySchemes"]["person"];
+    assert_eq!((&scheme["scheme"], &scheme["bearerFormat"]), (&json!("bearer"), &json!("JWT")));
     let text = document.to_string();
     for reference in text.split("\"$ref\":\"").skip(1) {
         let reference = reference.split('"').next().unwrap();
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn each_operation_says_who_may_call_it_as_the_table_has_it() {
+    let document = document();
+    for (method, path, operation) in operations(&document).into_iter().filter(|(_, _, o)| needs_key(o)) {
+        let id = operation["operationId"].as_str().unwrap();
+        let (_, scope, _) = OPERATIONS.iter().find(|(row, _, _)| *row == id).unwrap();
+        let allowed: Vec<&str> =
+            Role::ALL.into_iter().filter(|role| is_allowed(*role, id)).map(Role::as_str).collect();
+        let mut said: Vec<&str> =
+            operation["x-awooop-roles"].as_array().unwrap().iter().map(|r| r.as_str().unwrap()).collect();
+        said.sort_by_key(|said| Role::ALL.iter().position(|role| role.as_str() == *said));
+        assert_eq!(said, allowed, "{method} {path}");
+        assert_eq!(operation["x-awooop-scope"], *scope, "{method} {path}");
+        assert!(operation["description"].as_str().unwrap().contains(&format!("Scope: {scope}.")));
+        assert_eq!(operation["security"], json!([{"bearer": []}, {"person": []}]), "{method} {path}");
     }
 }
 

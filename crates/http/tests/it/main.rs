@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod access;
 mod api;
 mod audit;
 mod contracts;
@@ -18,3 +19,4 @@ mod metrics;
 mod problems;
 mod runs;
 mod schedules;
+mod sign_in;

@@ -18,11 +18,8 @@ use serde_json::{Value, json};
 async fn person(test: &TestStore, project: &TestProject, name: &str) -> Caller {
     let operator = test.store.authenticate(test.platform_key.expose_secret()).await.unwrap().unwrap();
     let new = NewKey {
-        principal: PrincipalId::parse(name).unwrap(),
-        role: Role::Admin,
         person: Some(PersonId::parse(name).unwrap()),
-        agent: None,
-        expires_at: None,
+        ..NewKey::of_service(PrincipalId::parse(name).unwrap(), Role::Admin)
     };
     let inside = operator.act_in(&project.id).unwrap();
     let (key, _) = test.store.create_key(inside.scope(), &new).await.unwrap();

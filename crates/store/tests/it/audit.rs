@@ -77,13 +77,10 @@ async fn do_everything(test: &TestStore, project: &TestProject) {
     let (_, key) = store
         .create_key(
             &project.scope,
-            &awooop_store::auth::NewKey {
-                principal: awooop_core::ids::PrincipalId::parse("viewer").unwrap(),
-                role: awooop_core::role::Role::Viewer,
-                person: None,
-                agent: None,
-                expires_at: None,
-            },
+            &awooop_store::auth::NewKey::of_service(
+                awooop_core::ids::PrincipalId::parse("viewer").unwrap(),
+                awooop_core::role::Role::Viewer,
+            ),
         )
         .await
         .unwrap();

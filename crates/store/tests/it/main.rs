@@ -1,6 +1,7 @@
 //! The store against a real PostgreSQL. One binary, so that it is linked once.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod access;
 mod announce;
 mod audit;
 mod audit_attacks;

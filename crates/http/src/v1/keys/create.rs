@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use awooop_core::ids::{PersonId, PrincipalId};
 use awooop_core::role::Role;
+use awooop_core::scopes::Scopes;
+use awooop_core::sign_in;
 use awooop_core::{AgentId, ErrorCode};
 use awooop_store::auth::NewKey;
 use axum::Json;
@@ -36,6 +38,10 @@ pub(crate) struct CreateKey {
     /// The agent it is bound to, for `/mcp`.
     #[schema(pattern = "^[a-z0-9][a-z0-9_-]{1,63}$")]
     agent_id: Option<String>,
+    /// What it is narrowed to: groups such as `runs:read` or operation ids such as `create_run`. Without it, all that the
+    /// principal may. A key that is narrowed itself makes none that reaches further.
+    #[schema(min_items = 1, max_items = 64)]
+    scopes: Option<Vec<String>>,
     /// Seconds until it stops working; without it, never.
     #[schema(minimum = 1, maximum = 315_360_000)]
     expires_in_s: Option<u64>,
@@ -45,9 +51,9 @@ pub(crate) struct CreateKey {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct NewKeyItem {
     /// The key itself; it is never shown again.
-    key: String,
+    pub(super) key: String,
     #[serde(flatten)]
-    item: KeyItem,
+    pub(super) item: KeyItem,
 }
 
 /// A key in an answer that nobody may store on the way.
@@ -58,26 +64,56 @@ type Answer = (StatusCode, [(HeaderName, &'static str); 1], Json<NewKeyItem>);
     request_body = CreateKey,
     responses(
         (status = 201, description = "The key, shown once", body = NewKeyItem),
-        (status = 404, description = "E-REQ-004: the project does not exist")))]
+        (status = 404, description = "E-REQ-004: the project does not exist"),
+        (status = 409, description = "E-ACCESS-001: the principal is disabled")))]
 pub(crate) async fn create_key(
     State(state): State<AppState>,
     access: Access,
     Body { value: body, .. }: Body<CreateKey>,
 ) -> Result<Answer, Problem> {
-    let name = PrincipalId::parse(&body.name);
     let agent = body.agent_id.as_deref().map(AgentId::parse).transpose();
     let lifetime = body.expires_in_s.map(Duration::from_secs);
     let new = NewKey {
-        principal: name.map_err(|e| Problem::invalid_at("/name", "pattern", e.to_string()))?,
+        principal: name(&body.name)?,
         role: role(&body)?,
         person: person(&access, &body)?,
         agent: agent.map_err(|e| Problem::invalid_at("/agent_id", "pattern", e.to_string()))?,
+        scopes: scopes(&access, &body)?,
         expires_at: lifetime.map(|lifetime| state.store.clock().after(lifetime)),
     };
     let (key, made) = state.store.create_key(access.scope(), &new).await?;
-    let item = super::item(access.scope(), made);
-    let answer = NewKeyItem { key: key.expose_secret().to_owned(), item };
+    let answer = NewKeyItem { key: key.expose_secret().to_owned(), item: super::item(access.scope(), made) };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)))
+}
+
+/// A name that no person who signs in can have.
+fn name(text: &str) -> Result<PrincipalId, Problem> {
+    let name =
+        PrincipalId::parse(text).map_err(|e| Problem::invalid_at("/name", "pattern", e.to_string()))?;
+    if name.as_str().starts_with(sign_in::PREFIX) {
+        let message = format!("names that begin with {} are of people who sign in", sign_in::PREFIX);
+        return Err(Problem::invalid_at("/name", "pattern", message));
+    }
+    Ok(name)
+}
+
+/// What the key is narrowed to.
+fn scopes(access: &Access, body: &CreateKey) -> Result<Option<Scopes>, Problem> {
+    let asked = body.scopes.as_deref().map(Scopes::parse).transpose();
+    let asked = asked.map_err(|e| Problem::invalid_at("/scopes", "scopes", e.to_string()))?;
+    may_reach(access, asked.as_ref())?;
+    Ok(asked)
+}
+
+/// A narrowed key would reach anything if it could make one that reaches further.
+pub(super) fn may_reach(access: &Access, asked: Option<&Scopes>) -> Result<(), Problem> {
+    let is_within = match (access.caller.scopes(), asked) {
+        (None, _) => true,
+        (Some(own), Some(asked)) => asked.are_within(own),
+        (Some(_), None) => false,
+    };
+    let refusal = "a key that is narrowed makes none that reaches further: name scopes that it has itself";
+    if is_within { Ok(()) } else { Err(Problem::new(ErrorCode::Auth002, refusal)) }
 }
 
 /// Signatures of several people would mean nothing if one admin could make a key in another's name.
@@ -88,8 +124,14 @@ fn person(access: &Access, body: &CreateKey) -> Result<Option<PersonId>, Problem
     if body.agent_id.is_some() {
         return Err(Problem::invalid_at("/person", "person", "a key bound to an agent belongs to no person"));
     }
-    if access.caller.is_platform_admin() || access.caller.person() == Some(person.as_str()) {
-        return Ok(Some(person));
+    may_make_for(access, person.as_str())?;
+    Ok(Some(person))
+}
+
+/// May the caller hold a key that speaks for this person?
+pub(super) fn may_make_for(access: &Access, person: &str) -> Result<(), Problem> {
+    if access.caller.is_platform_admin() || access.caller.person() == Some(person) {
+        return Ok(());
     }
     Err(Problem::new(ErrorCode::Auth002, "only a platform admin makes a key in a person's name"))
 }

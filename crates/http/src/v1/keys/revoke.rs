@@ -1,6 +1,5 @@
 //! Revoking a key: it is refused from now on. Revoking twice keeps the first time.
 
-use awooop_core::key::KEY_ID_LEN;
 use axum::Json;
 use axum::extract::State;
 
@@ -19,9 +18,8 @@ pub(crate) async fn revoke_key(
     access: Access,
     PathPart(key_id): PathPart,
 ) -> Result<Json<KeyItem>, Problem> {
-    let is_id = key_id.len() == KEY_ID_LEN && key_id.bytes().all(|b| b.is_ascii_alphanumeric());
     let absent = || Problem::absent("key");
-    if !is_id {
+    if !super::is_id(&key_id) {
         return Err(absent());
     }
     let key = state.store.revoke_key(access.scope(), &key_id).await?.ok_or_else(absent)?;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use awooop_core::contract::AgentSpec;
 use awooop_core::error::Violation;
-use awooop_core::role::Role;
 use awooop_core::schema::Schema;
 use awooop_core::{AgentId, ErrorCode, Mode, RunId, json};
 use awooop_store::run::{AgentFacts, Created, Idempotency, MAX_DEPTH, NewRun, Run};
@@ -168,7 +167,7 @@ fn check_caller(access: &Access, agent: &AgentId, body: &CreateRun) -> Result<()
     if access.caller.agent().is_some_and(|own| own != agent) {
         return refuse("a key bound to an agent starts runs of that agent only");
     }
-    if body.triggered_by.is_some() && access.caller.role() != Role::Admin {
+    if body.triggered_by.is_some() && !access.caller.is_admin() {
         return refuse("only an admin may say who triggered a run");
     }
     Ok(())

@@ -27,7 +27,7 @@ pub(crate) async fn watch_run(
 ) -> Result<Response, Problem> {
     let place = last_event_id(&headers)?;
     let run = super::visible_run(&state, &access, run_id).await?;
-    let watch = Watch::new(state.store, access.scope().clone(), run.run_id, state.draining, place);
+    let watch = Watch::new(state.store, access.caller, run.run_id, state.draining, place);
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15)).text("alive");
     let stream = Sse::new(watch.events()).keep_alive(keep_alive);
     // proxies that buffer would hold events back
