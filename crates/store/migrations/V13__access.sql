@@ -31,4 +31,4 @@ ALTER TABLE api_key FORCE ROW LEVEL SECURITY;
 ALTER TABLE api_key ALTER COLUMN role SET NOT NULL;
 CREATE INDEX api_key_principal ON api_key (project_id, principal_id);
 
-CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 12::bigint';
+CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 13::bigint';
