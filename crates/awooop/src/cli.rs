@@ -7,6 +7,7 @@
 
 mod approvals;
 mod audit;
+mod backup;
 mod contract;
 mod halt;
 mod redact;
@@ -27,6 +28,7 @@ pub(crate) use audit::{
     AuditCommand, AuditExpireArgs, AuditExportArgs, AuditHeadArgs, AuditProveArgs, AuditSearchArgs,
     AuditVerifyArgs,
 };
+pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use contract::{
     ApplyArgs, ContractCommand, ContractName, DiffArgs, DraftArgs, FilesArgs, GetArgs, KeyringArgs,
     KeysCommand, KeysRetireArgs, KeysRotateArgs, NamedArgs, PinArgs, ProjectArgs, PublishArgs, ResignArgs,
@@ -62,6 +64,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Make or upgrade the database: schema, roles, grants
     Migrate(MigrateArgs),
+    /// Take a backup of the database while servers work, or check one
+    Backup(BackupArgs),
+    /// Put a backup into an empty database
+    Restore(RestoreArgs),
     /// Say what is wrong with this installation, if anything
     Doctor(DoctorArgs),
     /// Look at the server's settings

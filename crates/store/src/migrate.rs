@@ -71,14 +71,15 @@ pub fn role_password(
     Ok(Some((role, password.into())))
 }
 
-/// Makes roles and schema as an administrator; sets the passwords that are given. Repeatable.
+/// Makes roles and schema as an administrator; sets the passwords that are given, with which their roles may log in.
+/// Repeatable.
 pub async fn create_roles(admin_url: &SecretString, passwords: &[RolePassword]) -> Result<(), MigrateError> {
     let client = connect("--admin-url", admin_url).await?;
     client.batch_execute(roles_sql()).await?;
     for (role, password) in passwords {
         let statement = client
             .query_one(
-                "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)",
+                "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)",
                 &[role, &password.expose_secret()],
             )
             .await?;
@@ -114,8 +115,9 @@ async fn run(client: &mut Client) -> Result<Vec<i64>, MigrateError> {
         .run_async(client)
         .await
         .map_err(|e| MigrateError::Failed(explain(&e)))?;
-    // the role may have been made after the migration that knew of it
+    // a role may have been made after the migration that knew of it
     client.batch_execute("CALL awooop.admit_retention()").await?;
+    client.batch_execute("CALL awooop.admit_backup()").await?;
     Ok(report.applied_migrations().iter().map(|m| i64::from(m.version())).collect())
 }
 
@@ -130,7 +132,7 @@ fn explain(error: &refinery::Error) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the driver's connection task belongs to no project")]
-async fn connect(variable: &'static str, url: &SecretString) -> Result<Client, MigrateError> {
+pub(crate) async fn connect(variable: &'static str, url: &SecretString) -> Result<Client, MigrateError> {
     let config = parse_url(variable, url)?;
     if wants_tls(&config) {
         let (client, connection) = config.connect(tls()).await?;

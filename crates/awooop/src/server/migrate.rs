@@ -21,8 +21,10 @@ const ROLES: [(&str, &str); 3] = [
     ("awooop_dispatch", "AWOOOP_DISPATCH_DATABASE_URL"),
 ];
 
-/// The role that lets audit events expire, and its setting.
-const RETENTION: (&str, &str) = ("awooop_retention", "AWOOOP_RETENTION_DATABASE_URL");
+/// The roles that an installation can do without, and their settings: without the first nothing expires, and without
+/// the second nobody takes backups.
+const OPTIONAL: [(&str, &str); 2] =
+    [("awooop_retention", "AWOOOP_RETENTION_DATABASE_URL"), ("awooop_backup", "AWOOOP_BACKUP_DATABASE_URL")];
 
 /// Does what the options ask, in order.
 pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
@@ -34,7 +36,9 @@ pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
     let owner = required("AWOOOP_OWNER_DATABASE_URL")?;
     if let Some(admin) = &args.admin_url {
         create_roles(admin, &passwords()?).await?;
-        note("the roles awooop_owner, awooop_app, awooop_dispatch and awooop_retention are made");
+        note(
+            "the roles awooop_owner, awooop_app, awooop_dispatch, awooop_retention and awooop_backup are made",
+        );
     }
     let applied = migrate(&owner).await?;
     match applied.last() {
@@ -47,15 +51,16 @@ pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The passwords that the three URLs name.
-fn passwords() -> anyhow::Result<Vec<RolePassword>> {
+/// The passwords that the URLs name.
+pub(super) fn passwords() -> anyhow::Result<Vec<RolePassword>> {
     let mut found = Vec::new();
     for (role, variable) in ROLES {
         found.extend(role_password(variable, &required(variable)?, role)?);
     }
-    // optional: without it nothing of the audit expires
-    if let Some(url) = setting(RETENTION.1) {
-        found.extend(role_password(RETENTION.1, &url, RETENTION.0)?);
+    for (role, variable) in OPTIONAL {
+        if let Some(url) = setting(variable) {
+            found.extend(role_password(variable, &url, role)?);
+        }
     }
     Ok(found)
 }

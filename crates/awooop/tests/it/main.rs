@@ -6,6 +6,7 @@
 
 mod approvals;
 mod audit;
+mod backup;
 mod budget;
 mod chaos;
 mod cli;
