@@ -243,6 +243,12 @@ pub(crate) struct MigrateArgs {
     /// admin key, once
     #[arg(long, value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
+    /// Say what would run and which tables it locks, and change nothing
+    #[arg(long, conflicts_with_all = ["admin_url", "print_roles", "keys"])]
+    pub(crate) plan: bool,
+    /// With --plan: print exactly one JSON document on stdout
+    #[arg(long, requires = "plan")]
+    pub(crate) json: bool,
 }
 
 /// `awooop doctor`.

@@ -1,4 +1,4 @@
--- The role that backups are taken by reads every table, and nothing else.
+-- The role that backups are taken by reads every table, and nothing else; servers may be one version behind.
 
 -- What it may do. It is made by an administrator and may not be there yet, and later migrations make further tables:
 -- `awooop migrate` calls this each time.
@@ -11,5 +11,10 @@ BEGIN
   GRANT SELECT ON ALL TABLES IN SCHEMA awooop TO awooop_backup;
 END $$;
 REVOKE ALL ON PROCEDURE awooop.admit_backup() FROM PUBLIC;
+
+-- The oldest server that can work with this schema, by the schema it was made for. A server one version behind may start
+-- when it is not older than this. A migration that the servers before it can work with leaves it as it is; any other
+-- replaces it with its own version.
+CREATE FUNCTION awooop.compatible_from() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 11::bigint';
 
 CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 11::bigint';

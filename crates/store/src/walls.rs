@@ -62,6 +62,14 @@ impl Store {
     pub(crate) async fn examine_walls(&self) -> Result<Vec<Finding>, StoreError> {
         let client = self.app().await?;
         let mut found = broken_rules(&client).await?;
+        let version: i64 = client.query_one("SELECT awooop.schema_version()", &[]).await?.get(0);
+        let known = crate::migrate::latest_version();
+        if version > known {
+            found.push(format!(
+                "the schema is at version {version}, newer than this binary's {known}: the newer one's doctor knows its walls"
+            ));
+            return Ok(found.into_iter().map(|message| Finding { project: None, message }).collect());
+        }
         let absent = absent_roles(&client).await?;
         for wall in &WALLS {
             let sentences = wall.compare(&wall.read(&client).await?);
@@ -99,7 +107,7 @@ SELECT line FROM (
   SELECT c.relname || ' (' || string_agg(t.attname, ', ' ORDER BY t.attnum) || '): '
          || coalesce(r.rolname, 'PUBLIC') || ' ' || a.privilege_type
   FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
-    JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum > 0,
+    JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum > 0 AND NOT t.attisdropped,
     aclexplode(t.attacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
   WHERE s.nspname = 'awooop'
   GROUP BY c.relname, r.rolname, a.privilege_type

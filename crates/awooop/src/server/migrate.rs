@@ -1,18 +1,21 @@
 //! `awooop migrate`: roles (as an administrator, once), schema (as the owner), and, with `--keys`, the keyring
-//! and the first admin key.
+//! and the first admin key. With `--plan` it only says what it would do.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use awooop_store::keyring::Keyring;
-use awooop_store::migrate::{RolePassword, create_roles, migrate, role_password, roles_sql};
+use awooop_store::migrate::{
+    PlannedMigration, RolePassword, create_roles, migrate, plan, role_password, roles_sql,
+};
 use awooop_store::{Clock, DatabaseUrls, Store};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 
 use super::{logging, required, setting};
 use crate::cli::MigrateArgs;
-use crate::output::{note, write_raw};
+use crate::output::{note, write_document, write_raw};
 
 /// The roles that log in, and the settings whose URLs hold their passwords.
 const ROLES: [(&str, &str); 3] = [
@@ -34,6 +37,9 @@ pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let owner = required("AWOOOP_OWNER_DATABASE_URL")?;
+    if args.plan {
+        return show_plan(&owner, args.json).await;
+    }
     if let Some(admin) = &args.admin_url {
         create_roles(admin, &passwords()?).await?;
         note(
@@ -49,6 +55,36 @@ pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
         first_key(keys).await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What would run, a migration a paragraph.
+async fn show_plan(owner: &SecretString, is_json: bool) -> anyhow::Result<ExitCode> {
+    let (found, pending) = plan(owner).await?;
+    if is_json {
+        write_document(&json!({"schema_version": found, "items": pending}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    pending.iter().for_each(|migration| write_raw(&paragraph(migration)));
+    note(&match pending.last() {
+        None => format!("the schema is at version {found}: nothing would run"),
+        Some(last) => format!(
+            "the schema is at version {found} and would be brought to {}; nothing was changed",
+            last.version
+        ),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn paragraph(migration: &PlannedMigration) -> String {
+    let mut text = format!("V{} {}: {}\n", migration.version, migration.name, migration.what);
+    for (table, effect) in &migration.tables {
+        text.push_str(&format!("    {} {table}\n", effect.as_str()));
+    }
+    text.push_str(match migration.keeps_older_servers {
+        true => "    servers of the version before go on, and may start again after it\n",
+        false => "    not made for servers of the version before: stop them first, or replace them right after it\n",
+    });
+    text
 }
 
 /// The passwords that the URLs name.

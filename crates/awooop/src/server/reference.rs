@@ -112,6 +112,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     option("--keys", "migrate", "Makes the keyring in this directory where there is none, and prints the platform's first admin key, once.")
         .or("none")
         .like("/etc/awooop/keys"),
+    option("--plan", "migrate", "Says which migrations would run and which tables they lock, and changes nothing.").or("off"),
+    option("--json", "migrate", "With `--plan`: prints one JSON document.").or("off"),
     option("--recipient", "backup", "Encrypts to this age public key; several may be given, and each opens it. The keyring is then in the backup too.")
         .or("not encrypted")
         .like("age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"),

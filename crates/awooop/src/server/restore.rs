@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use awooop_store::backup::{self, Restored, Settled, Target};
+use awooop_store::backup::{self, Checked, Restored, Settled, Target};
 use awooop_store::doctor::Finding;
 use awooop_store::embedded::{DataDir, EmbeddedPg, Role, find_postgres};
 use awooop_store::keyring::Keyring;
@@ -40,15 +40,18 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<ExitCode> {
         Ok(unlock) => unlock,
         Err(failure) => return Ok(finish(Err(failure), is_json)),
     };
-    // before a data directory is made
-    if let Err(error) = backup::read_manifest(&args.directory) {
-        return Ok(finish(Err(taking::failure(&error)), is_json));
-    }
+    // before a data directory is made for it
+    let directory = args.directory.clone();
+    let reading = tokio::task::spawn_blocking(move || Checked::read(&directory, unlock));
+    let backup = match reading.await.expect("reading does not panic") {
+        Ok(backup) => backup,
+        Err(error) => return Ok(finish(Err(taking::failure(&error)), is_json)),
+    };
     let place = match place(&args).await {
         Ok(place) => place,
         Err(error) => return Ok(finish(Err(Failure::invalid(format!("{error:#}"))), is_json)),
     };
-    let restored = backup::restore(&args.directory, unlock, &place.target).await;
+    let restored = backup::restore(backup, &place.target).await;
     let reply = match restored {
         Ok(restored) => look_over(&place, restored).await.map(|outcome| reply(&args.directory, &outcome)),
         Err(error) => Err(taking::failure(&error)),

@@ -24,7 +24,8 @@ const OPERATOR: &str = "private_addresses = [\"127.0.0.0/8\"]\n";
 
 /// `holds` answers when it is let go, `sends` at once.
 fn tools_server(message: &Value) -> Say {
-    let tool = |name| json!({"name": name, "description": "Does something", "inputSchema": {"type": "object"}});
+    let tool =
+        |name| json!({"name": name, "description": "Does something", "inputSchema": {"type": "object"}});
     mcp(message, json!(["sends", "holds"].map(tool)), |name, _| {
         let said = json!({"content": [{"type": "text", "text": format!("{name}: done")}]});
         match name {
@@ -74,7 +75,8 @@ impl Original {
         manifests.extend(agents);
         let api = stage.apply(PROJECT, &manifests).await;
         let key = api.create_key(&json!({"name": "owner", "role": "admin"})).await.unwrap();
-        let paused = stage.home.cli(&["pause", "--agent", "paused", "--project", PROJECT, "--reason", "later"]);
+        let paused =
+            stage.home.cli(&["pause", "--agent", "paused", "--project", PROJECT, "--reason", "later"]);
         let paused = paused.await.unwrap();
         assert!(paused.status.success(), "{paused:?}");
         let waiting = api.create_run("careful", &json!("sends")).await.unwrap();
@@ -131,8 +133,7 @@ async fn goes_on(original: &Original, admin: &Api, base: &str) {
     let mei = admin.with_key(Some(&admin.create_key(&person).await.unwrap()));
     let run = mei.get_run(&original.waiting).await.unwrap();
     let approval = run["waiting"]["approval_id"].as_str().unwrap_or_else(|| panic!("{run}")).to_owned();
-    let shown = mei.get(&format!("/v1/platform/approvals/{approval}")).await.unwrap().expect(200).unwrap();
-    let body = json!({"decision": "approve", "args_sha256": shown["args_sha256"]});
+    let body = json!({"decision": "approve"});
     let decided = mei.post(&format!("/v1/platform/approvals/{approval}/decide"), &body).await.unwrap();
     assert_eq!(decided.status, 200, "{}", decided.text);
     for run_id in [&original.waiting, &original.running] {
@@ -156,7 +157,11 @@ async fn heavy_a_backup_of_a_server_at_work_is_restored_and_everything_goes_on()
     let ((), taken) = tokio::join!(busy, original.backup(&words));
     assert_eq!(taken.0, 0, "{taken:?}");
     let told: Value = serde_json::from_str(&taken.1).unwrap();
-    assert_eq!((&told["manifest"]["projects"], &told["manifest"]["is_encrypted"]), (&json!(2), &json!(true)), "{told}");
+    assert_eq!(
+        (&told["manifest"]["projects"], &told["manifest"]["is_encrypted"]),
+        (&json!(2), &json!(true)),
+        "{told}"
+    );
     let names = ["database.dump.age", "keyring.json.age", "manifest.json"];
     let mut found: Vec<String> =
         std::fs::read_dir(&backup).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -247,7 +252,8 @@ async fn heavy_what_is_damaged_locked_or_in_the_wrong_place_is_refused_and_nothi
         output(command).await
     };
     let right = at("right");
-    let taken = take(&[shown(&backup), "--passphrase-file", shown(&right), "--keys", shown(&site.keys)]).await;
+    let taken =
+        take(&[shown(&backup), "--passphrase-file", shown(&right), "--keys", shown(&site.keys)]).await;
     assert_eq!(taken.0, 0, "{taken:?}");
     let plain = at("plain");
     let taken = take(&[shown(&plain), "--keys", shown(&site.keys)]).await;
@@ -268,7 +274,9 @@ async fn heavy_what_is_damaged_locked_or_in_the_wrong_place_is_refused_and_nothi
     copy(&backup, &at("damaged"), database, |bytes| *bytes.last_mut().unwrap() ^= 1);
     copy(&backup, &at("truncated"), database, |bytes| bytes.truncate(bytes.len() - 100));
     copy(&backup, &at("newer"), "manifest.json", |bytes| {
-        *bytes = String::from_utf8_lossy(bytes).replace("\"schema_version\": ", "\"schema_version\": 9").into_bytes();
+        *bytes = String::from_utf8_lossy(bytes)
+            .replace("\"schema_version\": ", "\"schema_version\": 9")
+            .into_bytes();
     });
     copy(&backup, &at("foreign"), "manifest.json", |bytes| {
         *bytes = String::from_utf8_lossy(bytes).replace(database, "../database").into_bytes();
@@ -304,7 +312,10 @@ async fn heavy_what_is_damaged_locked_or_in_the_wrong_place_is_refused_and_nothi
     let taken = take(&[shown(&later), "--passphrase-file", &key[1], "--keys", shown(&site.keys)]).await;
     assert_eq!(taken.0, 0, "{taken:?}");
     let refused = output(into(&home, &target.urls(), &[shown(&later), &key[0], &key[1]])).await;
-    assert!(refused.0 == 2 && refused.2.contains("is not the one of this backup (it lacks the key audit_seal"), "{refused:?}");
+    assert!(
+        refused.0 == 2 && refused.2.contains("is not the one of this backup (it lacks the key audit_seal"),
+        "{refused:?}"
+    );
     assert!(is_empty(&target.urls()).await);
 
     // the keyring that is there is the right one for the first backup, and for the one in clear
@@ -342,11 +353,8 @@ fn half_way(directory: &Path, program: &str, script: &str) {
 async fn killed(mut command: Command, programs: &Path) {
     command.env("AWOOOP_PG_BIN", programs).stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = Process::spawn(&mut command).unwrap();
-    until("it is in the middle", async || {
-        assert!(process.ended().unwrap().is_none(), "it ended early");
-        programs.join("reached").exists()
-    })
-    .await;
+    until("it is in the middle", async || programs.join("reached").exists()).await;
+    assert!(process.ended().unwrap().is_none(), "it ended early");
     process.kill().unwrap();
 }
 
@@ -364,7 +372,11 @@ async fn heavy_a_backup_or_restore_that_is_killed_leaves_nothing_half_done() {
     half_way(&at("dumping"), "pg_dump", "$real \"$@\" | head -c 4000; hold");
     killed(take(), &at("dumping")).await;
     assert!(!backup.exists() && at(".backup.partial").exists());
-    half_way(&at("failing"), "pg_dump", "$real \"$@\" | head -c 4000; echo 'the disk is on fire' >&2; exit 3");
+    half_way(
+        &at("failing"),
+        "pg_dump",
+        "$real \"$@\" | head -c 4000; echo 'the disk is on fire' >&2; exit 3",
+    );
     let mut failing = take();
     failing.env("AWOOOP_PG_BIN", at("failing"));
     let failed = output(failing).await;

@@ -160,7 +160,12 @@ fn calls_of(tools: &FixtureMcp, name: &str) -> usize {
 async fn heavy_an_empty_database_is_migrated_once_and_unsafe_settings_are_refused() {
     let (empty, other) = (Empty::new().await, Empty::new().await);
     let urls = empty.urls();
+    let planned = output(home_on(&urls).command(&["migrate", "--plan", "--json"])).await;
+    let plan: Value = serde_json::from_str(&planned.1).unwrap();
+    assert!(planned.0 == 0 && plan["schema_version"] == 0 && plan["items"][0]["version"] == 1, "{planned:?}");
     let site = install(&urls).await;
+    let planned = output(site.home.command(&["migrate", "--plan"])).await;
+    assert!(planned.0 == 0 && planned.1.is_empty() && planned.2.contains("nothing would run"), "{planned:?}");
     let again = output(site.home.command(&["migrate", "--keys", shown(&site.keys)])).await;
     assert_eq!((again.0, again.1.as_str()), (0, ""), "no second key: {again:?}");
     assert!(again.2.contains("up to date") && again.2.contains("has an admin key"), "{}", again.2);

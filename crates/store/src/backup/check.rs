@@ -36,11 +36,8 @@ pub fn check(directory: &Path, unlock: &Unlock) -> Result<Manifest, BackupError>
     Ok(manifest)
 }
 
-/// The manifest alone, which must make sense.
-///
-/// # Errors
-/// [`BackupError::Damaged`].
-pub fn read_manifest(directory: &Path) -> Result<Manifest, BackupError> {
+/// The manifest, which must make sense.
+fn read_manifest(directory: &Path) -> Result<Manifest, BackupError> {
     let path = directory.join(MANIFEST);
     let file = match File::open(&path) {
         Ok(file) => file,

@@ -18,11 +18,11 @@ pub mod restore;
 mod settle;
 mod take;
 
-pub use check::{check, read_manifest};
+pub use check::check;
 pub use crypt::{Encryption, Unlock};
 pub use error::BackupError;
 pub use manifest::{FileEntry, KeyId, Manifest};
-pub use restore::{Restored, Target, restore};
+pub use restore::{Checked, Restored, Target, restore};
 pub use settle::Settled;
 pub use take::{Source, take};
 

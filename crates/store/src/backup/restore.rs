@@ -51,23 +51,49 @@ pub struct Restored {
     pub has_written_keyring: bool,
 }
 
+/// A backup that was read through and that opens. Only such a one is restored.
+pub struct Checked {
+    directory: PathBuf,
+    manifest: Manifest,
+    unlock: Unlock,
+}
+
+impl Checked {
+    /// Reads a backup through; blocks for as long as that takes. Touches nothing else.
+    ///
+    /// # Errors
+    /// As [`check()`], [`BackupError::Locked`] where it does not open, and [`BackupError::Newer`].
+    pub fn read(directory: &Path, unlock: Unlock) -> Result<Self, BackupError> {
+        let manifest = check(directory, &Unlock::None)?;
+        let (found, known) = (manifest.schema_version, migrate::latest_version());
+        if found > known {
+            return Err(BackupError::Newer { found, known, product: manifest.product_version });
+        }
+        for entry in &manifest.files {
+            unlock.open(&directory.join(&entry.name))?;
+        }
+        Ok(Self { directory: directory.to_owned(), manifest, unlock })
+    }
+
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
 /// Restores a backup.
 ///
 /// # Errors
 /// Before the archive has gone in, every one leaves the database empty: roles at most were made.
-pub async fn restore(directory: &Path, unlock: Unlock, target: &Target) -> Result<Restored, BackupError> {
-    let from = directory.to_owned();
-    let read = tokio::task::spawn_blocking(move || check(&from, &unlock).map(|manifest| (manifest, unlock)));
-    let (manifest, unlock) = read.await.expect("reading does not panic")?;
-    refuse_newer(&manifest)?;
-    let keyring = judge_keyring(directory, &manifest, &unlock, &target.keys)?;
+pub async fn restore(backup: Checked, target: &Target) -> Result<Restored, BackupError> {
+    let keyring = judge_keyring(&backup, &target.keys)?;
     let client = connect(VARIABLE, &target.admin).await?;
     // nobody else migrates or restores meanwhile
     client.batch_execute("SET statement_timeout = 0; SELECT pg_advisory_lock(7166004)").await?;
-    let server = refuse_server(&client, &manifest).await?;
+    let server = refuse_server(&client, &backup.manifest).await?;
     refuse_full(&client).await?;
-    let program =
-        Program::find("pg_restore", target.programs.as_deref(), server.max(major(&manifest.dump_version)))?;
+    let needed = server.max(major(&backup.manifest.dump_version));
+    let program = Program::find("pg_restore", target.programs.as_deref(), needed)?;
     let has_written_keyring = keyring.is_some();
     if let Some(text) = keyring {
         write_keyring(&target.keys, &text)?;
@@ -75,28 +101,16 @@ pub async fn restore(directory: &Path, unlock: Unlock, target: &Target) -> Resul
     migrate::create_roles(&target.admin, &target.passwords).await?;
     // the archive makes it again, with its privileges
     client.batch_execute("DROP SCHEMA awooop RESTRICT").await?;
-    load(directory, &manifest, unlock, program, target).await?;
+    let manifest = backup.manifest.clone();
+    load(backup, program, target).await?;
     drop(client);
     let migrated = migrate::migrate(&target.owner).await?;
     Ok(Restored { manifest, migrated, has_written_keyring })
 }
 
-fn refuse_newer(manifest: &Manifest) -> Result<(), BackupError> {
-    let (found, known) = (manifest.schema_version, migrate::latest_version());
-    if found > known {
-        let product = manifest.product_version.clone();
-        return Err(BackupError::Newer { found, known, product });
-    }
-    Ok(())
-}
-
 /// The keyring to write, or none where the right one is there. Rows whose keys are gone are of no use.
-fn judge_keyring(
-    directory: &Path,
-    manifest: &Manifest,
-    unlock: &Unlock,
-    keys: &Path,
-) -> Result<Option<Vec<u8>>, BackupError> {
+fn judge_keyring(backup: &Checked, keys: &Path) -> Result<Option<Vec<u8>>, BackupError> {
+    let Checked { directory, manifest, unlock } = backup;
     if keys.join(KEYRING).exists() {
         let there = ids(&Keyring::load(keys)?.keys());
         let is_missing = |key: &&KeyId| !there.contains(*key);
@@ -150,14 +164,9 @@ ORDER BY 1 LIMIT 1";
 }
 
 /// Streams the archive into `pg_restore`, which commits at its end or not at all.
-async fn load(
-    directory: &Path,
-    manifest: &Manifest,
-    unlock: Unlock,
-    program: Program,
-    target: &Target,
-) -> Result<(), BackupError> {
+async fn load(backup: Checked, program: Program, target: &Target) -> Result<(), BackupError> {
     let config = parse_url(VARIABLE, &target.admin)?;
+    let Checked { directory, manifest, unlock } = backup;
     let entry = manifest.file(DATABASE).expect("a manifest was checked for it");
     let path = directory.join(&entry.name);
     let mut command = program.command(&config);
