@@ -257,6 +257,12 @@ pub(crate) struct DoctorArgs {
     /// The data directory to look at [default: as for dev]
     #[arg(long, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// The operator's list [default: the one in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) operator: Option<PathBuf>,
+    /// The directory of the server's own keys [default: the one in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
     /// Print exactly one JSON document on stdout
     #[arg(long)]
     pub(crate) json: bool,

@@ -15,10 +15,22 @@ pub struct Finding {
 }
 
 impl Store {
-    /// Checks everything in every project. An empty list is good news.
+    /// Checks the walls, and everything in every project. An empty list is good news.
+    ///
+    /// # Errors
+    /// The database's.
     pub async fn examine(&self) -> Result<Vec<Finding>, StoreError> {
         let mut found = self.examine_walls().await?;
-        let mut after = String::new();
+        found.extend(self.examine_projects().await?);
+        Ok(found)
+    }
+
+    /// Checks everything in every project.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn examine_projects(&self) -> Result<Vec<Finding>, StoreError> {
+        let (mut found, mut after) = (Vec::new(), String::new());
         loop {
             let page = self.project_ids(&after, 200).await?;
             let Some(last) = page.last() else { return Ok(found) };

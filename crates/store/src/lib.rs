@@ -27,6 +27,7 @@ pub mod expire;
 pub mod family;
 pub mod figures;
 pub mod halt;
+pub mod installation;
 pub mod journal;
 pub mod keyring;
 mod lane;

@@ -9,6 +9,8 @@ mod plan;
 
 use std::time::Duration;
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
@@ -81,6 +83,9 @@ impl From<tokio_postgres::Error> for MigrateError {
     }
 }
 
+/// How often the roles are tried to be made.
+const ROLE_TRIES: u32 = 10;
+
 /// A role and the password its URL names.
 pub type RolePassword = (&'static str, SecretString);
 
@@ -105,6 +110,19 @@ pub fn role_password(
 /// Repeatable.
 pub async fn create_roles(admin_url: &SecretString, passwords: &[RolePassword]) -> Result<(), MigrateError> {
     let client = connect("--admin-url", admin_url).await?;
+    let mut tries = 1;
+    // roles belong to all databases of a server: another one may be having its own made
+    while let Err(error) = make_roles(&client, passwords).await {
+        if tries == ROLE_TRIES || !is_concurrent_update(&error) {
+            return Err(error.into());
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(rand::random_range(20..200))).await;
+    }
+    Ok(())
+}
+
+async fn make_roles(client: &Client, passwords: &[RolePassword]) -> Result<(), tokio_postgres::Error> {
     client.batch_execute(roles_sql()).await?;
     for (role, password) in passwords {
         let statement = client
@@ -116,6 +134,11 @@ pub async fn create_roles(admin_url: &SecretString, passwords: &[RolePassword]) 
         client.batch_execute(statement.get(0)).await?;
     }
     Ok(())
+}
+
+/// Two changed one row of a catalogue, which PostgreSQL tells as an internal error.
+fn is_concurrent_update(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|e| e.message().ends_with("concurrently updated"))
 }
 
 /// Brings the schema to this binary's version as `awooop_owner`. Returns the versions that were applied.

@@ -22,6 +22,11 @@ use crate::wake::Wake;
 use crate::{Clock, keyring::Keyring};
 use awooop_redact::Redactor;
 
+/// Most connections of a process as `awooop_app`.
+pub(crate) const APP_CONNECTIONS: usize = 32;
+/// Most connections of a process as `awooop_dispatch`.
+pub(crate) const DISPATCH_CONNECTIONS: usize = 4;
+
 /// Where the database is, once for each role the server uses.
 #[derive(Clone)]
 pub struct DatabaseUrls {
@@ -115,9 +120,9 @@ impl Store {
         keyring: Keyring,
         announcer: Announcer,
     ) -> Result<Self, OpenError> {
-        let app = pool("AWOOOP_DATABASE_URL", &urls.app, 32)?;
+        let app = pool("AWOOOP_DATABASE_URL", &urls.app, APP_CONNECTIONS)?;
         let app_config = parse_url("AWOOOP_DATABASE_URL", &urls.app)?;
-        let dispatch = pool("AWOOOP_DISPATCH_DATABASE_URL", &urls.dispatch, 4)?;
+        let dispatch = pool("AWOOOP_DISPATCH_DATABASE_URL", &urls.dispatch, DISPATCH_CONNECTIONS)?;
         refuse_unsafe("AWOOOP_DATABASE_URL", &app).await?;
         refuse_unsafe("AWOOOP_DISPATCH_DATABASE_URL", &dispatch).await?;
         check_schema(&app).await?;

@@ -59,7 +59,10 @@ impl Wall {
 
 impl Store {
     /// The walls, compared with what they must be.
-    pub(crate) async fn examine_walls(&self) -> Result<Vec<Finding>, StoreError> {
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn examine_walls(&self) -> Result<Vec<Finding>, StoreError> {
         let client = self.app().await?;
         let mut found = broken_rules(&client).await?;
         let version: i64 = client.query_one("SELECT awooop.schema_version()", &[]).await?.get(0);
@@ -152,7 +155,7 @@ WITH t AS (
 SELECT relname || ' has no project and is not one of the global tables' FROM t
   WHERE NOT has_project AND relname NOT IN ('worker_beat', 'halt_all', 'refinery_schema_history')
 UNION ALL
-SELECT relname || ' has no forced row security' FROM t
+SELECT relname || ' is not under FORCE ROW LEVEL SECURITY' FROM t
   WHERE has_project AND NOT (relrowsecurity AND relforcerowsecurity)
 UNION ALL
 SELECT relname || ' is not owned by awooop_owner' FROM t

@@ -1,10 +1,12 @@
-//! `awooop doctor`: says what is wrong with this installation, if anything. Looks at the database's walls and
-//! invariants, the operator's list, and the server's address. Changes nothing. Exit 0 when all is well.
+//! `awooop doctor`: says what is wrong with this installation, if anything, and what to do. Looks at the keyring, the
+//! database server, the walls between projects, every project's invariants, the audit and the operator's list. Changes
+//! nothing. Exit 0 when all is well.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use awooop_store::keyring::Keyring;
+use awooop_store::doctor::Finding;
+use awooop_store::keyring::{KeyState, Keyring, KeyringError};
 use awooop_store::{Clock, DatabaseUrls, Store};
 use serde_json::{Value, json};
 
@@ -34,9 +36,13 @@ impl Check {
 pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     logging::start("error");
     let data_dir = args.data_dir.or_else(default_data_dir).unwrap_or_default();
+    let (keys, list) = (args.keys, args.operator);
+    let keys = keys.unwrap_or_else(|| data_dir.join("keys"));
     let mut checks = vec![postgres(), data_directory(&data_dir)];
-    checks.extend(database(&data_dir).await);
-    checks.push(operators_list(&data_dir));
+    let (keyring, about_keys) = keyring(&keys);
+    checks.push(about_keys);
+    checks.extend(database(&data_dir, keyring).await);
+    checks.push(operators_list(&data_dir, list));
     let is_well = checks.iter().all(|check| check.problems.is_empty());
     if args.json {
         let items: Vec<Value> = checks
@@ -71,39 +77,82 @@ fn data_directory(path: &Path) -> Check {
     check
 }
 
-async fn database(data_dir: &Path) -> Vec<Check> {
+/// The keyring, or one that knows no key: then what is signed is not checked, and the report says so.
+fn keyring(directory: &Path) -> (Keyring, Check) {
+    let keyring = match Keyring::load(directory) {
+        Ok(keyring) => keyring,
+        Err(KeyringError::Missing(_)) => {
+            let told = "none here, so that signatures and the audit are NOT checked: name it with --keys";
+            return (Keyring::for_reading(), Check::well("keyring", told));
+        }
+        Err(error) => return (Keyring::for_reading(), Check::wrong("keyring", error.to_string())),
+    };
+    let keys = keyring.keys();
+    let of = |state: KeyState| keys.iter().filter(|key| key.state == state).count();
+    let (current, accepted, retired) = (of(KeyState::Current), of(KeyState::Accepted), of(KeyState::Retired));
+    let detail =
+        format!("{current} current, {accepted} accepted, {retired} retired in {}", directory.display());
+    let mut check = Check::well("keyring", detail);
+    check.problems = checks::open_to_others(directory, &["keyring.json"]);
+    (keyring, check)
+}
+
+async fn database(data_dir: &Path, keyring: Keyring) -> Vec<Check> {
     let urls = match urls(data_dir) {
         Ok(urls) => urls,
         Err(error) => return vec![Check::wrong("database", error.to_string())],
-    };
-    let keys = data_dir.join("keys");
-    // the doctor checks no API key, so that a keyring elsewhere is no obstacle
-    let keyring = match Keyring::load(&keys) {
-        Ok(keyring) => keyring,
-        Err(_) => Keyring::for_reading(),
     };
     let store = match Store::open(&urls, Clock::system(), keyring).await {
         Ok(store) => store,
         Err(error) => return vec![Check::wrong("database", error.to_string())],
     };
     let mut checks = vec![Check::well("database", "answers; its roles cannot step over row security")];
-    match store.examine().await {
+    checks.push(installation(&store).await);
+    checks.push(match store.examine_walls().await {
         Ok(findings) => {
-            let problems = findings
-                .iter()
-                .map(|f| match &f.project {
-                    Some(project) => format!("project {project}: {}", f.message),
-                    None => f.message.clone(),
-                })
-                .collect();
-            let detail = "row security on every table; queue, leases and budgets agree".to_owned();
-            checks.push(Check { name: "invariants", problems, detail });
+            let detail =
+                "privileges, policies, functions and roles are this version's; row security is forced";
+            Check { name: "walls", problems: told(&findings), detail: detail.to_owned() }
         }
-        Err(error) => checks.push(Check::wrong("invariants", error.to_string())),
-    }
+        Err(error) => Check::wrong("walls", error.to_string()),
+    });
+    checks.push(match store.examine_projects().await {
+        Ok(findings) => {
+            let detail = "runs, queue, leases, budgets and contracts of every project agree".to_owned();
+            Check { name: "invariants", problems: told(&findings), detail }
+        }
+        Err(error) => Check::wrong("invariants", error.to_string()),
+    });
     checks.push(audit(&store).await);
     checks.push(vacuum(&store).await);
     checks
+}
+
+/// The database server: versions, settings, clock, connections.
+async fn installation(store: &Store) -> Check {
+    let found = match store.installation().await {
+        Ok(found) => found,
+        Err(error) => return Check::wrong("installation", error.to_string()),
+    };
+    let detail = format!(
+        "AwoooP {}, schema {}, PostgreSQL {}; clocks {} ms apart; {} of {} connections open; workers alive: {}",
+        env!("CARGO_PKG_VERSION"),
+        found.schema,
+        found.postgresql,
+        found.clock_offset_ms,
+        found.connections_open,
+        found.connections,
+        found.workers,
+    );
+    Check { name: "installation", problems: told(&found.findings), detail }
+}
+
+fn told(findings: &[Finding]) -> Vec<String> {
+    let tell = |finding: &Finding| match &finding.project {
+        Some(project) => format!("project {project}: {}", finding.message),
+        None => finding.message.clone(),
+    };
+    findings.iter().map(tell).collect()
 }
 
 /// A short look at the audit; `awooop audit verify` looks at all of it.
@@ -117,11 +166,7 @@ async fn audit(store: &Store) -> Check {
         _ => "none expire",
     };
     let mut check = Check::well("audit", format!("the last day's events are genuine and sealed; {kept}"));
-    let of = |f: &awooop_store::doctor::Finding| match &f.project {
-        Some(project) => format!("project {project}: {}", f.message),
-        None => f.message.clone(),
-    };
-    check.problems = found.iter().map(of).collect();
+    check.problems = told(&found);
     check
 }
 
@@ -150,13 +195,11 @@ fn urls(data_dir: &Path) -> anyhow::Result<DatabaseUrls> {
     Ok(DatabaseUrls { app: text("app"), dispatch: text("dispatch") })
 }
 
-fn operators_list(data_dir: &Path) -> Check {
-    let path = data_dir.join("operator.toml");
+fn operators_list(data_dir: &Path, named: Option<PathBuf>) -> Check {
+    let path = named.unwrap_or_else(|| data_dir.join("operator.toml"));
     if !path.exists() {
-        return Check::well(
-            "operator's list",
-            "none in the data directory: projects may name nothing on this host",
-        );
+        let told = format!("none at {}: projects may name nothing on this host", path.display());
+        return Check::well("operator's list", told);
     }
     let list = match operator::for_dev(&path) {
         Ok(list) => list,

@@ -139,6 +139,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     option("--data-dir", "restore", "The data directory of `dev` to restore into; `dev` must not run.").or(DATA_DIR).like("/srv/awooop"),
     option("--json", "restore", "Prints one JSON document.").or("off"),
     option("--data-dir", "doctor", "The data directory to look at.").or(DATA_DIR).like("/srv/awooop"),
+    option("--operator", "doctor", "The operator's list to look at.")
+        .or("the one in the data directory")
+        .like("/etc/awooop/operator.toml"),
+    option("--keys", "doctor", "The keyring's directory. Without its keys no signature and no audit event can be checked.")
+        .or("`keys` in the data directory")
+        .like("/etc/awooop/keys"),
     option("--json", "doctor", "Prints one JSON document.").or("off"),
     option("--role", "config check", "Whose settings to check: `dev`, `api`, `worker`, `all` (of `serve`) or `migrate`.")
         .or("`all` where `AWOOOP_DATABASE_URL` is set, else `dev`")

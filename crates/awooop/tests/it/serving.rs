@@ -128,6 +128,31 @@ impl Site {
             .command(&[&["serve", "--role", role, "--keys", keys, "--operator", list][..], &listen].concat())
     }
 
+    /// The doctor with keys and list: content, then not, for something that was changed behind the server's back.
+    async fn assert_the_doctor_sees(&self, database: &Empty) {
+        let doctor = async |json: bool| {
+            let (keys, list) = (shown(&self.keys), shown(&self.list));
+            let mut command = self.home.command(&["doctor", "--keys", keys, "--operator", list]);
+            command.args(json.then_some("--json"));
+            output(command).await
+        };
+        let well = doctor(false).await;
+        assert_eq!(well.0, 0, "{well:?}");
+        for told in ["ok    keyring", "5 current, 0 accepted, 0 retired", "ok    walls", "workers alive: 1"] {
+            assert!(well.1.contains(told), "{told}: {}", well.1);
+        }
+        let admin = connect(&database.urls().admin).await.unwrap();
+        admin.batch_execute("GRANT DELETE ON awooop.audit_seal TO awooop_app").await.unwrap();
+        let wrong = doctor(true).await;
+        let found: Value = serde_json::from_str(&wrong.1).unwrap();
+        let problems: Vec<&Value> =
+            found["checks"].as_array().unwrap().iter().filter(|check| check["is_well"] == false).collect();
+        assert_eq!((wrong.0, problems.len()), (1, 1), "{found}");
+        assert_eq!(problems[0]["check"], "walls");
+        assert!(problems[0]["problems"].to_string().contains("audit_seal: awooop_app DELETE"), "{found}");
+        admin.batch_execute("REVOKE DELETE ON awooop.audit_seal FROM awooop_app").await.unwrap();
+    }
+
     /// The API of a node that answers HTTP.
     fn api(&self, node: &Node) -> Api {
         let log = node.log();
@@ -266,8 +291,7 @@ async fn heavy_an_api_and_a_worker_do_a_run_together_and_a_stopped_worker_gives_
     assert_eq!(end(&other), ("completed", ""), "{other}");
     assert_eq!(api.steps(&run_id).await.unwrap().len(), 3, "what came after the end is not recorded");
     assert_eq!(model.asked(), 3 + 2 + 3, "and nothing more was done for it");
-    let doctor = output(site.home.command(&["doctor", "--json"])).await;
-    assert_eq!(doctor.0, 0, "{doctor:?}");
+    site.assert_the_doctor_sees(&empty).await;
     assert!(worker.stop().await.success());
     assert!(api_node.stop().await.success());
     empty.drop().await;

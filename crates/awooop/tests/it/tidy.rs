@@ -186,6 +186,29 @@ fn every_code_has_its_page_and_every_page_its_code() {
 }
 
 #[test]
+fn promises_name_tests_that_exist() {
+    let tests: BTreeSet<String> = files(&root().join("crates"), ".rs")
+        .iter()
+        .flat_map(|path| {
+            let (text, file) = (std::fs::read_to_string(path).unwrap(), path.file_stem().unwrap());
+            let name =
+                |line: &str| Some(line.trim_start().split_once("fn ")?.1.split_once("()")?.0.to_owned());
+            let file = file.to_string_lossy().into_owned();
+            text.lines().filter_map(name).map(|test| format!("{file}::{test}")).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut promised = 0;
+    for page in files(&root().join("docs/security"), ".md") {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for word in text.split('`').skip(1).step_by(2).filter(|word| word.contains("::")) {
+            promised += 1;
+            assert!(tests.contains(word), "{}: there is no test {word}", shown(&page));
+        }
+    }
+    assert!(promised > 20, "the pages were read");
+}
+
+#[test]
 fn migrations_lift_forced_row_security_only_for_themselves() {
     for path in files(&root().join("crates/store/migrations"), ".sql") {
         let text = std::fs::read_to_string(&path).unwrap();

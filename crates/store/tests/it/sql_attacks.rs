@@ -259,8 +259,7 @@ async fn the_catalogue_tells_structure_and_no_content() {
 
 #[tokio::test]
 async fn what_is_left_is_naming_another_project_and_being_a_nuisance() {
-    // not refused: the server's own role is trusted with the name. Every statement of the server is a constant with
-    // bound parameters, which the tidy test watches; this is what an injection would win if one were not.
+    // not refused: the server's own role is trusted with the name
     let (database, _): (TestDatabase, _) = two_projects().await;
     let app = database.app().await;
     act_as(&app, MINE).await;

@@ -67,12 +67,12 @@ async fn the_doctor_names_whatever_was_changed_behind_the_servers_back() {
         (
             "ALTER TABLE awooop.run_state NO FORCE ROW LEVEL SECURITY",
             "ALTER TABLE awooop.run_state FORCE ROW LEVEL SECURITY",
-            "run_state has no forced row security",
+            "run_state is not under FORCE ROW LEVEL SECURITY",
         ),
         (
             "ALTER TABLE awooop.run_state DISABLE ROW LEVEL SECURITY",
             "ALTER TABLE awooop.run_state ENABLE ROW LEVEL SECURITY",
-            "run_state has no forced row security",
+            "run_state is not under FORCE ROW LEVEL SECURITY",
         ),
         (
             "ALTER FUNCTION awooop.set_project(text) SECURITY DEFINER",
@@ -117,6 +117,16 @@ async fn applied_migrations_are_the_schema_the_server_expects() {
     assert_eq!(version, awooop_store::migrate::latest_version());
     let again = awooop_store::migrate::migrate(&database.urls().owner.clone().into()).await.unwrap();
     assert_eq!(again, Vec::<i64>::new(), "a second migration applies nothing");
+}
+
+#[tokio::test]
+async fn roles_may_be_made_for_many_databases_at_once() {
+    let database = TestDatabase::private().await.unwrap();
+    let admin = database.urls().admin.clone().into();
+    let making = (0..8).map(|_| awooop_store::migrate::create_roles(&admin, &[]));
+    for made in futures::future::join_all(making).await {
+        made.unwrap();
+    }
 }
 
 #[tokio::test]
