@@ -9,8 +9,6 @@ mod plan;
 
 use std::time::Duration;
 
-use std::time::Duration;
-
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};

@@ -93,7 +93,7 @@ impl Program {
             }
             text
         });
-        Ok(Running { name: self.name, child, words })
+        Ok(Running { name: self.name, child, words: Some(words) })
     }
 }
 
@@ -101,7 +101,7 @@ impl Program {
 pub(super) struct Running {
     name: &'static str,
     pub(super) child: Child,
-    words: JoinHandle<Vec<u8>>,
+    words: Option<JoinHandle<Vec<u8>>>,
 }
 
 impl Running {
@@ -111,8 +111,7 @@ impl Running {
         if status.success() {
             return Ok(());
         }
-        let words = std::mem::replace(&mut self.words, std::thread::spawn(Vec::new));
-        let words = words.join().unwrap_or_default();
+        let words = self.words.take().and_then(|words| words.join().ok()).unwrap_or_default();
         let output = String::from_utf8_lossy(&words).trim().to_owned();
         Err(BackupError::Program { program: self.name, status: status.to_string(), output })
     }
