@@ -14,6 +14,7 @@ mod config_check;
 mod contract_faults;
 mod contracts;
 mod control;
+mod crowd;
 mod fake;
 mod faults;
 mod figures;
