@@ -117,8 +117,9 @@ pub(super) fn described(directory: &Path, manifest: &Manifest) -> String {
 /// A backup's error as every command shows one.
 pub(super) fn failure(error: &BackupError) -> Failure {
     let mut reason = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let (mut source, mut innermost) = (std::error::Error::source(error), reason.clone());
     while let Some(inner) = source {
+        innermost = inner.to_string();
         if !reason.ends_with(&inner.to_string()) {
             reason = format!("{reason}: {inner}");
         }
@@ -128,7 +129,8 @@ pub(super) fn failure(error: &BackupError) -> Failure {
     match error {
         BackupError::Open(OpenError::Store(_))
         | BackupError::Migrate(MigrateError::Open(OpenError::Store(_))) => {
-            Failure::Unreachable { url: "the database".to_owned(), reason, is_refused: true }
+            let hint = "is PostgreSQL running there, or `awooop dev` on this data directory?".to_owned();
+            Failure::NoDatabase { reason: innermost, hint }
         }
         BackupError::NotEmpty(_) => {
             in_the_way("make an empty database, or name an empty data directory with --data-dir")

@@ -150,16 +150,16 @@ async fn refuse_server(client: &Client, manifest: &Manifest) -> Result<u32, Back
 /// Refuses a database that holds anything but what PostgreSQL and its extensions put there.
 async fn refuse_full(client: &Client) -> Result<(), BackupError> {
     let sql = "
-SELECT s.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+SELECT 1 AS kind, s.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND s.nspname NOT LIKE 'pg\\_%' AND s.nspname <> 'information_schema'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
 UNION ALL
-SELECT s.nspname || '.' || p.proname FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
+SELECT 2, s.nspname || '.' || p.proname || '()' FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
 WHERE s.nspname = 'awooop'
-ORDER BY 1 LIMIT 1";
+ORDER BY 1, 2 LIMIT 1";
     match client.query_opt(sql, &[]).await? {
         None => Ok(()),
-        Some(row) => Err(BackupError::NotEmpty(format!("it holds {}", row.get::<_, String>(0)))),
+        Some(row) => Err(BackupError::NotEmpty(format!("it holds {}", row.get::<_, String>(1)))),
     }
 }
 
