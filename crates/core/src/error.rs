@@ -53,6 +53,7 @@ codes! {
     Req005 = "E-REQ-005", 412, false, "It has changed since it was read";
     Req006 = "E-REQ-006", 422, false, "The idempotency key was used with another body";
     Req007 = "E-REQ-007", 400, false, "The cursor is not valid";
+    Req008 = "E-REQ-008", 408, true, "The request came too slowly";
     Run001 = "E-RUN-001", 409, false, "The run's state forbids this";
     Run002 = "E-RUN-002", 422, false, "The project has no active agent of this name";
     Run003 = "E-RUN-003", 403, false, "The mode is above the agent's";

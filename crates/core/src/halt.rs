@@ -128,6 +128,18 @@ impl Stop {
             Target::Tool(tool) => is_here && work.tool == Some(tool),
         }
     }
+
+    /// Does it hold back every agent's calls of this tool?
+    pub fn covers_tool(&self, project: &ProjectId, tool: &ToolName) -> bool {
+        let is_here = self.project == *project;
+        match &self.target {
+            Target::All => self.project.is_platform(),
+            Target::Project => is_here,
+            Target::Agent(_) => false,
+            Target::Provider(provider) => is_here && tool.provider() == provider,
+            Target::Tool(stopped) => is_here && tool == stopped,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -292,12 +292,17 @@ impl Gateway {
             return Ok(Ended::Done(Done::stub(&tool, &arguments)));
         }
         let limit = Duration::from_millis(tool.server.spec.timeout_ms);
+        let left = || request.left_of(limit, "the call");
+        let timeout = match left() {
+            Ok(timeout) => timeout,
+            Err(error) => return Ok(Ended::Done(Done::upstream(&error, true))),
+        };
         let mut call = ToolCallRequest {
             name: tool.name.tool().to_owned(),
             arguments,
             idempotency_key: trace.idempotency_key,
             traceparent: trace.traceparent,
-            timeout: Some(request.left_of(limit)),
+            timeout: Some(timeout),
         };
         let work = Work {
             project: request.scope.project(),
@@ -312,8 +317,9 @@ impl Gateway {
             && tool.risk != Risk::ReadOnly
             && tool.is_idempotent()
             && answer.as_ref().is_err_and(|failure| failure.may_have_run)
+            && let Ok(timeout) = left()
         {
-            call.timeout = Some(request.left_of(limit));
+            call.timeout = Some(timeout);
             let again = ear.unless(work, self.inner.upstreams.call_tool(&spec, call)).await?;
             // that the second was not sent says nothing of the first
             answer = again.map_err(|failure| CallFailure { may_have_run: true, ..failure });

@@ -136,12 +136,13 @@ impl Gateway {
     }
 
     /// Asks the run's model, unless a stop covers the call or comes to. The hold proves that the budget has room for the
-    /// answer; the caller settles it.
+    /// answer; the caller settles it. `begins` is told when the call begins: until then nothing was sent.
     pub async fn complete(
         &self,
         run: &ClaimedRun,
         hold: &Hold,
         request: &PassedRequest,
+        begins: impl FnOnce(),
     ) -> Result<ModelReply, CompleteError> {
         debug_assert!(hold.amount() > 0);
         let request = request.request();
@@ -159,6 +160,7 @@ impl Gateway {
         let asked = self.ask(project, facts.provider, &provider, model, request);
         let limit = agent.step_timeout();
         let timed = async {
+            begins();
             match limit {
                 Some(limit) => tokio::time::timeout(limit, asked).await.ok(),
                 None => Some(asked.await),

@@ -40,9 +40,13 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// How much of `limit` the agent leaves.
-    pub(crate) fn left_of(&self, limit: Duration) -> Duration {
-        self.deadline.map_or(limit, |(end, _)| limit.min(end.saturating_duration_since(Instant::now())))
+    /// How much of `limit` the agent leaves for `doing`; an error when its step has no time left.
+    pub(crate) fn left_of(&self, limit: Duration, doing: &'static str) -> Result<Duration, UpstreamError> {
+        let Some((end, after)) = self.deadline else { return Ok(limit) };
+        match end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(UpstreamError::Timeout { doing, after }),
+            left => Ok(limit.min(left)),
+        }
     }
 
     /// Waits for the tool's server no longer than the agent's step may take.
@@ -52,6 +56,7 @@ impl Request<'_> {
         asked: impl Future<Output = Result<T, UpstreamError>>,
     ) -> Result<T, UpstreamError> {
         let Some((end, after)) = self.deadline else { return asked.await };
+        self.left_of(after, doing)?;
         let answer = tokio::time::timeout_at(end.into(), asked).await;
         answer.unwrap_or(Err(UpstreamError::Timeout { doing, after }))
     }
@@ -88,7 +93,10 @@ pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, 
         let registered = Registered::prove(identified, gateway, request, tool).await?;
         let authorized = Authorized::prove(registered, request)?;
         let validated = Validated::prove(authorized, request, &redactors)?;
-        Cleared::prove(validated, gateway, request, &step)
+        let cleared = Cleared::prove(validated, gateway, request, &step)?;
+        // a call that has no time left is not announced either
+        request.left_of(Duration::MAX, "the call").map_err(Stopped::Upstream)?;
+        Ok(cleared)
     };
     match (cleared.await, request.step) {
         // a halt of the whole run leaves the question for the time after it

@@ -36,18 +36,18 @@ pub struct ToolStatus {
     pub description: Option<String>,
     /// What the contract says it does.
     pub risk: Risk,
-    /// `available`, `drifted`, `not_offered` or `unreachable`.
+    /// `available`, `denied`, `drifted`, `not_offered`, `stopped` or `unreachable`.
     pub status: &'static str,
     /// Why it is not available.
     pub reason: Option<String>,
     /// Agents it is granted to.
     pub granted_to: Vec<String>,
-    /// Hash of the definition its server gives now.
+    /// Hash of the definition its server gives now; of a stopped one, which is not asked, of the pinned definition.
     pub definition_sha256: Option<String>,
 }
 impl Gateway {
     /// The tools gates 1 to 3 let the agent see, in the order of their names. A server that does not
-    /// answer takes only its own tools away.
+    /// answer takes only its own tools away; one that is stopped is not asked.
     pub async fn list_tools(
         &self,
         scope: &ProjectScope,
@@ -100,10 +100,10 @@ impl Gateway {
         Ok(offered.into_iter().map(|(tool, definition)| status(&tool, definition, to_people)).collect())
     }
 
-    /// Each tool with what its server says of it now; servers are asked side by side.
+    /// Each tool with what its server says of it now; servers are asked side by side, and none for what is stopped.
     async fn definitions(&self, scope: &ProjectScope, tools: Vec<ToolFacts>) -> Vec<(ToolFacts, Definition)> {
         let mut servers: Vec<&Server> = Vec::new();
-        for tool in &tools {
+        for tool in tools.iter().filter(|tool| tool.halt.is_none()) {
             if !servers.iter().any(|s| s.provider == tool.server.provider) {
                 servers.push(&tool.server);
             }
@@ -114,6 +114,9 @@ impl Gateway {
         });
         let answers = futures::future::join_all(asked).await;
         let find = |tool: &ToolFacts| -> Definition {
+            if tool.halt.is_some() {
+                return Ok(None);
+            }
             let at = servers.iter().position(|s| s.provider == tool.server.provider);
             let answer = &answers[at.expect("each tool's server was asked")];
             let offered = answer.as_ref().map_err(Clone::clone)?;
@@ -166,15 +169,16 @@ fn header(name: &str, prefix: &str, value: &SecretString) -> Result<(HeaderName,
     Ok((name, text.into()))
 }
 
-/// What gate 3 would say of it in any mode: a list shows nothing that no call could reach.
+/// What gates 1 and 3 would say of it in any mode: a list shows nothing that no call could reach.
 fn is_open(tool: &ToolFacts) -> bool {
-    tool.is_granted && tool.denied_by.is_none()
+    tool.is_granted && tool.denied_by.is_none() && tool.halt.is_none()
 }
 
 fn status(tool: &ToolFacts, definition: Definition, to_people: &Redactor) -> ToolStatus {
     let shown = |text: &Option<String>| text.as_deref().map(|text| to_people.clean(text).into_inner());
     let name = tool.name.to_string();
     let (status, reason, definition) = match definition {
+        _ if let Some(halt) = &tool.halt => ("stopped", Some(halt.sentence()), None),
         Err(error) => ("unreachable", Some(error.to_string()), None),
         Ok(None) => ("not_offered", Some("its server does not offer it".to_owned()), None),
         Ok(Some(d)) => {
@@ -196,6 +200,9 @@ fn status(tool: &ToolFacts, definition: Definition, to_people: &Redactor) -> Too
         status,
         reason: shown(&reason),
         granted_to: tool.granted_to.clone(),
-        definition_sha256: definition.as_ref().map(ToolDefinition::sha256_hex),
+        definition_sha256: match (&definition, &tool.halt) {
+            (None, Some(_)) => tool.pinned_sha256.clone(),
+            (definition, _) => definition.as_ref().map(ToolDefinition::sha256_hex),
+        },
     }
 }

@@ -1,10 +1,11 @@
 //! JSON bodies. A body is read whole (at most 1 MiB), parsed, checked against the very schema the OpenAPI
 //! document shows for it, and only then typed: what the document says is what is refused. Too large is 413
-//! E-REQ-002, not JSON is 400 E-REQ-001, not fitting is 422 E-REQ-003 with paths.
+//! E-REQ-002, too slow is 408 E-REQ-008, not JSON is 400 E-REQ-001, not fitting is 422 E-REQ-003 with paths.
 
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
 
 use awooop_core::ErrorCode;
 use awooop_core::schema::Schema;
@@ -17,6 +18,9 @@ use utoipa::PartialSchema;
 
 use crate::problem::Problem;
 use crate::state::AppState;
+
+/// Longest time from a request's head to the end of its body.
+pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A checked body, with the JSON it was read from.
 pub(crate) struct Body<T> {
@@ -47,10 +51,16 @@ impl<T: DeserializeOwned + PartialSchema + 'static> FromRequest<AppState> for Bo
     }
 }
 
-/// The whole body, at most what the router allows this path.
+/// The whole body, at most what the router allows this path, within the server's time.
 pub(crate) async fn read(request: Request, state: &AppState) -> Result<Bytes, Problem> {
     let limit = crate::router::max_body_bytes(request.uri().path());
-    Bytes::from_request(request, state).await.map_err(|rejection| {
+    let read = tokio::time::timeout(state.body_within, Bytes::from_request(request, state)).await;
+    let read = read.map_err(|_| {
+        let detail =
+            format!("the body was not there {} s after the request's head", state.body_within.as_secs());
+        Problem::new(ErrorCode::Req008, detail)
+    })?;
+    read.map_err(|rejection| {
         if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
             Problem::new(ErrorCode::Req002, format!("a body has at most {limit} bytes"))
         } else {

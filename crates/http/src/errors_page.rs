@@ -39,6 +39,7 @@ fn page(code: ErrorCode) -> &'static str {
         C::Req005 => page!("E-REQ-005"),
         C::Req006 => page!("E-REQ-006"),
         C::Req007 => page!("E-REQ-007"),
+        C::Req008 => page!("E-REQ-008"),
         C::Run001 => page!("E-RUN-001"),
         C::Run002 => page!("E-RUN-002"),
         C::Run003 => page!("E-RUN-003"),

@@ -21,6 +21,7 @@ mod problem;
 mod query;
 mod router;
 mod run_view;
+mod serve;
 mod sse;
 mod state;
 mod telemetry;
@@ -28,4 +29,5 @@ mod v1;
 
 pub use openapi::openapi;
 pub use router::{health_router, router};
+pub use serve::{HEAD_WITHIN, serve};
 pub use state::AppState;

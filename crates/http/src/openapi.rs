@@ -105,6 +105,7 @@ fn complete(path: &str, operation: &mut Operation) {
     }
     if operation.request_body.is_some() {
         let most = crate::router::max_body_bytes(path) >> 20;
+        add(operation, "408", "E-REQ-008: the body came too slowly");
         add(operation, "413", &format!("E-REQ-002: larger than {most} MiB"));
     }
     if operation.request_body.is_some() || has_parameter_in(operation, ParameterIn::Query) {

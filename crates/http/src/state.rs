@@ -2,13 +2,15 @@
 //! tells long answers to end. Cheap to clone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use awooop_gateway::Gateway;
 use awooop_store::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::MOST_CREATING;
+use crate::admission::{MOST_CREATING, Places};
+use crate::body::BODY_WITHIN;
 use crate::mcp::McpServer;
 
 /// The state of the router.
@@ -19,8 +21,9 @@ pub struct AppState {
     pub(crate) hosts: Arc<[String]>,
     pub(crate) draining: CancellationToken,
     pub(crate) mcp: Arc<McpServer>,
-    pub(crate) creating: Arc<Semaphore>,
+    pub(crate) creating: Arc<Places>,
     pub(crate) scraping: Arc<Semaphore>,
+    pub(crate) body_within: Duration,
 }
 
 impl AppState {
@@ -28,9 +31,16 @@ impl AppState {
     /// listens on and the public one. When `draining` is cancelled, event streams and waiting requests end.
     pub fn new(store: Store, gateway: Gateway, hosts: Vec<String>, draining: CancellationToken) -> Self {
         let mcp = Arc::new(crate::mcp::server(draining.child_token()));
-        let creating = Arc::new(Semaphore::new(MOST_CREATING));
+        let creating = Arc::new(Places::new(MOST_CREATING));
         // one look at the rows at a time: whoever asks for figures takes no beat its connection
         let scraping = Arc::new(Semaphore::new(1));
-        Self { store, gateway, hosts: hosts.into(), draining, mcp, creating, scraping }
+        let (hosts, body_within) = (hosts.into(), BODY_WITHIN);
+        Self { store, gateway, hosts, draining, mcp, creating, scraping, body_within }
+    }
+
+    /// The same with another patience for the bodies of requests than 30 s.
+    #[must_use]
+    pub fn with_bodies_within(self, body_within: Duration) -> Self {
+        Self { body_within, ..self }
     }
 }

@@ -5,6 +5,7 @@
 //! `secret` returns a planted credential, `big` returns 100,000 characters. It lives in the test's process,
 //! so what it saw survives the death of the server under test. It keeps no sessions.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
@@ -36,6 +37,7 @@ pub struct Call {
 
 #[derive(Clone)]
 struct Seen {
+    requests: Arc<AtomicUsize>,
     calls: Arc<Mutex<Vec<Call>>>,
     is_held: watch::Receiver<bool>,
 }
@@ -43,6 +45,7 @@ struct Seen {
 /// A running server. Dropping it closes its port.
 pub struct FixtureMcp {
     url: String,
+    requests: Arc<AtomicUsize>,
     calls: Arc<Mutex<Vec<Call>>>,
     hold: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -56,18 +59,24 @@ impl FixtureMcp {
         let url = format!("http://{}/mcp", listener.local_addr()?);
         let (hold, is_held) = watch::channel(false);
         let calls = Arc::new(Mutex::new(Vec::new()));
-        let seen = Seen { calls: calls.clone(), is_held };
+        let requests = Arc::new(AtomicUsize::new(0));
+        let seen = Seen { requests: requests.clone(), calls: calls.clone(), is_held };
         let router = Router::new().route("/mcp", post(answer)).with_state(seen);
         let task = tokio::spawn(async move {
             // ends with the task
             let _ = axum::serve(listener, router).await;
         });
-        Ok(FixtureMcp { url, calls, hold, task })
+        Ok(FixtureMcp { url, requests, calls, hold, task })
     }
 
     /// Its MCP endpoint.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Messages of every kind so far.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
     /// Every call so far, oldest first.
@@ -104,6 +113,7 @@ impl Drop for FixtureMcp {
 }
 
 async fn answer(State(seen): State<Seen>, Json(message): Json<Value>) -> Response {
+    seen.requests.fetch_add(1, Ordering::SeqCst);
     let Some(id) = message.get("id").filter(|id| !id.is_null()).cloned() else {
         return StatusCode::ACCEPTED.into_response();
     };

@@ -36,9 +36,9 @@ impl Hold {
     }
 }
 
-/// A hold that is asked for.
+/// A hold that is asked for; see [`Store::ask_for`].
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub struct Ask {
     pub(crate) run: Ticket,
     pub(crate) hold_id: Uuid,
     pub(crate) n: i32,
@@ -50,6 +50,11 @@ impl Ask {
     /// The hold, once its row is there.
     pub(crate) fn held(&self) -> Hold {
         Hold { id: self.hold_id, amount: self.amount }
+    }
+
+    /// The hold's release, for a call that is never made: right whether or not there came to be a hold.
+    pub fn unused(&self) -> Settlement {
+        self.held().settle(0, false)
     }
 }
 
@@ -126,8 +131,21 @@ impl Store {
         amount: i64,
         expires_at: Timestamp,
     ) -> Result<Hold, ReserveError> {
-        let ask = Ask { run: run.ticket(), hold_id: self.inner.clock.new_id(), n, amount, expires_at };
-        self.hold(run.scope(), ask).await
+        self.reserve_for(self.ask_for(run, n, amount, expires_at)).await
+    }
+
+    /// A hold that [`Store::reserve_for`] makes; until then there is none.
+    pub fn ask_for(&self, run: &ClaimedRun, n: i32, amount: i64, expires_at: Timestamp) -> Ask {
+        Ask { run: run.ticket(), hold_id: self.inner.clock.new_id(), n, amount, expires_at }
+    }
+
+    /// Holds what was asked for, or says why not. When the caller is gone by the time there is a hold, it is released.
+    ///
+    /// # Errors
+    /// [`ReserveError`]
+    pub async fn reserve_for(&self, ask: Ask) -> Result<Hold, ReserveError> {
+        let scope = ask.run.scope.clone();
+        self.hold(&scope, ask).await
     }
 
     /// [`Store::reserve`] in a transaction of its own.

@@ -1,8 +1,12 @@
 //! Many runs at once: which of a project's runs a filter means, and what is needed to do an ended one again.
 //!
+//! No index knows a run's state, which changes while it is worked on. So a page looks at a bounded number of runs, newest
+//! first, and says where the next begins, whether it found any or not.
+//!
 //! The doing is one run at a time, through `cancel_run` and `create_run`, so each guard there holds here too and one
 //! run that cannot be helped keeps no other from it.
 
+use awooop_core::audit::first_id_at;
 use awooop_core::run::StateName;
 use awooop_core::{AgentId, Mode, RunId};
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +19,10 @@ use crate::pool::Store;
 use crate::run::{Created, Idempotency};
 use crate::scope::ProjectScope;
 
-/// Which runs are meant: those that fit everything given.
+/// Runs that one page looks at.
+pub const MOST_LOOKED_AT: i64 = 5_000;
+
+/// Which runs are meant: those that fit everything given. When a run was made is what its id says.
 #[derive(Debug, Clone)]
 pub struct BulkFilter {
     /// In one of these states.
@@ -32,6 +39,31 @@ pub struct BulkFilter {
     pub made_before: Option<Timestamp>,
     /// Made at or after this.
     pub made_after: Option<Timestamp>,
+}
+
+impl BulkFilter {
+    /// The ids that are meant, among those before `before`: from the first, and up to the second, which is not.
+    fn between(&self, before: RunId) -> (RunId, RunId) {
+        let first_at = |at: Option<Timestamp>| at.map(|at| first_id_at(at.as_microsecond()));
+        let mut from = first_at(self.made_after).unwrap_or(RunId::nil());
+        let mut until = before.min(first_at(self.made_before).unwrap_or(RunId::max()));
+        if let Some(run_id) = self.run_id {
+            from = from.max(run_id);
+            until = until.min(RunId::from_u128(run_id.as_u128().saturating_add(1)));
+        }
+        (from, until)
+    }
+}
+
+/// A page of what a filter means.
+#[derive(Debug, Clone)]
+pub struct BulkPage {
+    /// Runs with the states they are in, newest first.
+    pub runs: Vec<(RunId, StateName)>,
+    /// How many runs were looked at.
+    pub looked_at: i64,
+    /// The next page is what lies before this one; none after the last.
+    pub next_before: Option<RunId>,
 }
 
 /// What a run was asked, to ask it again.
@@ -52,86 +84,53 @@ pub struct Asked {
 }
 
 impl Store {
-    /// The oldest `limit` runs that the filter means, with the states they are in.
+    /// The newest `limit` runs that the filter means, of the next [`MOST_LOOKED_AT`] made before `before`.
     ///
     /// # Errors
     /// The database's.
-    pub async fn oldest_of(
-        &self,
-        scope: &ProjectScope,
-        filter: &BulkFilter,
-        limit: i64,
-    ) -> Result<Vec<(RunId, StateName)>, StoreError> {
-        self.some_of(scope, filter, Uuid::max(), limit, "").await
-    }
-
-    /// The newest `limit` runs that the filter means and that were made before `before`.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn newest_of(
+    pub async fn page_of(
         &self,
         scope: &ProjectScope,
         filter: &BulkFilter,
         before: RunId,
         limit: i64,
-    ) -> Result<Vec<(RunId, StateName)>, StoreError> {
-        self.some_of(scope, filter, before, limit, "DESC").await
-    }
-
-    /// How many runs the filter means.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn count_of(&self, scope: &ProjectScope, filter: &BulkFilter) -> Result<i64, StoreError> {
-        let sql = format!("SELECT count(*) FROM run_state r WHERE {MEANT}");
-        let rows = self.meant(scope, filter, Uuid::max(), None, &sql).await?;
-        Ok(rows.first().map_or(0, |row| row.get(0)))
-    }
-
-    async fn some_of(
-        &self,
-        scope: &ProjectScope,
-        filter: &BulkFilter,
-        before: RunId,
-        limit: i64,
-        order: &str,
-    ) -> Result<Vec<(RunId, StateName)>, StoreError> {
-        let sql =
-            format!("SELECT run_id, state FROM run_state r WHERE {MEANT} ORDER BY run_id {order} LIMIT $10");
-        let rows = self.meant(scope, filter, before, Some(limit), &sql).await?;
-        rows.iter()
+    ) -> Result<BulkPage, StoreError> {
+        let (from, until) = filter.between(before);
+        let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
+        let of_parent = if filter.parent.is_some() { "AND parent_run_id = $8" } else { "" };
+        let sql = format!(
+            "WITH look AS MATERIALIZED (SELECT run_id, state, agent_id, error_code FROM run_state
+               WHERE project_id = $1 AND run_id >= $2 AND run_id < $3 {of_parent}
+               ORDER BY run_id DESC LIMIT {MOST_LOOKED_AT})
+             SELECT * FROM (SELECT run_id, state, NULL::bigint FROM look WHERE state = ANY ($4)
+               AND ($5::text IS NULL OR agent_id = $5) AND ($6::text IS NULL OR error_code = $6)
+               ORDER BY run_id DESC LIMIT $7) meant
+             UNION ALL SELECT run_id, NULL, (SELECT count(*) FROM look) FROM
+               (SELECT run_id FROM look ORDER BY run_id LIMIT 1) last"
+        );
+        let project = scope.project().as_str();
+        let mut params: Vec<&(dyn ToSql + Sync)> =
+            vec![&project, &from, &until, &states, &filter.agent_id, &filter.error_code, &limit];
+        params.extend(filter.parent.as_ref().map(|parent| parent as &(dyn ToSql + Sync)));
+        let mut rows = self.once(scope, &sql, &params).await?;
+        let Some(last) = rows.pop() else {
+            return Ok(BulkPage { runs: Vec::new(), looked_at: 0, next_before: None });
+        };
+        let (last_looked_at, looked_at): (RunId, i64) = (last.get(0), last.get(2));
+        let runs = rows
+            .iter()
             .map(|row| {
                 let state: &str = row.get(1);
                 let state = StateName::parse(state).ok_or_else(|| StoreError::Corrupt(state.to_owned()))?;
                 Ok((row.get(0), state))
             })
-            .collect()
-    }
-
-    async fn meant(
-        &self,
-        scope: &ProjectScope,
-        filter: &BulkFilter,
-        before: RunId,
-        limit: Option<i64>,
-        sql: &str,
-    ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
-        let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
-        let project = scope.project().as_str();
-        let mut params: Vec<&(dyn ToSql + Sync)> = vec![
-            &project,
-            &states,
-            &before,
-            &filter.run_id,
-            &filter.agent_id,
-            &filter.parent,
-            &filter.error_code,
-            &filter.made_before,
-            &filter.made_after,
-        ];
-        params.extend(limit.as_ref().map(|limit| limit as &(dyn ToSql + Sync)));
-        self.once(scope, sql, &params).await
+            .collect::<Result<Vec<(RunId, StateName)>, StoreError>>()?;
+        let is_full = runs.len() as i64 == limit;
+        let next_before = match runs.last() {
+            Some((run_id, _)) if is_full && *run_id != last_looked_at => Some(*run_id),
+            _ => (looked_at == MOST_LOOKED_AT).then_some(last_looked_at),
+        };
+        Ok(BulkPage { runs, looked_at, next_before })
     }
 
     /// What a run was asked; `None` also for a run of another project.
@@ -188,8 +187,3 @@ impl Store {
         Err(StoreError::Corrupt("an idempotency key is neither free nor taken".into()))
     }
 }
-
-const MEANT: &str = "r.project_id = $1 AND r.state = ANY ($2) AND r.run_id < $3
-  AND ($4::uuid IS NULL OR r.run_id = $4) AND ($5::text IS NULL OR r.agent_id = $5)
-  AND ($6::uuid IS NULL OR r.parent_run_id = $6) AND ($7::text IS NULL OR r.error_code = $7)
-  AND ($8::timestamptz IS NULL OR r.created_at < $8) AND ($9::timestamptz IS NULL OR r.created_at >= $9)";

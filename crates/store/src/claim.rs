@@ -309,10 +309,8 @@ impl Store {
     /// is logged and keeps no other waiting.
     pub async fn time_out_queued(&self) -> Result<usize, StoreError> {
         let now = self.inner.clock.now();
-        let due =
-            self.system("SELECT DISTINCT project_id FROM run_queue WHERE timeout_at <= $1", &[&now]).await?;
         let mut ended = 0;
-        for row in due {
+        for row in self.system(WITH_OVERDUE, &[&now]).await? {
             let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
             let scope = ProjectScope::new(project, "platform/timeout");
             for _ in 0..TIME_OUT_BATCHES {
@@ -427,9 +425,18 @@ q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1 AND ctid = A
   FOR UPDATE SKIP LOCKED)"
 );
 
+// a loose index scan: its cost grows with the projects and not with the queue
+const WITH_OVERDUE: &str = "
+WITH RECURSIVE t AS (
+  (SELECT project_id, timeout_at FROM run_queue ORDER BY project_id, timeout_at LIMIT 1)
+  UNION ALL
+  SELECT n.project_id, n.timeout_at FROM t, LATERAL (SELECT q.project_id, q.timeout_at FROM run_queue q
+    WHERE q.project_id > t.project_id ORDER BY q.project_id, q.timeout_at LIMIT 1) n)
+SELECT project_id FROM t WHERE timeout_at <= $1";
+
 const TIME_OUT_QUEUED: &str = "
 WITH q AS MATERIALIZED (SELECT ctid FROM run_queue WHERE project_id = $1 AND timeout_at <= $3
-  LIMIT $2 FOR UPDATE SKIP LOCKED),
+  ORDER BY timeout_at LIMIT $2 FOR UPDATE SKIP LOCKED),
 d AS (DELETE FROM run_queue k WHERE k.project_id = $1 AND k.ctid = ANY (ARRAY(SELECT ctid FROM q))
   RETURNING k.run_id),
 u AS (UPDATE run_state r SET state = 'timeout', completed_at = $3, lease_epoch = r.lease_epoch + 1,

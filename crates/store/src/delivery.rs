@@ -1,11 +1,16 @@
 //! Results that are delivered later. A tool may answer a call by accepting it; its run waits, and the result comes
 //! through the API: once, idempotently, for the step whose intent stands and has no result. One that does not come in
 //! time is an error the model is told of; when the run's own time is over, the run has timed out.
+//!
+//! A run that asks people whether its call was made gets the same answer from the tool itself: the result is taken, and
+//! what was asked is withdrawn.
 
 use awooop_core::RunId;
 use awooop_core::run::StateName;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
 use crate::audit::{self, Note};
 use crate::error::StoreError;
@@ -67,15 +72,17 @@ impl Store {
                 return Ok(if is_same { Delivered::Replayed } else { Delivered::Other });
             }
             let Some(intent) = row.get::<_, Option<&str>>(1) else { return Ok(Delivered::Absent) };
+            let asked: Option<Uuid> = row.get(5);
             match state {
                 StateName::WaitingTool => {}
+                StateName::WaitingApproval if asked.is_some() => {}
                 // it was called, and the run has not parked yet, or lost its worker before it could
                 StateName::Running | StateName::Pending => return Ok(Delivered::TooEarly),
                 other => return Ok(Delivered::NotWaiting(other)),
             }
             let begun_at: Timestamp = row.get::<_, Option<Timestamp>>(2).unwrap_or(Timestamp::UNIX_EPOCH);
-            let trace_id: &str = row.get(4);
-            if self.take_delivery(scope, run_id, delivery, parse(intent)?, begun_at, trace_id).await? {
+            let waits = Waits { run_id, intent: parse(intent)?, begun_at, trace_id: row.get(4), asked };
+            if self.take_delivery(scope, waits, delivery).await? {
                 self.inner.wake.run_changed(run_id);
                 self.inner.wake.work_queued();
                 return Ok(Delivered::Done);
@@ -87,38 +94,43 @@ impl Store {
     async fn take_delivery(
         &self,
         scope: &ProjectScope,
-        run_id: RunId,
+        mut waits: Waits<'_>,
         delivery: &Delivery,
-        mut intent: Value,
-        begun_at: Timestamp,
-        trace_id: &str,
     ) -> Result<bool, StoreError> {
         let redactors = self.known_redactors(scope.project());
-        let body = json!({"input": intent["input"].take(), "output": delivery.output, "usage": null,
-            "gates": intent["gates"].take(), "delivery_sha256": delivery.sha256});
+        let body = json!({"input": waits.intent["input"].take(), "output": delivery.output, "usage": null,
+            "gates": waits.intent["gates"].take(), "delivery_sha256": delivery.sha256});
         let body = redactors.to_journal.redactor().clean_json(body).to_string();
-        let said = json!({"n": delivery.n, "delivery_sha256": delivery.sha256});
-        let event = self.audit(scope, Note::of_run("tool.deliver", run_id, trace_id, said));
-        let took_ms = i64::try_from(event.at.duration_since(begun_at).as_millis()).unwrap_or(i64::MAX);
+        let mut said = json!({"n": delivery.n, "delivery_sha256": delivery.sha256});
+        if let Some(approval_id) = waits.asked {
+            said["withdrawn_approval_id"] = json!(approval_id);
+        }
+        let event = self.audit(scope, Note::of_run("tool.deliver", waits.run_id, waits.trace_id, said));
+        let took_ms = i64::try_from(event.at.duration_since(waits.begun_at).as_millis()).unwrap_or(i64::MAX);
         let is_error = delivery.output["is_error"] == json!(true);
-        let params: Params<'_> = &[
-            &scope.project().as_str(),
-            &run_id,
+        let (project, call_id) = (scope.project().as_str(), self.inner.clock.new_id());
+        let status = if is_error { "error" } else { "ok" };
+        let arguments_sha256 = waits.intent["arguments_sha256"].as_str().unwrap_or_default();
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![
+            &project,
+            &waits.run_id,
             &delivery.n,
             &event.at,
-            &if is_error { "error" } else { "ok" },
+            &status,
             &body,
             &took_ms,
-            &self.inner.clock.new_id(),
+            &call_id,
             &delivery.chars,
             &event.id,
             &event.actor,
             &event.body,
             &event.key_id,
             &event.mac,
-            &intent["arguments_sha256"].as_str().unwrap_or_default(),
+            &arguments_sha256,
         ];
-        match self.once(scope, DELIVER, params).await {
+        params.extend(waits.asked.as_ref().map(|approval_id| approval_id as &(dyn ToSql + Sync)));
+        let sql = if waits.asked.is_some() { DELIVER_OUTCOME } else { DELIVER };
+        match self.once(scope, sql, &params).await {
             Ok(rows) => Ok(!rows.is_empty()),
             // another delivery came first
             Err(error) if error.is_constraint("step_journal_pkey") => Ok(false),
@@ -163,24 +175,38 @@ impl Store {
     }
 }
 
+/// A run that a result was delivered to.
+struct Waits<'a> {
+    run_id: RunId,
+    /// The journal's body of the call.
+    intent: Value,
+    begun_at: Timestamp,
+    trace_id: &'a str,
+    /// The request in which people are asked whether the call was made.
+    asked: Option<Uuid>,
+}
+
 fn parse(text: &str) -> Result<Value, StoreError> {
     serde_json::from_str(text).map_err(|e| StoreError::Corrupt(e.to_string()))
 }
 
 const FIND: &str = "
-SELECT r.state, i.body, i.started_at, o.body, r.trace_id FROM run_state r
+SELECT r.state, i.body, i.started_at, o.body, r.trace_id, (SELECT a.approval_id FROM approval a
+    WHERE a.project_id = $1 AND a.run_id = r.run_id AND a.n = $3 AND a.kind = 'outcome' AND a.state = 'pending')
+FROM run_state r
 LEFT JOIN step_journal i ON i.project_id = $1 AND i.run_id = r.run_id AND i.n = $3 AND i.phase = 'intent'
 LEFT JOIN step_journal o ON o.project_id = $1 AND o.run_id = r.run_id AND o.n = $3 AND o.phase = 'result'
 WHERE r.project_id = $1 AND r.run_id = $2";
 
-const DELIVER: &str = "
+// $1 project, $2 run, $3 step, $4 now, $5 status, $6 body, $7 duration, $8 to $15 the call's and the event's columns
+macro_rules! deliver_sql {
+    ($moved:literal) => {
+        concat!(
+            "
 WITH i AS MATERIALIZED (SELECT name, started_at FROM step_journal
-  WHERE project_id = $1 AND run_id = $2 AND n = $3 AND phase = 'intent'),
-t AS (   -- the guard: whoever deletes the timer moves the run
-  DELETE FROM run_timer k USING i WHERE k.project_id = $1 AND k.run_id = $2 AND k.kind = 'result' RETURNING k.run_id),
-u AS (UPDATE run_state r SET state = 'pending', lease_epoch = r.lease_epoch + 1
-  FROM t WHERE r.project_id = $1 AND r.run_id = t.run_id AND r.state = 'waiting_tool'
-  RETURNING r.run_id, r.lease_epoch, r.priority, r.agent_id, r.timeout_at, r.trace_id),
+  WHERE project_id = $1 AND run_id = $2 AND n = $3 AND phase = 'intent'),",
+            $moved,
+            "
 q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
   SELECT $1, priority, run_id, agent_id, timeout_at FROM u),
 j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, started_at,
@@ -195,7 +221,36 @@ c AS (INSERT INTO mcp_call (project_id, call_id, agent_id, actor, run_id, n, too
   SELECT $1, $8, u.agent_id, $11, u.run_id, $3, i.name, $5, $15, $9, i.started_at, $7, u.trace_id FROM u, i),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
   SELECT $1, $10, $4, $11, 'tool.deliver', 'run/' || run_id, run_id, trace_id, $12, $13, $14 FROM u)
-SELECT run_id FROM u";
+SELECT run_id FROM u"
+        )
+    };
+}
+
+const DELIVER: &str = deliver_sql!(
+    "
+t AS (   -- the guard: whoever deletes the timer moves the run
+  DELETE FROM run_timer k USING i WHERE k.project_id = $1 AND k.run_id = $2 AND k.kind = 'result' RETURNING k.run_id),
+u AS (UPDATE run_state r SET state = 'pending', lease_epoch = r.lease_epoch + 1
+  FROM t WHERE r.project_id = $1 AND r.run_id = t.run_id AND r.state = 'waiting_tool'
+  RETURNING r.run_id, r.lease_epoch, r.priority, r.agent_id, r.timeout_at, r.trace_id),"
+);
+
+// $16: the request; the run gets the time back that it waited, as after a decision
+const DELIVER_OUTCOME: &str = deliver_sql!(
+    "
+p AS MATERIALIZED (   -- the guard: nobody decided yet, and the approval is locked before the timer and the run
+  SELECT approval_id, epoch, requested_at FROM approval
+  WHERE project_id = $1 AND approval_id = $16 AND run_id = $2 AND n = $3 AND state = 'pending' FOR UPDATE),
+t AS (DELETE FROM run_timer k USING i, p
+  WHERE k.project_id = $1 AND k.run_id = $2 AND k.kind = 'approval' AND k.epoch = p.epoch
+  RETURNING k.run_id, p.approval_id, p.requested_at),
+w AS (UPDATE approval a SET state = 'withdrawn', decided_at = $4, reason = 'the tool delivered its result'
+  FROM t WHERE a.project_id = $1 AND a.approval_id = t.approval_id),
+u AS (UPDATE run_state r SET state = 'pending', lease_epoch = r.lease_epoch + 1,
+    timeout_at = r.timeout_at + ($4::timestamptz - t.requested_at)
+  FROM t WHERE r.project_id = $1 AND r.run_id = t.run_id AND r.state = 'waiting_approval'
+  RETURNING r.run_id, r.lease_epoch, r.priority, r.agent_id, r.timeout_at, r.trace_id),"
+);
 
 const INTENT: &str =
     "SELECT body FROM step_journal WHERE project_id = $1 AND run_id = $2 AND phase = 'intent'

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::audit::Note;
 use crate::claim::ClaimedRun;
 use crate::error::StoreError;
-use crate::journal::{FENCE_RUN, RecordError};
+use crate::journal::RecordError;
 use crate::pool::Store;
 use crate::tx::{Params, storable};
 
@@ -77,7 +77,7 @@ impl Store {
             &event.key_id,
             &event.mac,
         ];
-        match self.once(run.scope(), &format!("{FENCE_RUN}{BEGIN}"), params).await {
+        match self.once(run.scope(), BEGIN, params).await {
             Ok(rows) if !rows.is_empty() => Ok(()),
             Ok(_) => Err(RecordError::Fenced),
             Err(error) if error.is_constraint("step_journal_pkey") => Err(RecordError::Fenced),
@@ -111,12 +111,16 @@ pub(crate) fn step_facts(row: &Row, now: Timestamp) -> Result<StepFacts, StoreEr
     Ok(StepFacts { is_intended, asked: Some(asked) })
 }
 
-const BEGIN: &str = ",
-p AS (   -- an approval is used once, for the action it was given for, and in time
-  UPDATE approval SET state = 'consumed' FROM f WHERE project_id = $1 AND approval_id = $10 AND run_id = $3 AND n = $5
-    AND state = 'approved' AND action_sha256 = $11 AND execute_by > $8 RETURNING approval_id),
-g AS (   -- the guard: the run is this claim's, and the approval, where one is needed, was there
-  SELECT lease_id FROM f WHERE $10::uuid IS NULL OR EXISTS (SELECT FROM p)),
+// $1 project, $2 lease, $3 run, $4 epoch, $5 step
+const BEGIN: &str = "
+WITH p AS MATERIALIZED (   -- an approval is used once, for the action it was given for, and in time
+  SELECT approval_id FROM approval WHERE project_id = $1 AND approval_id = $10 AND run_id = $3 AND n = $5
+    AND state = 'approved' AND action_sha256 = $11 AND execute_by > $8 FOR UPDATE),
+g AS MATERIALIZED (   -- the guard: the approval, where one is needed, is there, and after it the run, this claim's
+  SELECT r.lease_id FROM run_state r, (SELECT count(*) AS n FROM p) p
+  WHERE r.project_id = $1 AND r.lease_id = $2 AND r.run_id = $3 AND r.lease_epoch = $4 AND r.state = 'running'
+    AND ($10::uuid IS NULL OR p.n = 1) FOR SHARE OF r),
+u AS (UPDATE approval a SET state = 'consumed' FROM g WHERE a.project_id = $1 AND a.approval_id = $10),
 j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, started_at,
     duration_ms, body)
   SELECT $1, $3, $5, 'intent', $4, 'tool', $6, $7, 'open', $8, 0, $9 FROM g WHERE NOT $12::boolean),

@@ -17,6 +17,7 @@ use crate::lane::Lanes;
 use crate::pool::Store;
 use crate::run::{Created, Idempotency, MAX_DEPTH, NewRun};
 use crate::scope::ProjectScope;
+use crate::tx::Params;
 
 /// Most runs of one transaction.
 const MOST: usize = 256;
@@ -163,7 +164,10 @@ impl Store {
         rows: &[NewRow],
     ) -> Result<Vec<Answer>, StoreError> {
         let columns = Columns::of(rows);
-        let found = self.once(scope, CREATE, &columns.params(&scope.project().as_str())).await?;
+        let project = scope.project().as_str();
+        let flight: [(&str, Params<'_>); 2] =
+            [(LOCK_QUEUE, &[&project]), (CREATE, &columns.params(&project))];
+        let found = self.flight(scope, &flight).await?.pop().unwrap_or_default();
         let mut answers = vec![Answer::KeyTaken; rows.len()];
         for row in found {
             let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
@@ -264,6 +268,18 @@ impl<'a> Columns<'a> {
         ]
     }
 }
+
+/// Who fills a queue with a limit goes one after the other, over all nodes: the next counts what this one put there, in
+/// a statement of its own. Nothing is locked where there is no limit.
+pub(crate) const LOCK_QUEUE: &str = "
+SELECT pg_advisory_xact_lock(hashtextextended('awooop.queue/' || $1, 0)) FROM project
+WHERE project_id = $1 AND max_queued_runs IS NOT NULL";
+
+/// How many runs a queue with a limit has room for; no further than the limit is counted.
+pub(crate) const ROOM: &str = "
+SELECT p.max_queued_runs - (SELECT count(*) FROM
+    (SELECT FROM run_queue WHERE project_id = $1 LIMIT p.max_queued_runs) q)
+FROM project p WHERE p.project_id = $1 AND p.max_queued_runs IS NOT NULL";
 
 // an item that is not answered lost its key to another
 const CREATE: &str = "

@@ -5,8 +5,8 @@
 //! Deleting is the role `awooop_retention`'s, one project at a time; it sees ids and ends of runs and no content. What
 //! may be deleted is decided as the tenants' role, and the ends are asked again by the statement that deletes.
 //!
-//! A run that has not ended is never touched, nor one whose child or parent has not ended, nor one that still holds
-//! tokens. The budget's ledger stays whole: it is the account of what was charged, holds no content, and no role may
+//! A run that has not ended is never touched, nor one whose child has not ended, nor one that still holds tokens, nor one
+//! below such a run or below one that is kept longer. The budget's ledger stays whole: it is the account of what was charged, holds no content, and no role may
 //! delete from it, so that `budget.settled` is its sum for good.
 
 use awooop_core::ProjectId;
@@ -176,13 +176,18 @@ impl What {
     fn candidates(self) -> &'static str {
         match self {
             What::Runs => {
+                // a run goes no sooner than those above it, so that what a family used never shrinks
                 "SELECT r.run_id FROM run_state r
-                 WHERE r.project_id = $1 AND r.run_id > $2 AND r.run_id < $3 AND r.completed_at < $4
-                   AND NOT EXISTS (SELECT FROM run_state c
-                     WHERE c.project_id = $1 AND c.parent_run_id = r.run_id AND c.completed_at IS NULL)
-                   AND NOT EXISTS (SELECT FROM run_state p
-                     WHERE p.project_id = $1 AND p.run_id = r.parent_run_id AND p.completed_at IS NULL)
-                   AND NOT EXISTS (SELECT FROM budget_hold h WHERE h.project_id = $1 AND h.run_id = r.run_id)
+                 WHERE r.project_id = $1 AND r.run_id > $2 AND r.run_id < $3 AND r.completed_at < $4 AND NOT EXISTS (
+                   WITH RECURSIVE up AS (
+                     SELECT r.run_id, r.parent_run_id, r.completed_at
+                     UNION ALL
+                     SELECT p.run_id, p.parent_run_id, p.completed_at FROM up
+                     JOIN run_state p ON p.project_id = $1 AND p.run_id = up.parent_run_id)
+                   SELECT FROM up WHERE up.completed_at IS NULL OR up.completed_at >= $4
+                     OR up.run_id IN (SELECT h.run_id FROM budget_hold h WHERE h.project_id = $1)
+                     OR EXISTS (SELECT FROM run_state c
+                       WHERE c.project_id = $1 AND c.parent_run_id = up.run_id AND c.completed_at IS NULL))
                  ORDER BY r.run_id LIMIT $5"
             }
             What::Calls => {
@@ -205,7 +210,8 @@ impl What {
                  p AS (DELETE FROM approval a USING d WHERE a.project_id = $1 AND a.run_id = d.run_id
                    RETURNING a.approval_id),
                  v AS (DELETE FROM approval_decision v USING p
-                   WHERE v.project_id = $1 AND v.approval_id = p.approval_id)
+                   WHERE v.project_id = $1 AND v.approval_id = p.approval_id),
+                 c AS (DELETE FROM run_child c USING d WHERE c.project_id = $1 AND c.run_id = d.run_id)
                  SELECT (SELECT count(*) FROM d), (SELECT count(*) FROM j)"
             }
             What::Calls => {

@@ -7,9 +7,9 @@
 //! A run whose model's provider is stopped leaves its worker for `run_timer`, where it stands until its time is over
 //! or the provider is started; the claim itself never has to know which provider a queued run will need.
 
-use awooop_core::ProjectId;
 use awooop_core::halt::{HaltKind, Stop, Target, Work};
-use awooop_core::ids::ProviderId;
+use awooop_core::ids::{ProviderId, ToolName};
+use awooop_core::{AgentId, ProjectId};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio_postgres::Row;
@@ -221,6 +221,21 @@ pub(crate) fn covering(rows: &[Row], work: Work<'_>) -> Result<Option<Halt>, Sto
         }
     }
     Ok(None)
+}
+
+/// The same for what a list shows of a tool, to an agent or to people.
+pub(crate) fn covering_tool(
+    rows: &[Row],
+    project: &ProjectId,
+    agent: Option<&AgentId>,
+    tool: &ToolName,
+) -> Result<Option<Halt>, StoreError> {
+    let Some(agent) = agent else {
+        let stops = rows.iter().map(halt).collect::<Result<Vec<_>, _>>()?;
+        let covers = |halt: &Halt| halt.kind == HaltKind::Stop && halt.stop.covers_tool(project, tool);
+        return Ok(stops.into_iter().find(covers));
+    };
+    covering(rows, Work { project, agent, provider: Some(tool.provider()), tool: Some(tool) })
 }
 
 fn halt(row: &Row) -> Result<Halt, StoreError> {

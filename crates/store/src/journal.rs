@@ -343,7 +343,7 @@ impl Store {
 const FENCE_CLEAN: &str = "
 WITH f AS MATERIALIZED (SELECT lease_id FROM run_lease
   WHERE project_id = $1 AND lease_id = $2 AND NOT dirty AND $3::uuid = ANY (run_ids) FOR SHARE)";
-pub(crate) const FENCE_RUN: &str = "
+const FENCE_RUN: &str = "
 WITH f AS MATERIALIZED (SELECT lease_id FROM run_state
   WHERE project_id = $1 AND lease_id = $2 AND run_id = $3 AND lease_epoch = $4 AND state = 'running' FOR SHARE)";
 // after LOCK_*: who would take the run away must lock its lease first, so a plain read is enough

@@ -13,6 +13,7 @@ use crate::announce::Announcer;
 use crate::audit::Dirty;
 use crate::enqueue::{self, Enqueues};
 use crate::error::StoreError;
+use crate::family::Sweeps;
 use crate::figures::Figures;
 use crate::progress::{self, Progress};
 use crate::redaction::Known;
@@ -105,6 +106,7 @@ pub(crate) struct Inner {
     pub(crate) progress: Progress,
     pub(crate) reads: Reads,
     pub(crate) figures: Figures,
+    pub(crate) families: Sweeps,
 }
 
 impl Store {
@@ -147,6 +149,7 @@ impl Store {
             progress,
             reads: Reads::default(),
             figures,
+            families: Sweeps::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

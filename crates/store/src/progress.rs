@@ -23,7 +23,7 @@ use crate::error::StoreError;
 use crate::journal::{End, JournalRow, RecordError};
 use crate::lane::Lanes;
 use crate::pool::Store;
-use crate::scope::ProjectScope;
+use crate::scope::{self, ProjectScope};
 use crate::tx::Params;
 use columns::{Batch, END, JOURNAL, LOCK_LEASES, RESERVE, SETTLE};
 
@@ -33,7 +33,7 @@ const MOST: usize = 256;
 const ALONE_AT_A_TIME: usize = 8;
 
 /// The lanes of progress, one a project.
-pub(crate) type Progress = Lanes<ProjectId, Write, Wrote>;
+pub(crate) type Progress = Lanes<ProjectId, Write, Answer>;
 
 /// Lanes with nothing in them.
 pub(crate) fn lanes() -> Progress {
@@ -58,6 +58,41 @@ pub(crate) enum Wrote {
     Recorded(Result<(), RecordError>),
     /// Of a hold.
     Held(Result<Hold, ReserveError>),
+}
+
+/// What came of an item, on its way to whoever asked. A hold that nobody takes is released: no call can be made with it.
+pub(crate) struct Answer {
+    wrote: Option<Wrote>,
+    of: Option<(Store, ProjectScope)>,
+}
+
+impl Answer {
+    fn new(store: &Store, scope: &ProjectScope, wrote: Wrote) -> Self {
+        let of = matches!(wrote, Wrote::Held(Ok(_))).then(|| (store.clone(), scope.clone()));
+        Self { wrote: Some(wrote), of }
+    }
+
+    fn take(mut self) -> Wrote {
+        self.wrote.take().expect("it is taken once")
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let (Some(Wrote::Held(Ok(hold))), Some((store, scope))) = (self.wrote.take(), self.of.take()) else {
+            return;
+        };
+        // without a runtime the process ends, and the reaper finds the hold
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let of = scope.clone();
+        scope::spawn(&of, "release", async move {
+            if let Err(error) = store.settle(&scope, &hold.settle(0, false)).await {
+                tracing::warn!(%error, "a hold without a call could not be released; the reaper charges it");
+            }
+        });
+    }
 }
 
 impl Write {
@@ -109,10 +144,13 @@ impl Store {
         let (store, of) = (self.clone(), scope.clone());
         let work = move |items: Vec<Write>| {
             let (store, of) = (store.clone(), of.clone());
-            async move { store.write_all(&of, items).await }
+            async move {
+                let wrote = store.write_all(&of, items).await;
+                wrote.into_iter().map(|wrote| Answer::new(&store, &of, wrote)).collect()
+            }
         };
         let wrote = self.inner.progress.run(scope, scope.project().clone(), write, work).await;
-        wrote.map_err(|lost| StoreError::Unavailable(Box::new(lost)))
+        wrote.map(Answer::take).map_err(|lost| StoreError::Unavailable(Box::new(lost)))
     }
 
     /// The answers in the order of the items.

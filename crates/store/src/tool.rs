@@ -53,6 +53,8 @@ pub struct ToolFacts {
     pub constraints: Option<Value>,
     /// Agents it is granted to.
     pub granted_to: Vec<String>,
+    /// What stops its calls: every agent's, or those of the agent asked for.
+    pub halt: Option<Halt>,
 }
 
 impl ToolFacts {
@@ -181,6 +183,8 @@ impl Store {
         let work =
             Work { project: scope.project(), agent, provider: name.map(ToolName::provider), tool: name };
         let row = identity.first().ok_or_else(|| StoreError::Corrupt("no identity facts".into()))?;
+        let halt = halt::covering(&halts, work)?;
+        let tool = tools.first().map(|row| tool_facts(row, &policies)).transpose()?;
         Ok(CallFacts {
             redactors,
             identity: IdentityFacts {
@@ -189,9 +193,9 @@ impl Store {
                 is_epoch_current: row.get(2),
                 is_budget_spent: row.get(3),
             },
-            tool: tools.first().map(|row| tool_facts(row, &policies)).transpose()?,
+            tool: tool.map(|tool| ToolFacts { halt: halt.clone(), ..tool }),
             step: facts.unwrap_or_default(),
-            halt: halt::covering(&halts, work)?,
+            halt,
         })
     }
 
@@ -216,12 +220,21 @@ impl Store {
         agent: Option<&AgentId>,
     ) -> Result<Vec<ToolFacts>, StoreError> {
         let sql = format!("SELECT {TOOL_COLUMNS} ORDER BY t.provider_id, t.tool");
-        let agent = agent.map(AgentId::as_str);
-        let project = scope.project().as_str();
-        let (of_tools, of_project): (Params<'_>, Params<'_>) = (&[&project, &agent], &[&project]);
-        let mut rows = self.flight(scope, &[(&sql, of_tools), (POLICIES, of_project)]).await?;
+        let (project, agent_id) = (scope.project().as_str(), agent.map(AgentId::as_str));
+        let (of_tools, of_project): (Params<'_>, Params<'_>) = (&[&project, &agent_id], &[&project]);
+        let flight = [(sql.as_str(), of_tools), (POLICIES, of_project), (HALTS, of_project)];
+        let mut rows = self.flight(scope, &flight).await?;
+        let halts = rows.pop().unwrap_or_default();
         let policies = policies(&rows.pop().unwrap_or_default())?;
-        rows.pop().unwrap_or_default().iter().map(|row| tool_facts(row, &policies)).collect()
+        let tools = rows.pop().unwrap_or_default();
+        let facts = tools.iter().map(|row| tool_facts(row, &policies)).collect::<Result<Vec<_>, _>>()?;
+        facts
+            .into_iter()
+            .map(|tool| {
+                let halt = halt::covering_tool(&halts, scope.project(), agent, &tool.name)?;
+                Ok(ToolFacts { halt, ..tool })
+            })
+            .collect()
     }
 
     /// Pins the first definition seen of a tool whose contract names no hash. Two first sights: one wins,
@@ -357,6 +370,7 @@ fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFact
         is_granted: row.get(6),
         constraints: constraints.map(serde_json::from_str).transpose().map_err(|e| corrupt(&e))?,
         granted_to: row.get(9),
+        halt: None,
     })
 }
 

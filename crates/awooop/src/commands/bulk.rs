@@ -1,6 +1,6 @@
 //! `awooop runs cancel` and `awooop runs retry` with a filter: many runs, a page at a time until none is left.
 //!
-//! The document is the server's pages put together: every item, and how many fitted at first.
+//! The document is the server's pages put together: every item, and how many runs were looked at.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ const PAGE: u64 = 200;
 /// Carries out `awooop runs cancel` with a filter.
 pub(crate) async fn cancel(args: RunsCancelArgs) -> Result<Reply, Failure> {
     let client = Client::new(&args.client)?;
-    let body = body([
+    let mut body = body([
         ("state", args.state.and_then(name).map(Value::from)),
         ("agent_id", args.agent.map(Value::from)),
         ("parent_run_id", args.parent.map(|run_id| run_id.to_string().into())),
@@ -27,19 +27,16 @@ pub(crate) async fn cancel(args: RunsCancelArgs) -> Result<Reply, Failure> {
         ("dry_run", args.dry_run.then_some(true.into())),
     ]);
     let mut whole = client.post(&CANCEL, &body).await?;
-    let mut has_more = whole["has_more"] == true;
-    // what is cancelled fits no more, so the same request goes on with the rest
-    while has_more && !args.dry_run {
-        let page = client.post(&CANCEL, &body).await?;
-        has_more = page["has_more"] == true && !items(&page).is_empty();
+    let mut cursor = whole["next_cursor"].take();
+    while !cursor.is_null() {
+        body["cursor"] = cursor;
+        let mut page = client.post(&CANCEL, &body).await?;
+        cursor = page["next_cursor"].take();
         append(&mut whole, page);
     }
-    if !args.dry_run {
-        whole["has_more"] = has_more.into();
-    }
     let counted = match args.dry_run {
-        true => format!("{} would be cancelled", runs(whole["matched"].as_u64())),
-        false => format!("{} cancelled", runs(Some(count(&whole, "cancelled")))),
+        true => format!("{} would be cancelled", runs(count(&whole, "would_cancel"))),
+        false => format!("{} cancelled", runs(count(&whole, "cancelled"))),
     };
     Ok(Reply::done(whole, counted))
 }
@@ -62,7 +59,7 @@ pub(crate) async fn retry(args: RunsRetryArgs) -> Result<Reply, Failure> {
     let mut cursor = whole["next_cursor"].take();
     // each page is a request of its own, and so has its own key
     for page in 1.. {
-        if cursor.is_null() || args.dry_run {
+        if cursor.is_null() {
             break;
         }
         body["cursor"] = cursor;
@@ -81,10 +78,10 @@ fn retried(whole: Value, is_dry: bool) -> Reply {
     let masked = items(&whole).iter().filter(|item| item["is_input_masked"] == true).count();
     let refused = count(&whole, "refused");
     let counted = match is_dry {
-        true => format!("{} would be done again", runs(whole["matched"].as_u64())),
+        true => format!("{} would be done again", runs(count(&whole, "would_create"))),
         false => {
             let done = count(&whole, "created") + count(&whole, "replayed");
-            format!("{} done again, {refused} refused", runs(Some(done)))
+            format!("{} done again, {refused} refused", runs(done))
         }
     };
     let text = match rows.is_empty() {
@@ -123,6 +120,8 @@ fn items(page: &Value) -> &[Value] {
 }
 
 fn append(whole: &mut Value, mut page: Value) {
+    let looked_at = [&whole["looked_at"], &page["looked_at"]].map(|n| n.as_u64().unwrap_or(0));
+    whole["looked_at"] = looked_at.iter().sum::<u64>().into();
     if let (Some(all), Some(more)) = (whole["items"].as_array_mut(), page["items"].as_array_mut()) {
         all.append(more);
     }
@@ -132,8 +131,8 @@ fn count(page: &Value, result: &str) -> u64 {
     items(page).iter().filter(|item| item["result"] == result).count() as u64
 }
 
-fn runs(n: Option<u64>) -> String {
-    match n.unwrap_or(0) {
+fn runs(n: u64) -> String {
+    match n {
         1 => "1 run".to_owned(),
         n => format!("{n} runs"),
     }

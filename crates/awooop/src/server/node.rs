@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use awooop_gateway::{Gateway, Operator};
-use awooop_http::AppState;
+use awooop_http::{AppState, HEAD_WITHIN};
 use awooop_store::Store;
 use awooop_store::audit::{Sealer, SealerConfig};
 use awooop_store::claim::Worker;
@@ -77,13 +77,8 @@ impl Node {
                     Answers::Everything => awooop_http::router(state),
                     Answers::Health => awooop_http::health_router(state),
                 };
-                let stop = draining.clone();
-                let listener = axum::serve::ListenerExt::tap_io(listener, |tcp| {
-                    // event streams would wait 40 ms for an acknowledgement otherwise
-                    let _ = tcp.set_nodelay(true);
-                });
-                let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-                Some(awooop_store::scope::spawn_service("http", async move { serve.await }))
+                let serve = awooop_http::serve(listener, router, draining.clone(), HEAD_WITHIN);
+                Some(awooop_store::scope::spawn_service("http", serve))
             }
         };
         ready();

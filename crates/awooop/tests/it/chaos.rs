@@ -1,5 +1,5 @@
 //! Random faults under load: servers killed with -9, PostgreSQL killed with -9, workers stopped past their lease and
-//! let go again, connections cut, tables locked until statements time out; while callers start and cancel runs, people
+//! let go again, connections cut, tables locked until statements time out, every statement timed out at once; while callers start and cancel runs, people
 //! decide, and a tool server of the test's own counts every effect by its idempotency key.
 //!
 //! When the faults are over, every run that was acknowledged has to end; no call that has an effect was made twice
@@ -37,6 +37,10 @@ const SECONDS: u64 = 40;
 const CALM: Duration = Duration::from_secs(90);
 /// A worker is dead for the others after so many seconds of silence.
 const SILENT_AFTER_S: u64 = 4;
+/// Statements that wait for a lock time out before the lease does.
+const PATIENT: &str = "1s";
+/// Hardly a statement is so quick.
+const HASTY: &str = "1ms";
 /// Callers that start runs one after the other.
 const CALLERS: usize = 3;
 
@@ -101,6 +105,16 @@ fn planner(request: &Value) -> Say {
     }
 }
 
+/// Sets after how long a statement of the servers times out, in sessions that begin from now on.
+async fn time_out_after(database: &ClusterUrls, limit: &str) -> anyhow::Result<()> {
+    let admin = connect(&database.admin).await?;
+    for role in ["awooop_app", "awooop_dispatch"] {
+        let set = format!("ALTER ROLE {role} IN DATABASE stormy SET statement_timeout = '{limit}'");
+        admin.batch_execute(&set).await?;
+    }
+    Ok(())
+}
+
 /// A server process that is started again whenever it has ended.
 struct Node {
     role: &'static str,
@@ -126,6 +140,7 @@ impl World {
         admin.batch_execute("CREATE DATABASE stormy").await.unwrap();
         let database = cluster.urls().in_database("stormy");
         let site = install(&database).await;
+        time_out_after(&database, PATIENT).await.unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut proxies = Vec::new();
         let mut nodes = Vec::new();
@@ -175,10 +190,8 @@ impl World {
         }
         command.arg("--keys").arg(&site.keys).arg("--operator").arg(&site.list);
         command.arg("--data-dir").arg(site.home.path().join(&node.name));
-        // statements that wait for a lock time out before the lease does
-        let quick = |url: &str| format!("{url} options='-c statement_timeout=1s'");
-        command.env("AWOOOP_DATABASE_URL", quick(&node.urls.app));
-        command.env("AWOOOP_DISPATCH_DATABASE_URL", quick(&node.urls.dispatch));
+        command.env("AWOOOP_DATABASE_URL", &node.urls.app);
+        command.env("AWOOOP_DISPATCH_DATABASE_URL", &node.urls.dispatch);
         command.env("AWOOOP_LOG", "warn").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Process::spawn(&mut command).unwrap()
     }
@@ -206,6 +219,8 @@ enum Fault {
     Cut(usize),
     /// This table, for so many milliseconds.
     Lock(&'static str, u64),
+    /// Every statement, for so many milliseconds.
+    TimeOut(u64),
     Nothing,
 }
 
@@ -216,10 +231,11 @@ fn next_fault(random: &mut StdRng) -> Fault {
         25..32 => Fault::KillPostgres,
         32..50 => Fault::Freeze(random.random_range(1..4), random.random_range(200..5000)),
         50..70 => Fault::Cut(random.random_range(0..4)),
-        70..88 => {
+        70..84 => {
             let table = tables[random.random_range(0..tables.len())];
             Fault::Lock(table, random.random_range(100..2500))
         }
+        84..93 => Fault::TimeOut(random.random_range(200..3000)),
         _ => Fault::Nothing,
     }
 }
@@ -249,7 +265,30 @@ impl World {
                 // with the connection the lock goes, however this ends
                 let _ = admin.batch_execute("ROLLBACK").await;
             }
+            Fault::TimeOut(ms) => {
+                if self.time_out_after(HASTY).await {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                }
+                self.be_patient().await;
+            }
             Fault::Nothing => {}
+        }
+    }
+
+    /// The servers' statements time out after this, in every connection; false while PostgreSQL is away.
+    async fn time_out_after(&self, limit: &str) -> bool {
+        let is_set = time_out_after(&self.database, limit).await.is_ok();
+        if is_set {
+            // a session keeps what it began with
+            self.proxies.iter().for_each(PgProxy::cut);
+        }
+        is_set
+    }
+
+    /// Lets statements take their usual time again, as soon as PostgreSQL takes the word.
+    async fn be_patient(&self) {
+        while !self.time_out_after(PATIENT).await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -161,10 +161,14 @@ async fn heavy_many_runs_are_cancelled_and_done_again_by_a_filter() {
     assert_eq!(said(&stage, &["runs", "cancel", "--agent", "other"]).await, "0 runs cancelled");
     assert_eq!(said(&stage, &["runs", "cancel", "--older-than", "1h"]).await, "0 runs cancelled");
     let page = post(&api, &bulk, &json!({"agent_id": "clerk", "limit": 2})).await.2;
-    assert_eq!((page["matched"].as_i64(), page["has_more"].as_bool()), (Some(5), Some(true)), "{page}");
+    assert_eq!((page["looked_at"].as_i64(), page["next_cursor"].is_string()), (Some(5), true), "{page}");
     let first: Vec<&str> =
         page["items"].as_array().unwrap().iter().map(|item| item["run_id"].as_str().unwrap()).collect();
-    assert_eq!(first, [&made[0], &made[1]], "the oldest first");
+    assert_eq!(first, [&made[4], &made[3]], "the newest first");
+    let cursor = page["next_cursor"].clone();
+    let page = post(&api, &bulk, &json!({"agent_id": "clerk", "dry_run": true, "cursor": cursor})).await.2;
+    assert_eq!((page["items"].as_array().unwrap().len(), &page["next_cursor"]), (3, &Value::Null), "{page}");
+    assert_eq!(page["items"][0]["run_id"], json!(made[2]), "it goes on where the page before ended");
     assert_eq!(said(&stage, &["runs", "cancel", "--state", "pending"]).await, "3 runs cancelled");
     assert_eq!(said(&stage, &["runs", "cancel", "--all"]).await, "0 runs cancelled");
     said(&stage, &["resume", "--agent", "clerk"]).await;

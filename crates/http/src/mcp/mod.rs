@@ -49,6 +49,7 @@ struct Message {
         (status = 403, description = "E-AUTH-002 or E-AUTH-003, or a foreign Host or Origin", body = Object),
         (status = 404, description = "Not here", body = Object),
         (status = 406, description = "Accept must name application/json and text/event-stream", body = Object),
+        (status = 408, description = "E-REQ-008: the body came too slowly", body = Object),
         (status = 413, description = "E-REQ-002: larger than 1 MiB", body = Object),
         (status = 415, description = "Content-Type must be application/json", body = Object),
         (status = 503, description = "E-STORE-001: the database cannot answer", body = Object)))]

@@ -53,12 +53,16 @@ impl Api {
     }
 
     pub(crate) async fn over(test: TestStore) -> Api {
+        Self::with(test, |state| state).await
+    }
+
+    pub(crate) async fn with(test: TestStore, change: impl FnOnce(AppState) -> AppState) -> Api {
         let operator = Operator { private_addresses: vec!["127.0.0.1".to_owned()], ..Operator::default() };
         let gateway = Gateway::new(test.store.clone(), operator);
         let draining = CancellationToken::new();
         let hosts = vec!["agents.example".to_owned()];
         let state = AppState::new(test.store.clone(), gateway, hosts, draining.clone());
-        Api { router: awooop_http::router(state), draining, test }
+        Api { router: awooop_http::router(change(state)), draining, test }
     }
 
     pub(crate) fn platform_key(&self) -> String {

@@ -50,7 +50,7 @@ SELECT $1, r.agent_id, r.schedule_id, r.contract_version_id, r.spec, r.next_at
 FROM jsonb_to_recordset($2::text::jsonb)
   AS r (agent_id text, schedule_id text, contract_version_id uuid, spec text, next_at timestamptz)
 ON CONFLICT (project_id, agent_id, schedule_id) DO UPDATE
-  SET contract_version_id = excluded.contract_version_id, spec = excluded.spec,
+  SET contract_version_id = excluded.contract_version_id, spec = excluded.spec, put_off_at = NULL,
     next_at = CASE WHEN s.next_at IS NOT NULL AND excluded.next_at IS NOT NULL
         AND s.spec::jsonb -> 'cron' = excluded.spec::jsonb -> 'cron'
         AND s.spec::jsonb -> 'time_zone' = excluded.spec::jsonb -> 'time_zone'

@@ -14,7 +14,7 @@ use awooop_store::journal::{Outcome, RecordError};
 use awooop_store::run::{Cancelled, Created, Idempotency, NewRun, RunFilter};
 use futures::future::join_all;
 
-use crate::counting::count;
+use crate::counting::{count, rows_read};
 use crate::stepping::{
     assert_healthy, call, claim_one, create, create_many, done, manual, new_run, next_life, reap_all, run_of,
     soon, step, worker,
@@ -354,10 +354,35 @@ async fn the_doctor_sees_what_is_wrong() {
         ("UPDATE budget SET held = 5 WHERE project_id <> 'platform'".to_owned(), "its holds say 0"),
         ("UPDATE budget SET settled = 5 WHERE project_id <> 'platform'".to_owned(), "its ledger says 0"),
         ("UPDATE contract SET active_version = 9 WHERE kind = 'agent'".to_owned(), "has no active version 9"),
-        ("ALTER TABLE run_state NO FORCE ROW LEVEL SECURITY".to_owned(), "FORCE ROW LEVEL SECURITY"),
+        ("ALTER TABLE run_state NO FORCE ROW LEVEL SECURITY".to_owned(), "has no forced row security"),
     ] {
         admin.batch_execute(&damage).await.unwrap();
         let found = test.store.examine().await.unwrap();
         assert!(found.iter().any(|f| f.message.contains(sign)), "{damage}: {found:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_for_overdue_runs_reads_none_that_is_not_due() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    let run_id = create(&test.store, &project).await;
+    let admin = test.database().admin().await;
+    let many =
+        "INSERT INTO awooop.run_queue SELECT project_id, priority, gen_random_uuid(), agent_id, timeout_at
+        FROM awooop.run_queue, generate_series(1, 50000)";
+    admin.batch_execute(many).await.unwrap();
+    admin.batch_execute("ANALYZE awooop.run_queue").await.unwrap();
+    let read = rows_read(&test, "run_queue", async |store| {
+        assert_eq!(store.time_out_queued().await.unwrap(), 0);
+    });
+    let read = read.await;
+    assert!(read < 20, "{read} rows were read");
+    let due = "UPDATE awooop.run_queue SET timeout_at = now() WHERE run_id = $1";
+    test.database().admin().await.execute(due, &[&run_id]).await.unwrap();
+    let read = rows_read(&test, "run_queue", async |store| {
+        assert_eq!(store.time_out_queued().await.unwrap(), 1);
+    });
+    let read = read.await;
+    assert!(read < 20, "{read} rows were read");
 }

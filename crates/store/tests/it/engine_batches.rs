@@ -6,26 +6,17 @@ use std::time::Duration;
 
 use awooop_core::run::StateName;
 use awooop_core::{ErrorCode, RunId};
-use awooop_journeys::db::{TestProject, TestStore, manifest};
+use awooop_journeys::db::TestStore;
 use awooop_store::budget::ReserveError;
 use awooop_store::claim::Wish;
-use awooop_store::contract::ApplyOptions;
 use awooop_store::journal::{Outcome, RecordError};
 use awooop_store::run::{Created, Idempotency, NewRun};
 use futures::future::join_all;
-use serde_json::json;
 
 use crate::counting::count;
 use crate::stepping::{
-    assert_healthy, call, claim_one, create_many, done, new_run, run_of, soon, step, worker,
+    assert_healthy, call, claim_one, create_many, done, limit_queue, new_run, run_of, soon, step, worker,
 };
-
-async fn limit_queue(test: &TestStore, project: &TestProject, runs: u32) {
-    let spec = json!({"display_name": "Limited", "limits": {"max_queued_runs": runs}});
-    let document = json!({"kind": "project", "project": project.id, "id": project.id, "spec": spec});
-    let manifests = [manifest(document).unwrap()];
-    test.store.apply(&project.caller, &manifests, ApplyOptions::default()).await.unwrap();
-}
 
 fn keyed(new: &NewRun, key: u32) -> NewRun {
     let idempotency = Idempotency {
@@ -298,5 +289,23 @@ async fn claims_of_many_projects_in_one_transaction_are_those_of_each_alone() {
     assert_eq!(claims[0].as_ref().unwrap().runs.len(), 1);
     assert!(claims[1].is_err());
     assert_eq!(count(&test, "run_queue").await, 2);
+    assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_together_queue_no_more_than_the_limit() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    limit_queue(&test, &project, 100).await;
+    let nodes = [test.through(test.database().urls()).await, test.through(test.database().urls()).await];
+    let new = new_run(&test.store, &project).await;
+    let (nodes, new, scope) = (&nodes, &new, &project.scope);
+    let all = (0..400).map(|n: usize| async move { nodes[n % 2].create_run(scope, new).await.unwrap() });
+    let all = join_all(all).await;
+    let made = all.iter().filter(|created| matches!(created, Created::New(_))).count();
+    assert_eq!(made, 100);
+    assert!(all.iter().all(|created| matches!(created, Created::New(_) | Created::QueueFull)));
+    assert_eq!(count(&test, "run_queue").await, 100);
+    assert_eq!(count(&test, "audit_event WHERE action = 'run.create'").await, 100);
     assert_healthy(&test).await;
 }

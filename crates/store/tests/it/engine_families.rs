@@ -9,7 +9,7 @@ use awooop_store::claim::ClaimedRun;
 use awooop_store::journal::Outcome;
 use awooop_store::run::{Cancelled, Created, MAX_DEPTH, NewRun, RunFilter};
 
-use crate::counting::count;
+use crate::counting::{count, rows_read};
 use crate::stepping::{
     assert_healthy, claim_one, create, done, manual, new_run, next_life, reap_all, run_of, soon, worker,
 };
@@ -237,4 +237,79 @@ async fn a_family_has_a_depth_and_its_use_adds_up() {
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].parent_run_id, Some(first));
     assert!(test.store.list_runs(&other.scope, &children).await.unwrap().is_empty());
+}
+
+/// Children of a run, made with the tables' own statements: `n` of them, all ended or all in the queue.
+async fn many_children(test: &TestStore, parent: RunId, n: i32, is_ended: bool) {
+    let (state, ended) = if is_ended { ("completed", "now()") } else { ("pending", "NULL") };
+    let made = format!(
+        "WITH c AS (INSERT INTO awooop.run_state (project_id, run_id, state, agent_id, agent_version_id, mode, priority,
+            trace_id, parent_run_id, trigger_type, triggered_by, max_attempts, created_at, completed_at, timeout_at, input,
+            input_sha256, depth)
+          SELECT project_id, gen_random_uuid(), '{state}', agent_id, agent_version_id, mode, priority, trace_id, run_id,
+            'sub_agent', triggered_by, max_attempts, created_at, {ended}, timeout_at, input, input_sha256, 1
+          FROM awooop.run_state, generate_series(1, {n}) WHERE run_id = '{parent}'
+          RETURNING project_id, run_id, priority, agent_id, timeout_at, state),
+        q AS (INSERT INTO awooop.run_queue (project_id, priority, run_id, agent_id, timeout_at)
+          SELECT project_id, priority, run_id, agent_id, timeout_at FROM c WHERE state = 'pending')
+        INSERT INTO awooop.run_child SELECT project_id, run_id, '{parent}' FROM c"
+    );
+    let admin = test.database().admin().await;
+    admin.batch_execute(&made).await.unwrap();
+    admin.batch_execute("ANALYZE awooop.run_child, awooop.run_state, awooop.run_queue").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_reads_no_child_of_a_parent_that_has_not_ended() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    let (parent, other) = (create(&test.store, &project).await, create(&test.store, &project).await);
+    many_children(&test, parent, 5_000, false).await;
+    many_children(&test, other, 5_000, true).await;
+    for table in ["run_child", "run_state"] {
+        let read = rows_read(&test, table, async |store| {
+            assert_eq!(store.cancel_orphans().await.unwrap(), 0);
+        });
+        let read = read.await;
+        assert!(read < 20, "{read} rows of {table} were read");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sweep_forgets_all_the_ended_children_of_a_run_that_has_ended() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    let parent = create(&test.store, &project).await;
+    many_children(&test, parent, 3_500, true).await;
+    test.store.cancel_run(&project.scope, parent).await.unwrap();
+    assert_eq!(test.store.cancel_orphans().await.unwrap(), 0);
+    assert_eq!(count(&test, "run_child").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_parents_are_open_every_orphan_s_turn_comes() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    let ended = create(&test.store, &project).await;
+    let orphan = child(&test, &project, ended).await;
+    // parents before and after it that have not ended, more than one look takes
+    let parents = "INSERT INTO awooop.run_state (project_id, run_id, state, agent_id, agent_version_id, mode, priority,
+            trace_id, trigger_type, triggered_by, max_attempts, created_at, timeout_at, input, input_sha256)
+          SELECT project_id, gen_random_uuid(), 'pending', agent_id, agent_version_id, mode, priority, trace_id, 'api',
+            triggered_by, max_attempts, created_at, timeout_at, input, input_sha256
+          FROM awooop.run_state, generate_series(1, 2500) WHERE run_id = $1";
+    let children =
+        "INSERT INTO awooop.run_child SELECT project_id, gen_random_uuid(), run_id FROM awooop.run_state
+          WHERE trigger_type = 'api' AND run_id <> $1";
+    let admin = test.database().admin().await;
+    for sql in [parents, children] {
+        admin.execute(sql, &[&ended]).await.unwrap();
+    }
+    test.store.cancel_run(&project.scope, ended).await.unwrap();
+    let mut cancelled = 0;
+    for _ in 0..3 {
+        cancelled += test.store.cancel_orphans().await.unwrap();
+    }
+    assert_eq!(cancelled, 1);
+    assert_eq!(state(&test, &project, orphan).await, StateName::Cancelled);
 }

@@ -21,8 +21,10 @@ use jiff::ToSpan;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::counting::count;
-use crate::stepping::{assert_healthy, claim_one, create, done, manual, run_of, step, worker};
+use crate::counting::{count, deadlocks};
+use crate::stepping::{
+    assert_healthy, claim_one, create, done, manual, next_life, reap_all, run_of, step, worker,
+};
 
 const HASH: &str = "00";
 
@@ -408,4 +410,142 @@ async fn the_inbox_lists_what_waits_and_nothing_of_another_project() {
     assert_eq!(delivered, Delivered::Absent);
     let person = test.person(&mine, "mei", Role::Approver).await;
     assert_eq!(person.person(), Some("mei"));
+}
+
+#[tokio::test]
+async fn a_result_that_comes_while_people_are_asked_for_it_answers_them_and_the_run_goes_on() {
+    let clock = manual();
+    let test = TestStore::private_with(clock.clone()).await;
+    let project = test.project().await;
+    let store = &test.store;
+    let (run_id, approval_id) = parked(&test, &project, ApprovalKind::Outcome, 2).await;
+    decide(&test, &project, "mei", approval_id, Decision::Approve).await.unwrap();
+    let before = run_of(store, &project, run_id).await;
+    clock.advance(Duration::from_secs(600));
+    for wanted in [Delivered::Done, Delivered::Replayed] {
+        assert_eq!(store.deliver_result(&project.scope, run_id, &delivery("sent")).await.unwrap(), wanted);
+    }
+    let asked = approval_of(&test, &project, approval_id).await;
+    assert_eq!(asked.state, ApprovalState::Withdrawn);
+    assert_eq!(asked.reason.as_deref(), Some("the tool delivered its result"));
+    let going = run_of(store, &project, run_id).await;
+    assert_eq!((going.state, going.timeout_at), (StateName::Pending, before.timeout_at + 600.seconds()));
+    let said = format!(
+        "audit_event WHERE action = 'tool.deliver' AND body::json ->> 'withdrawn_approval_id' = '{approval_id}'"
+    );
+    assert_eq!((count(&test, &said).await, count(&test, "mcp_call").await), (1, 1));
+    let steps = store.list_steps(&project.scope, run_id, 1, 10).await.unwrap();
+    assert_eq!((steps[0].n, steps[0].body["output"]["text"].as_str()), (2, Some("sent")));
+    assert_healthy(&test).await;
+    let run = claim_one(store, &project, &worker("w")).await;
+    assert!(
+        !is_effect_begun(store, &run, Some(approval_id)).await,
+        "what was withdrawn allows no call, and none is needed"
+    );
+    // of a call that people have to allow first there is nothing to deliver
+    let (run_id, _) = parked(&test, &project, ApprovalKind::Call, 1).await;
+    let absent = store.deliver_result(&project.scope, run_id, &delivery("sent")).await.unwrap();
+    assert_eq!(absent, Delivered::Absent);
+    assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_delivery_a_decision_an_expiry_and_a_cancel_one_answers_and_the_others_write_nothing() {
+    let clock = manual();
+    let test = TestStore::private_with(clock.clone()).await;
+    let project = test.project().await;
+    let mut won = std::collections::BTreeMap::new();
+    for round in 0..40 {
+        let (run_id, approval_id) = parked(&test, &project, ApprovalKind::Outcome, 1).await;
+        clock.advance(Duration::from_secs(if round % 4 == 0 { 3600 } else { 10 }));
+        let cancel = async {
+            if round % 2 == 0 {
+                test.store.cancel_run(&project.scope, run_id).await.unwrap();
+            }
+        };
+        let late = delivery("sent");
+        let (said, delivered, swept, ()) = tokio::join!(
+            decide(&test, &project, "mei", approval_id, Decision::Record),
+            test.store.deliver_result(&project.scope, run_id, &late),
+            test.store.wake_due(),
+            cancel
+        );
+        let said = matches!(said.unwrap(), Decided::Done(_));
+        let (delivered, swept) = (delivered.unwrap() == Delivered::Done, swept.unwrap() == 1);
+        let state = approval_of(&test, &project, approval_id).await.state;
+        let settled = usize::from(said) + usize::from(delivered) + usize::from(swept);
+        assert!(settled <= 1 && (settled == 1 || round % 2 == 0), "round {round}");
+        *won.entry((said, delivered, swept)).or_insert(0) += 1;
+        if delivered {
+            assert_eq!(state, ApprovalState::Withdrawn);
+        }
+        let of_run = |rest: &str| format!("run_id = '{run_id}' AND {rest}");
+        let results = format!("step_journal WHERE {}", of_run("n = 2 AND phase = 'result'"));
+        assert_eq!(count(&test, &results).await, i64::from(said || delivered));
+        let calls = format!("mcp_call WHERE {}", of_run("n = 2"));
+        assert_eq!(count(&test, &calls).await, i64::from(delivered));
+        for (action, is_done) in
+            [("tool.deliver", delivered), ("approval.decide", said), ("approval.expire", swept)]
+        {
+            let events = format!("audit_event WHERE {}", of_run(&format!("action = '{action}'")));
+            let n = count(&test, &events).await;
+            // whoever decides too late lets the request expire
+            assert!(n == i64::from(is_done) || (action == "approval.expire" && n == 1), "{action}: {n}");
+        }
+        assert_healthy(&test).await;
+        test.store.cancel_run(&project.scope, run_id).await.unwrap();
+    }
+    println!("(decided, delivered, expired): {won:?}");
+    assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beginning_deciding_expiring_cancelling_and_reaping_at_once_never_deadlock() {
+    let clock = manual();
+    let test = TestStore::private_with(clock.clone()).await;
+    let project = test.project().await;
+    let mut begun = 0;
+    for round in 0..60 {
+        let (run_id, approval_id) = parked(&test, &project, ApprovalKind::Call, 1).await;
+        decide(&test, &project, "mei", approval_id, Decision::Approve).await.unwrap();
+        let run = claim_one(&test.store, &project, &worker("w")).await;
+        // another of the project's runs waits meanwhile, and its time is over
+        let (_, waiting) = parked(&test, &project, ApprovalKind::Outcome, 1).await;
+        clock.advance(Duration::from_secs(if round % 2 == 0 { 3_500 } else { 3_600 }));
+        let cancel = async {
+            if round % 3 == 0 {
+                test.store.cancel_run(&project.scope, run_id).await.unwrap();
+            }
+        };
+        let reap = async {
+            if round % 3 == 1 {
+                reap_all(&test, &next_life(&worker("w"))).await;
+            }
+        };
+        let (first, second, again, other, swept, (), ()) = tokio::join!(
+            is_effect_begun(&test.store, &run, Some(approval_id)),
+            is_effect_begun(&test.store, &run, Some(approval_id)),
+            decide(&test, &project, "bo", approval_id, Decision::Deny),
+            decide(&test, &project, "bo", waiting, Decision::Deny),
+            test.store.wake_due(),
+            cancel,
+            reap
+        );
+        assert!(!(first && second), "an approval is good for one call");
+        assert!(matches!(again.unwrap(), Decided::Settled(_)));
+        assert!(matches!(other.unwrap(), Decided::Done(_) | Decided::Expired(_)));
+        swept.unwrap();
+        let state = approval_of(&test, &project, approval_id).await.state;
+        assert_eq!(state == ApprovalState::Consumed, first || second, "round {round}");
+        begun += i64::from(first || second);
+        test.store.cancel_run(&project.scope, run_id).await.unwrap();
+        reap_all(&test, &next_life(&worker("w"))).await;
+        assert_healthy(&test).await;
+    }
+    println!("{begun} of 60 calls were begun");
+    // (of each waiting run's call there is an intent too)
+    let intents = "step_journal WHERE phase = 'intent'";
+    assert_eq!(count(&test, intents).await, begun + 60);
+    assert_eq!(count(&test, "audit_event WHERE action = 'tool.call'").await, begun + 60);
+    assert_eq!(deadlocks(&test).await, 0);
 }

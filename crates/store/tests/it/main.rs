@@ -6,6 +6,7 @@ mod audit;
 mod audit_attacks;
 mod audit_faults;
 mod audit_retention;
+mod bulk;
 mod contracts;
 mod contracts_faults;
 mod contracts_forging;

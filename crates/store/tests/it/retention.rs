@@ -262,3 +262,36 @@ async fn day_old_idempotency_keys_and_workers_long_gone_are_forgotten() {
     let left: Vec<String> = test.store.workers().await.unwrap().into_iter().map(|w| w.worker_id).collect();
     assert_eq!(left, ["alive", "busy"], "one with a lease is the reaper's");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_goes_no_sooner_than_its_parent_so_that_what_a_family_used_stays_whole() {
+    let clock = manual();
+    let test = TestStore::private_with(clock.clone()).await;
+    let project = test.project().await;
+    keep_for(&test, &project, 30).await;
+    create(&test.store, &project).await;
+    let parent = claim_one(&test.store, &project, &worker("w")).await;
+    child_of(&test, &project, parent.run_id).await;
+    let child = claim_one(&test.store, &project, &worker("w")).await;
+    let last = child_of(&test, &project, child.run_id).await;
+    let grandchild = claim_one(&test.store, &project, &worker("w")).await;
+    assert_eq!(grandchild.run_id, last);
+    end(&test, &project, &grandchild).await;
+    end(&test, &project, &child).await;
+    clock.advance(DAY);
+    end(&test, &project, &parent).await;
+    let retention = retention(&test).await;
+    // the parent has a day left
+    clock.advance(DAY * 29 + DAY / 2);
+    assert_eq!(retention.run_once(false).await.unwrap(), []);
+    let used = test.store.usage_of(&project.scope, parent.run_id).await.unwrap();
+    assert_eq!((used.own, used.with_descendants, used.descendants), (40, 120, 2));
+    assert_eq!(count(&test, "run_child").await, 2, "no sweep has forgotten them");
+    clock.advance(DAY);
+    let wanted = ExpiredRuns { runs: 3, steps: 3, calls: 3 };
+    assert_eq!(retention.run_once(false).await.unwrap(), [(project.id.clone(), wanted)]);
+    for table in ["run_state", "run_child"] {
+        assert_eq!(count(&test, table).await, 0, "{table}");
+    }
+    assert_healthy(&test).await;
+}

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use awooop_core::{Mode, RunId};
-use awooop_journeys::db::{TestProject, TestStore, agent_id};
+use awooop_journeys::db::{TestProject, TestStore, agent_id, manifest};
 use awooop_store::claim::{ClaimedRun, Worker};
+use awooop_store::contract::ApplyOptions;
 use awooop_store::journal::{CallRecord, Outcome, StepKind, StepResult, StepStatus};
 use awooop_store::run::{Created, NewRun, Run};
 use awooop_store::{Clock, Store};
@@ -99,6 +100,14 @@ pub(crate) fn done() -> Outcome {
 
 pub(crate) fn soon(store: &Store) -> Timestamp {
     store.clock().after(Duration::from_secs(60))
+}
+
+/// The project's queue holds at most so many runs.
+pub(crate) async fn limit_queue(test: &TestStore, project: &TestProject, runs: u32) {
+    let spec = json!({"display_name": "Limited", "limits": {"max_queued_runs": runs}});
+    let document = json!({"kind": "project", "project": project.id, "id": project.id, "spec": spec});
+    let manifests = [manifest(document).unwrap()];
+    test.store.apply(&project.caller, &manifests, ApplyOptions::default()).await.unwrap();
 }
 
 /// The doctor finds nothing.

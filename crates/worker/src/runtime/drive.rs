@@ -78,12 +78,12 @@ impl Runtime {
                         let ended = self.store.end_run(run, &outcome, Some(last), share.is_last()).await;
                         // a charge that was not written is written when the run is let go
                         if !matches!(ended, Err(RecordError::Store(_))) {
-                            in_flight.lock().await.take();
+                            in_flight.take();
                         }
                         return ended;
                     }
                     self.store.record_step(run, &made.step, made.settlement.as_ref(), None).await?;
-                    in_flight.lock().await.take();
+                    in_flight.take();
                 }
             }
         }
@@ -136,8 +136,8 @@ impl Drive<'_> {
                 return Ok(Some(Made { step, settlement: None }));
             }
         };
-        *self.in_flight.lock().await = Some(hold.in_full());
-        let answer = self.runtime.gateway.complete(self.run, &hold, &passed).await;
+        let begins = || self.in_flight.set(hold.in_full());
+        let answer = self.runtime.gateway.complete(self.run, &hold, &passed, begins).await;
         let duration_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
         match answer {
             Ok(reply) => Ok(Some(self.answered(n, started_at, duration_ms, about, reply, hold))),
@@ -162,7 +162,7 @@ impl Drive<'_> {
     async fn wait_for_start(&self, settlement: &Settlement) -> Result<(), RecordError> {
         let store = &self.runtime.store;
         store.settle(self.run.scope(), settlement).await?;
-        self.in_flight.lock().await.take();
+        self.in_flight.take();
         let is_parked = match self.agent.provider_and_model() {
             Some((provider, _)) => store.park_for_start(self.run, &provider).await?,
             None => false,
@@ -183,7 +183,7 @@ impl Drive<'_> {
             return Ok(false);
         }
         store.settle(self.run.scope(), settlement).await?;
-        self.in_flight.lock().await.take();
+        self.in_flight.take();
         store.retry_later(self.run, error.code(), &error.to_string(), due_at).await
     }
 
@@ -207,8 +207,11 @@ impl Drive<'_> {
     /// Holds the tokens; waits while others hold the rest. The run's own time-out ends the wait.
     async fn reserve(&self, n: i32, amount: i64) -> Result<Hold, ReserveError> {
         let expires_at = self.run.timeout_at.saturating_add(HOLD_GRACE).unwrap_or(Timestamp::MAX);
+        let store = &self.runtime.store;
         loop {
-            match self.runtime.store.reserve(self.run, n, amount, expires_at).await {
+            let ask = store.ask_for(self.run, n, amount, expires_at);
+            self.in_flight.set(ask.unused());
+            match store.reserve_for(ask).await {
                 Err(ReserveError::Held { .. }) => tokio::time::sleep(HELD_WAIT).await,
                 other => return other,
             }

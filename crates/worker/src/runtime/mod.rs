@@ -7,7 +7,7 @@ mod drive;
 mod output;
 mod strict;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use awooop_core::halt::Work;
@@ -16,7 +16,7 @@ use awooop_store::budget::Settlement;
 use awooop_store::claim::ClaimedRun;
 use awooop_store::journal::{Outcome, RecordError};
 use awooop_store::{Store, StoreError};
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::heartbeat::Life;
@@ -29,8 +29,19 @@ pub(crate) struct Runtime {
     pub(crate) gateway: Gateway,
 }
 
-/// What is held for a call under way: charged in full when the call is dropped.
-pub(crate) type InFlight = Arc<Mutex<Option<Settlement>>>;
+/// What is to be charged for the hold of a call when the call is dropped: nothing before it begins, all of it after.
+#[derive(Clone, Default)]
+pub(crate) struct InFlight(Arc<Mutex<Option<Settlement>>>);
+
+impl InFlight {
+    fn set(&self, settlement: Settlement) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(settlement);
+    }
+
+    fn take(&self) -> Option<Settlement> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 /// Why a run stopped before its end.
 enum Cut {
@@ -69,8 +80,9 @@ impl Runtime {
             () = heard(cancelled, &run) => Err(Cut::Cancelled),
             () = give_back.cancelled() => Err(Cut::GivenBack),
             () = ear.until_stopped(whole) => Err(Cut::GivenBack),
-            ended = self.drive(&run, &share, &in_flight) => Ok(ended),
+            // before the drive: with no time left it makes no call
             () = tokio::time::sleep(left) => Err(Cut::TimedOut),
+            ended = self.drive(&run, &share, &in_flight) => Ok(ended),
         };
         let result = match cut {
             Ok(ended) => ended,
@@ -92,7 +104,7 @@ impl Runtime {
         }
     }
 
-    /// Ends what was cut: charges the call under way in full, then writes what the cut asks for.
+    /// Ends what was cut: charges the call under way, then writes what the cut asks for.
     async fn cut(
         &self,
         run: &ClaimedRun,
@@ -103,7 +115,7 @@ impl Runtime {
         if matches!(cut, Cut::Lost) {
             return Err(RecordError::Fenced);
         }
-        if let Some(settlement) = in_flight.lock().await.take() {
+        if let Some(settlement) = in_flight.take() {
             self.store.settle(run.scope(), &settlement).await?;
         }
         match cut {
@@ -133,7 +145,7 @@ impl Runtime {
         life: &Life,
         give_back: &CancellationToken,
     ) -> bool {
-        let held = in_flight.lock().await.take();
+        let held = in_flight.take();
         let mut wait = Duration::from_millis(100);
         loop {
             match self.let_go(run, error, held.as_ref()).await {

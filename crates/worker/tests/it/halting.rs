@@ -2,8 +2,8 @@
 
 use awooop_core::halt::{HaltKind, Target};
 use awooop_core::run::StateName;
-use awooop_core::{AgentId, ErrorCode, RunId};
-use awooop_gateway::{CallError, Gateway, Operator};
+use awooop_core::{AgentId, ErrorCode, Mode, RunId};
+use awooop_gateway::{CallError, Called, Gateway, Operator};
 use awooop_journeys::db::{TestProject, TestStore, agent_id, manifest};
 use awooop_journeys::fixture_mcp::FixtureMcp;
 use awooop_journeys::fixture_model::{FixtureModel, Line};
@@ -13,7 +13,7 @@ use awooop_worker::{Running, WorkerConfig, start};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{assert_healthy, create, me, until};
+use crate::support::{assert_healthy, create, create_in, me, until};
 
 /// A node: a worker and the watcher beside it.
 struct Node {
@@ -355,4 +355,118 @@ async fn an_agent_of_the_same_name_in_another_project_is_not_stopped() {
     let found = test.store.find_run(&mine.scope, waits).await.unwrap().unwrap();
     assert_eq!((found.state, found.epoch), (StateName::Pending, 0));
     node.end(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_tool_server_is_sent_nothing_not_even_for_the_list_of_its_tools() {
+    let test = TestStore::private().await;
+    let model = FixtureModel::start(vec![echo(), says()]).await.unwrap();
+    let kit = FixtureMcp::start().await.unwrap();
+    let project = project(&test, model.provider_spec(), &kit, json!({})).await;
+    let node = Node::start(test.store.clone());
+    let of_kit = Target::Provider("kit".parse().unwrap());
+    stop(&test, &project, &of_kit).await;
+    let run_id = create(&test, &project).await;
+    completed(&test, &project, run_id).await;
+    assert!(node.gateway.list_tools(&project.scope, &agent_id()).await.unwrap().is_empty());
+    for agent in [None, Some(&agent_id())] {
+        let shown = node.gateway.inspect_tools(&project.scope, agent).await.unwrap();
+        assert!(!shown.is_empty());
+        for tool in shown {
+            assert_eq!(tool.status, "stopped");
+            assert!(tool.reason.unwrap().ends_with(": a test"));
+        }
+    }
+    assert_eq!(kit.requests(), 0);
+    start_again(&test, &project, &of_kit).await;
+    assert_eq!(node.gateway.list_tools(&project.scope, &agent_id()).await.unwrap().len(), 2);
+    // one of its tools alone
+    stop(&test, &project, &Target::parse("tool", "kit__slow").unwrap()).await;
+    let listed = node.gateway.list_tools(&project.scope, &agent_id()).await.unwrap();
+    assert_eq!(listed.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["kit__echo"]);
+    node.end(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_time_is_used_up_makes_no_call_and_announces_none() {
+    let test = TestStore::private().await;
+    let model = FixtureModel::start(vec![says()]).await.unwrap();
+    let kit = FixtureMcp::start().await.unwrap();
+    let more = json!({"mode": "live", "step_timeout_ms": 1000});
+    let project = project(&test, model.provider_spec(), &kit, more).await;
+    let mut spec = kit.provider_spec();
+    for tool in spec["tools"].as_array_mut().unwrap() {
+        tool["risk"] = json!("write");
+    }
+    let document = json!({"kind": "provider", "project": project.id, "id": "kit", "spec": spec});
+    let writes = [manifest(document).unwrap()];
+    test.store.apply(&project.caller, &writes, ApplyOptions::default()).await.unwrap();
+    let operator = Operator { private_addresses: vec!["127.0.0.1".to_owned()], ..Operator::default() };
+    let gateway = Gateway::new(test.store.clone(), operator);
+    let run_id = create_in(&test, &project, Mode::Live).await;
+    let run = test.store.claim(&project.id, &me(), 1).await.unwrap().remove(0);
+    assert_eq!(run.run_id, run_id);
+    let first = gateway.call_in_run(&run, 1, "kit__echo", Ok(args())).await.unwrap();
+    assert!(matches!(&first, Called::Done(done) if done.code.is_none()), "{first:?}");
+    let (admin, requests) = (test.database().admin().await, kit.requests());
+
+    // the gates wait for the database until the step's time is over
+    admin.batch_execute("BEGIN; LOCK TABLE awooop.mcp_grant").await.unwrap();
+    let let_go = async {
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        admin.batch_execute("COMMIT").await.unwrap();
+    };
+    let (late, ()) = tokio::join!(gateway.call_in_run(&run, 2, "kit__echo", Ok(args())), let_go);
+    let Called::Done(late) = late.unwrap() else { panic!("it is over") };
+    assert_eq!(late.code, Some(ErrorCode::Upstream002));
+    assert_eq!(kit.requests(), requests, "nothing was sent");
+    let announced = "SELECT count(*) FROM awooop.step_journal WHERE phase = 'intent' AND n = 2";
+    assert_eq!(admin.query_one(announced, &[]).await.unwrap().get::<_, i64>(0), 0);
+    test.store.release(&run).await.unwrap();
+    gateway.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_cut_while_its_tokens_are_held_is_charged_nothing() {
+    let test = TestStore::private().await;
+    let model = FixtureModel::start(vec![says()]).await.unwrap();
+    let kit = FixtureMcp::start().await.unwrap();
+    let project = project(&test, model.provider_spec(), &kit, json!({})).await;
+    let node = Node::start(test.store.clone());
+    // first while the hold waits for the budget's row, then while what the call needs is read after it
+    for (lock, held) in [("SELECT FROM awooop.budget FOR UPDATE", 0), ("LOCK TABLE awooop.provider", 1)] {
+        let admin = test.database().admin().await;
+        admin.batch_execute(&format!("BEGIN; {lock}")).await.unwrap();
+        let run_id = create(&test, &project).await;
+        until(&test, &project, run_id, |run| run.state == StateName::Running).await;
+        waits_for_lock(&test).await;
+        let holds = "SELECT count(*) FROM awooop.budget_hold";
+        assert_eq!(admin.query_one(holds, &[]).await.unwrap().get::<_, i64>(0), held);
+        test.store.cancel_run(&project.scope, run_id).await.unwrap();
+        admin.batch_execute("COMMIT").await.unwrap();
+        until(&test, &project, run_id, |run| run.completed_at.is_some()).await;
+    }
+    // what was reserved late is released late
+    let began = std::time::Instant::now();
+    loop {
+        let budget = test.store.list_budgets(&project.scope).await.unwrap().remove(0);
+        assert_eq!(budget.settled, 0, "no call was made");
+        if budget.held == 0 {
+            break;
+        }
+        assert!(began.elapsed().as_secs() < 20, "{budget:?}");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(model.asked(), 0);
+    node.end(&test).await;
+}
+
+/// Waits until a session of the server waits for a lock.
+async fn waits_for_lock(test: &TestStore) {
+    let admin = test.database().admin().await;
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'awooop_app'";
+    while admin.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::task::yield_now().await;
+    }
 }

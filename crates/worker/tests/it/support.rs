@@ -39,12 +39,16 @@ pub(crate) async fn project(test: &TestStore, delay_ms: u64) -> TestProject {
 }
 
 pub(crate) async fn create(test: &TestStore, project: &TestProject) -> RunId {
+    create_in(test, project, Mode::Shadow).await
+}
+
+pub(crate) async fn create_in(test: &TestStore, project: &TestProject, mode: Mode) -> RunId {
     let agent = test.store.find_agent(&project.scope, &agent_id()).await.expect("the database answers");
     let agent = agent.expect("the project's agent");
     let new = NewRun {
         agent: agent_id(),
         agent_version_id: agent.version_id,
-        mode: Mode::Shadow,
+        mode,
         priority: 5,
         trace_id: None,
         parent_run_id: None,

@@ -1,6 +1,7 @@
-//! Cancelling many runs: the oldest that fit a filter, one after the other. Those that are cancelled fit no more, so
-//! the same request again goes on where this one ended.
+//! Cancelling many runs: those that fit a filter, newest first, one after the other. A page looks at a bounded number of
+//! runs, and may have found none; its cursor goes on from there.
 
+use awooop_core::RunId;
 use awooop_core::run::StateName;
 use awooop_store::bulk::BulkFilter;
 use awooop_store::run::Cancelled;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use crate::body::Body;
 use crate::caller::Access;
+use crate::page::List;
 use crate::problem::Problem;
 use crate::query;
 use crate::state::AppState;
@@ -41,18 +43,20 @@ pub(crate) struct BulkCancel {
     /// How many at most; 50 without it.
     #[schema(minimum = 1, maximum = 200)]
     limit: Option<i64>,
+    /// `next_cursor` of the answer before.
+    cursor: Option<String>,
 }
 
 /// What came of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BulkCancelled {
-    /// One a run, oldest first.
+    /// One a run, newest first; a page may have none and not be the last.
     items: Vec<CancelItem>,
-    /// Runs that fitted before.
-    #[schema(minimum = 0)]
-    matched: i64,
-    /// Are some left? Send the same again.
-    has_more: bool,
+    /// Runs that were looked at, whether they fit or not.
+    #[schema(minimum = 0, maximum = 5000)]
+    looked_at: i64,
+    /// Give this as `cursor` for the next; null at the end.
+    next_cursor: Option<String>,
 }
 
 /// One run of many.
@@ -65,7 +69,7 @@ pub(crate) struct CancelItem {
     state: &'static str,
 }
 
-/// Cancels the runs that fit a filter, oldest first.
+/// Cancels the runs that fit a filter, newest first.
 #[utoipa::path(post, path = "/v1/platform/runs/bulk-cancel", operation_id = "bulk_cancel_runs", tag = "runs",
     request_body = BulkCancel,
     responses((status = 200, description = "What came of each run", body = BulkCancelled)))]
@@ -76,32 +80,40 @@ pub(crate) async fn bulk_cancel_runs(
 ) -> Result<Json<BulkCancelled>, Problem> {
     let filter = filter(&state, &body)?;
     let (store, scope) = (&state.store, access.scope());
-    let matched = store.count_of(scope, &filter).await?;
-    let runs = store.oldest_of(scope, &filter, body.limit.unwrap_or(DEFAULT_LIMIT)).await?;
-    let has_more = matched > runs.len() as i64;
-    let mut items = Vec::with_capacity(runs.len());
-    for (run_id, found) in runs {
+    let list = List { name: "bulk-cancel", project: scope.project() };
+    let cursor: Option<RunId> = list.read(body.cursor.as_deref(), |key| key.parse().ok())?;
+    let limit = body.limit.unwrap_or(DEFAULT_LIMIT);
+    let page = store.page_of(scope, &filter, cursor.unwrap_or(RunId::max()), limit).await?;
+    let mut answer = BulkCancelled {
+        items: Vec::with_capacity(page.runs.len()),
+        looked_at: page.looked_at,
+        next_cursor: page.next_before.map(|run_id| list.cursor(&run_id.to_string())),
+    };
+    let mut last_done: Option<RunId> = None;
+    for (run_id, found) in page.runs {
         if body.dry_run == Some(true) {
-            items.push(CancelItem { run_id, result: "would_cancel", state: found.as_str() });
+            answer.items.push(CancelItem { run_id, result: "would_cancel", state: found.as_str() });
             continue;
         }
         match store.cancel_run(scope, run_id).await {
             Ok(Cancelled::Done(run)) => {
-                items.push(CancelItem { run_id, result: "cancelled", state: run.state.as_str() });
+                answer.items.push(CancelItem { run_id, result: "cancelled", state: run.state.as_str() });
             }
             Ok(Cancelled::Ended(run)) => {
-                items.push(CancelItem { run_id, result: "ended", state: run.state.as_str() });
+                answer.items.push(CancelItem { run_id, result: "ended", state: run.state.as_str() });
             }
             Ok(Cancelled::Absent) => {}
-            // what was done until now is told; the caller asks again for the rest
-            Err(error) if !items.is_empty() => {
+            // what was done until now is told; the caller goes on after it
+            Err(error) => {
+                let Some(done) = last_done else { return Err(error.into()) };
                 Problem::from(error).log();
-                return Ok(Json(BulkCancelled { items, matched, has_more: true }));
+                answer.next_cursor = Some(list.cursor(&done.to_string()));
+                break;
             }
-            Err(error) => return Err(error.into()),
         }
+        last_done = Some(run_id);
     }
-    Ok(Json(BulkCancelled { items, matched, has_more }))
+    Ok(Json(answer))
 }
 
 fn filter(state: &AppState, body: &BulkCancel) -> Result<BulkFilter, Problem> {

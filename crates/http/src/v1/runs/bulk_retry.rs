@@ -58,11 +58,11 @@ pub(crate) struct BulkRetry {
 /// What came of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BulkRetried {
-    /// One an ended run, newest first.
+    /// One an ended run, newest first; a page may have none and not be the last.
     items: Vec<RetryItem>,
-    /// Runs that fit, on whatever page.
-    #[schema(minimum = 0)]
-    matched: i64,
+    /// Runs that were looked at, whether they fit or not.
+    #[schema(minimum = 0, maximum = 5000)]
+    looked_at: i64,
     /// Give this as `cursor`, under another idempotency key, for the next; null at the end.
     next_cursor: Option<String>,
 }
@@ -110,17 +110,14 @@ pub(crate) async fn bulk_retry_runs(
     };
     let before = cursor.map_or(begun, |cursor| cursor.min(begun));
     let limit = body.limit.unwrap_or(DEFAULT_LIMIT);
-    let matched = store.count_of(scope, &filter).await?;
-    let mut runs = store.newest_of(scope, &filter, before, limit + 1).await?;
-    let has_more = runs.len() as i64 > limit;
-    runs.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next_cursor = runs.last().filter(|_| has_more).map(|(run_id, _)| list.cursor(&run_id.to_string()));
-    let mut items = Vec::with_capacity(runs.len());
-    for (run_id, _) in runs {
+    let page = store.page_of(scope, &filter, before, limit).await?;
+    let next_cursor = page.next_before.map(|run_id| list.cursor(&run_id.to_string()));
+    let mut items = Vec::with_capacity(page.runs.len());
+    for (run_id, _) in page.runs {
         let key = key.as_ref().map(|key| key_of(key, run_id));
         items.extend(retry(&state, &access, run_id, key, is_dry).await?);
     }
-    Ok(Json(BulkRetried { items, matched, next_cursor }))
+    Ok(Json(BulkRetried { items, looked_at: page.looked_at, next_cursor }))
 }
 
 /// One run; none when it is not there any more. What the database refuses ends the request: under its key it is sent

@@ -73,8 +73,7 @@ pub(crate) struct CreateRun {
             headers(("Retry-After" = String)))))]
 pub(crate) async fn create_run(
     State(state): State<AppState>,
-    admitted: Admitted,
-    access: Access,
+    Admitted { access, place }: Admitted,
     Extension(trace): Extension<Trace>,
     headers: HeaderMap,
     body: Body<CreateRun>,
@@ -91,7 +90,7 @@ pub(crate) async fn create_run(
             state.store.create_run(access.scope(), &new).await?
         }
     };
-    drop(admitted);
+    drop(place);
     let (run_id, is_replayed) = match created {
         Created::New(run_id) => (run_id, false),
         Created::Replayed(run_id) => (run_id, true),

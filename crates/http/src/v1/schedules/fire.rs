@@ -19,7 +19,8 @@ use crate::state::AppState;
         (status = 202, description = "The run is queued", body = RunQueued, headers(("Location" = String))),
         (status = 402, description = "E-BUDGET-001: the project's budget is spent"),
         (status = 409, description = "E-CONTRACT-002: the agent's contract is not what was signed"),
-        (status = 422, description = "E-REDACT-001: the project blocks what the input holds")))]
+        (status = 422, description = "E-REDACT-001: the project blocks what the input holds"),
+        (status = 429, description = "E-LIMIT-002: the project's queue is full")))]
 pub(crate) async fn fire_schedule(
     State(state): State<AppState>,
     access: Access,

@@ -39,13 +39,13 @@ pub(crate) struct ToolItem {
     description: Option<String>,
     /// `read_only` or `write`, as the contract says.
     risk: &'static str,
-    /// `available`, `drifted`, `not_offered` or `unreachable`.
+    /// `available`, `denied`, `drifted`, `not_offered`, `stopped` or `unreachable`.
     status: &'static str,
     /// Why it is not available.
     reason: Option<String>,
     /// Agents it is granted to.
     granted_to: Vec<String>,
-    /// Hash of the definition its server offers.
+    /// Hash of the definition its server offers; of a stopped one, which is not asked, of the pinned definition.
     definition_sha256: Option<String>,
 }
 

@@ -15,6 +15,6 @@ REVOKE ALL ON PROCEDURE awooop.admit_backup() FROM PUBLIC;
 -- The oldest server that can work with this schema, by the schema it was made for. A server one version behind may start
 -- when it is not older than this. A migration that the servers before it can work with leaves it as it is; any other
 -- replaces it with its own version.
-CREATE FUNCTION awooop.compatible_from() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 11::bigint';
+CREATE FUNCTION awooop.compatible_from() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 12::bigint';
 
-CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 11::bigint';
+CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 12::bigint';
