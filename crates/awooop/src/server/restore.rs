@@ -113,8 +113,8 @@ fn reply(directory: &Path, outcome: &Outcome) -> Reply {
     let is_well = findings.is_empty() && settled.findings.is_empty();
     let (projects, events) = (settled.projects, settled.events);
     let mut text = format!("restored {}\n", taking::described(directory, &restored.manifest));
-    if let (Some(first), Some(last)) = (restored.migrated.first(), restored.migrated.last()) {
-        text.push_str(&format!("migrated the schema by the versions {first} to {last}\n"));
+    if let Some(last) = restored.migrated.last() {
+        text.push_str(&format!("brought the schema to version {last}\n"));
     }
     if restored.has_written_keyring {
         text.push_str("wrote the keyring\n");
