@@ -87,7 +87,7 @@ impl Store {
         Ok(cancelled)
     }
 
-    /// The same for one project: of the next [`PARENTS`] parents, those before their children, until none is left or the
+    /// The same for one project: of the next thousand parents, those before their children, until none is left or the
     /// sweep's share is used up.
     ///
     /// # Errors

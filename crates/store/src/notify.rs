@@ -1,6 +1,6 @@
 //! Wake-ups between processes, by PostgreSQL's NOTIFY on a connection of its own: never in a transaction that writes
 //! (a NOTIFY makes commits wait for each other), only after it. The first one goes out at once, what follows within
-//! [`APART`] goes together.
+//! 50 ms goes together.
 //!
 //! A message holds ids of runs and nothing else, and does nothing but make somebody look: whoever may connect may read
 //! and send them. Behind a pooler that hands connections around by transaction nothing arrives, and polling stays.

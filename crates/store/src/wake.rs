@@ -1,5 +1,5 @@
 //! Wake-ups: work was queued, a run changed, a run was cancelled. What rings in one process is heard there at once and
-//! kept for the others ([`News`]), which `notify` tells. Polling is the floor beneath them, so a lost wake-up costs
+//! kept for the others, which `notify` tells. Polling is the floor beneath them, so a lost wake-up costs
 //! time, never work.
 
 use std::collections::BTreeSet;

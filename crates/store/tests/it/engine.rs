@@ -354,7 +354,7 @@ async fn the_doctor_sees_what_is_wrong() {
         ("UPDATE budget SET held = 5 WHERE project_id <> 'platform'".to_owned(), "its holds say 0"),
         ("UPDATE budget SET settled = 5 WHERE project_id <> 'platform'".to_owned(), "its ledger says 0"),
         ("UPDATE contract SET active_version = 9 WHERE kind = 'agent'".to_owned(), "has no active version 9"),
-        ("ALTER TABLE run_state NO FORCE ROW LEVEL SECURITY".to_owned(), "has no forced row security"),
+        ("ALTER TABLE run_state NO FORCE ROW LEVEL SECURITY".to_owned(), "FORCE ROW LEVEL SECURITY"),
     ] {
         admin.batch_execute(&damage).await.unwrap();
         let found = test.store.examine().await.unwrap();
