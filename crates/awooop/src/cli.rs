@@ -8,6 +8,7 @@
 mod access;
 mod approvals;
 mod audit;
+mod backup;
 mod contract;
 mod halt;
 mod redact;
@@ -32,6 +33,7 @@ pub(crate) use audit::{
     AuditCommand, AuditExpireArgs, AuditExportArgs, AuditHeadArgs, AuditProveArgs, AuditSearchArgs,
     AuditVerifyArgs,
 };
+pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use contract::{
     ApplyArgs, ContractCommand, ContractName, DiffArgs, DraftArgs, FilesArgs, GetArgs, KeyringArgs,
     KeysCommand, KeysRetireArgs, KeysRotateArgs, NamedArgs, PinArgs, ProjectArgs, PublishArgs, ResignArgs,
@@ -67,6 +69,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Make or upgrade the database: schema, roles, grants
     Migrate(MigrateArgs),
+    /// Take a backup of the database while servers work, or check one
+    Backup(BackupArgs),
+    /// Put a backup into an empty database
+    Restore(RestoreArgs),
     /// Say what is wrong with this installation, if anything
     Doctor(DoctorArgs),
     /// Look at the server's settings
@@ -254,6 +260,12 @@ pub(crate) struct MigrateArgs {
     /// admin key, once
     #[arg(long, value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
+    /// Say what would run and which tables it locks, and change nothing
+    #[arg(long, conflicts_with_all = ["admin_url", "print_roles", "keys"])]
+    pub(crate) plan: bool,
+    /// With --plan: print exactly one JSON document on stdout
+    #[arg(long, requires = "plan")]
+    pub(crate) json: bool,
 }
 
 /// `awooop doctor`.

@@ -93,6 +93,14 @@ pub(crate) enum Failure {
         /// Did no connection come about at all? Then nothing can have been done either.
         is_refused: bool,
     },
+    /// The database that a command works on beside a server does not answer.
+    #[error("cannot reach the database: {reason}")]
+    NoDatabase {
+        /// What the network said.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// Something answered, but not this server.
     #[error("{url} gave an answer that makes no sense here: {reason}")]
     Protocol {
@@ -200,7 +208,7 @@ impl Failure {
             Failure::Problem(problem) => {
                 problem.code().and_then(Exit::of_code).unwrap_or(Exit::of_status(problem.status))
             }
-            Failure::Unreachable { .. } => Exit::Unreachable,
+            Failure::Unreachable { .. } | Failure::NoDatabase { .. } => Exit::Unreachable,
             Failure::Protocol { .. } => Exit::Failed,
             Failure::Interrupted { .. } => Exit::Interrupted,
         }
@@ -213,6 +221,7 @@ impl Failure {
             Failure::Problem(problem) => matches!(problem.status, 502..=504),
             Failure::Invalid { .. }
             | Failure::InTheWay { .. }
+            | Failure::NoDatabase { .. }
             | Failure::Faults(_)
             | Failure::Protocol { .. }
             | Failure::Interrupted { .. } => false,
@@ -230,6 +239,7 @@ impl Failure {
                 return json!({"title": "Invalid input", "detail": self.to_string(), "errors": errors});
             }
             Failure::Unreachable { .. } => "The server cannot be reached",
+            Failure::NoDatabase { .. } => "The database cannot be reached",
             Failure::Protocol { .. } => "The answer makes no sense",
             Failure::Interrupted { run_id } => {
                 return json!({"title": "Interrupted", "detail": self.to_string(), "run_id": run_id});
@@ -247,6 +257,7 @@ impl Failure {
                 lines
             }
             Failure::InTheWay { message, hint } => vec![format!("error: {message}"), hint.clone()],
+            Failure::NoDatabase { hint, .. } => vec![format!("error: {self}"), hint.clone()],
             Failure::Faults(faults) => {
                 let mut lines = vec![format!("error: {self}")];
                 if faults.len() > 1 {

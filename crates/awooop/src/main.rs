@@ -45,6 +45,8 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Dev(args) => server::dev::run(args).await,
         Command::Serve(args) => server::serve::run(args).await,
         Command::Migrate(args) => server::migrate::run(args).await,
+        Command::Backup(args) => server::backup::run(args).await,
+        Command::Restore(args) => server::restore::run(args).await,
         Command::Doctor(args) => server::doctor::run(args).await,
         Command::Config(ConfigCommand::Check(args)) => server::config::run(args).await,
         Command::Init(args) => Ok(commands::init::run(&args)),

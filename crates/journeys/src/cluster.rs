@@ -33,6 +33,8 @@ pub struct ClusterUrls {
     pub dispatch: String,
     /// `awooop_retention`.
     pub retention: String,
+    /// `awooop_backup`.
+    pub backup: String,
 }
 
 impl ClusterUrls {
@@ -49,11 +51,12 @@ impl ClusterUrls {
             app: one(&self.app),
             dispatch: one(&self.dispatch),
             retention: one(&self.retention),
+            backup: one(&self.backup),
         }
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        for text in [&self.admin, &self.owner, &self.app, &self.dispatch, &self.retention] {
+        for text in [&self.admin, &self.owner, &self.app, &self.dispatch, &self.retention, &self.backup] {
             text.parse::<tokio_postgres::Config>().context("a connection string does not parse")?;
         }
         Ok(())
@@ -129,6 +132,7 @@ impl Cluster {
             app: url(Role::App),
             dispatch: url(Role::Dispatch),
             retention: url(Role::Retention),
+            backup: url(Role::Backup),
         };
         make_roles(&pg.0, &urls).await?;
         Ok(Cluster { urls, own: Some(Own { pg, _directory: directory }) })
@@ -147,10 +151,8 @@ impl Cluster {
 
 /// The roles belong to the whole cluster; each database of the tests gets its own schema later.
 async fn make_roles(pg: &EmbeddedPg, urls: &ClusterUrls) -> anyhow::Result<()> {
-    let passwords: Vec<_> = [Role::Owner, Role::App, Role::Dispatch, Role::Retention]
-        .into_iter()
-        .map(|role| (role.name(), pg.passwords().get(role).clone()))
-        .collect();
+    let passwords: Vec<_> =
+        Role::MIGRATED.into_iter().map(|role| (role.name(), pg.passwords().get(role).clone())).collect();
     awooop_store::migrate::create_roles(&urls.admin.clone().into(), &passwords).await?;
     Ok(())
 }
@@ -201,6 +203,7 @@ mod tests {
             app: conninfo(&config),
             dispatch: conninfo(&config),
             retention: conninfo(&config),
+            backup: conninfo(&config),
         };
         let other: tokio_postgres::Config = urls.in_database("other").app.parse().unwrap();
         assert_eq!((other.get_dbname(), other.get_user()), (Some("other"), Some("u'x")));

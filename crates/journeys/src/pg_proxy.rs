@@ -110,6 +110,7 @@ impl PgProxy {
             app: through(&urls.app),
             dispatch: through(&urls.dispatch),
             retention: through(&urls.retention),
+            backup: through(&urls.backup),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod announce;
 pub mod approval;
 pub mod audit;
 pub mod auth;
+pub mod backup;
 pub mod beat;
 pub mod budget;
 pub mod bulk;

@@ -1,11 +1,19 @@
 //! Roles and schema. Roles are made once by an administrator; migrations are run by `awooop_owner`,
 //! forward only, under an advisory lock, and never by a serving node.
+//!
+//! Servers go on working meanwhile. A migration that cannot have a lock at once gives up and tries again, so that
+//! nobody queues behind it; one that servers of the version before it cannot work with says so by replacing
+//! `awooop.compatible_from()`.
+
+mod plan;
 
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
+pub use self::plan::{Effect, PlannedMigration};
 use crate::error::StoreError;
 use crate::pool::{OpenError, parse_url, tls, wants_tls};
 
@@ -23,6 +31,26 @@ pub fn roles_sql() -> &'static str {
 pub fn latest_version() -> i64 {
     let newest = embedded_migrations::migrations::runner().get_migrations().iter().map(|m| m.version()).max();
     newest.map_or(0, i64::from)
+}
+
+/// How long a migration waits for a lock while servers work, and how often it tries again.
+const LOCK_WITHIN: &str = "3s";
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Every migration that this binary knows, in order.
+pub(crate) fn all() -> Vec<PlannedMigration> {
+    let runner = embedded_migrations::migrations::runner();
+    let mut found: Vec<PlannedMigration> = runner
+        .get_migrations()
+        .iter()
+        .map(|m| plan::planned(i64::from(m.version()), m.name(), m.sql().unwrap_or_default()))
+        .collect();
+    found.sort_by_key(|migration| migration.version);
+    // servers of before the function do not ask for it
+    let is_asked = found.iter().position(|migration| !migration.keeps_older_servers).unwrap_or(found.len());
+    found[..is_asked].iter_mut().for_each(|migration| migration.keeps_older_servers = false);
+    found
 }
 
 /// Why roles or schema could not be made. `Display` contains no URL.
@@ -76,7 +104,8 @@ pub fn role_password(
     Ok(Some((role, password.into())))
 }
 
-/// Makes roles and schema as an administrator; sets the passwords that are given. Repeatable.
+/// Makes roles and schema as an administrator; sets the passwords that are given, with which their roles may log in.
+/// Repeatable.
 pub async fn create_roles(admin_url: &SecretString, passwords: &[RolePassword]) -> Result<(), MigrateError> {
     let client = connect("--admin-url", admin_url).await?;
     let mut tries = 1;
@@ -96,7 +125,7 @@ async fn make_roles(client: &Client, passwords: &[RolePassword]) -> Result<(), t
     for (role, password) in passwords {
         let statement = client
             .query_one(
-                "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)",
+                "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)",
                 &[role, &password.expose_secret()],
             )
             .await?;
@@ -122,24 +151,69 @@ pub async fn migrate(owner_url: &SecretString) -> Result<Vec<i64>, MigrateError>
     result
 }
 
+/// What [`migrate`] would run, in order, and the version the schema is at now; 0 where there is none. Changes nothing.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn plan(owner_url: &SecretString) -> Result<(i64, Vec<PlannedMigration>), MigrateError> {
+    let client = connect("AWOOOP_OWNER_DATABASE_URL", owner_url).await?;
+    let found = found_version(&client).await?;
+    Ok((found, all().into_iter().filter(|migration| migration.version > found).collect()))
+}
+
+/// The schema's version, which must not be newer than this binary's.
+async fn found_version(client: &Client) -> Result<i64, MigrateError> {
+    let there =
+        client.query_one("SELECT to_regprocedure('awooop.schema_version()') IS NOT NULL", &[]).await?;
+    if !there.get::<_, bool>(0) {
+        return Ok(0);
+    }
+    let (found, known) =
+        (client.query_one("SELECT awooop.schema_version()", &[]).await?.get(0), latest_version());
+    if found > known { Err(MigrateError::Newer { found, known }) } else { Ok(found) }
+}
+
 async fn run(client: &mut Client) -> Result<Vec<i64>, MigrateError> {
-    client.batch_execute("SET search_path = awooop").await?;
-    let known = latest_version();
-    let found =
-        client.query_opt("SELECT to_regprocedure('awooop.schema_version()') IS NOT NULL", &[]).await?;
-    if found.is_some_and(|row| row.get(0)) {
-        let found: i64 = client.query_one("SELECT awooop.schema_version()", &[]).await?.get(0);
-        if found > known {
-            return Err(MigrateError::Newer { found, known });
+    client
+        .batch_execute(&format!(
+            "SET search_path = awooop; SET client_min_messages = warning; SET lock_timeout = '{LOCK_WITHIN}'"
+        ))
+        .await?;
+    found_version(client).await?;
+    let (mut applied, mut tries) = (Vec::new(), 1);
+    loop {
+        let run = embedded_migrations::migrations::runner().run_async(client).await;
+        let (report, failed) = match &run {
+            Ok(report) => (Some(report), None),
+            Err(error) => (error.report(), Some(error)),
+        };
+        // each is a transaction of its own
+        applied.extend(report.iter().flat_map(|r| r.applied_migrations()).map(|m| i64::from(m.version())));
+        match failed {
+            None => break,
+            Some(error) if lacks_a_lock(error) && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Some(error) => return Err(MigrateError::Failed(explain(error))),
         }
     }
-    let report = embedded_migrations::migrations::runner()
-        .run_async(client)
-        .await
-        .map_err(|e| MigrateError::Failed(explain(&e)))?;
-    // the role may have been made after the migration that knew of it
+    // a role may have been made after the migration that knew of it
     client.batch_execute("CALL awooop.admit_retention()").await?;
-    Ok(report.applied_migrations().iter().map(|m| i64::from(m.version())).collect())
+    client.batch_execute("CALL awooop.admit_backup()").await?;
+    Ok(applied)
+}
+
+/// Did it fail only because somebody works with the table?
+fn lacks_a_lock(error: &refinery::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(theirs) = error.downcast_ref::<tokio_postgres::Error>() {
+            return theirs.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
+        }
+        source = error.source();
+    }
+    false
 }
 
 fn explain(error: &refinery::Error) -> String {
@@ -153,7 +227,7 @@ fn explain(error: &refinery::Error) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the driver's connection task belongs to no project")]
-async fn connect(variable: &'static str, url: &SecretString) -> Result<Client, MigrateError> {
+pub(crate) async fn connect(variable: &'static str, url: &SecretString) -> Result<Client, MigrateError> {
     let config = parse_url(variable, url)?;
     if wants_tls(&config) {
         let (client, connection) = config.connect(tls()).await?;

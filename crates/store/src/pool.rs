@@ -62,13 +62,23 @@ pub enum OpenError {
         /// What makes it unsafe.
         reason: &'static str,
     },
-    /// The schema is older or newer than this binary.
+    /// The schema is older than this binary.
     #[error("the schema is at version {found}, this binary needs {needed}: run `awooop migrate`")]
     Schema {
         /// What the database has.
         found: i64,
         /// What the code needs.
         needed: i64,
+    },
+    /// The schema is newer than this binary, and not made for it too.
+    #[error(
+        "the schema is at version {found}, this binary knows {known}: start a server of the newer version"
+    )]
+    NewerSchema {
+        /// What the database has.
+        found: i64,
+        /// What the code knows.
+        known: i64,
     },
     /// The database cannot be reached or refused.
     #[error(transparent)]
@@ -307,7 +317,19 @@ async fn check_schema(pool: &Pool) -> Result<(), OpenError> {
         Err(e) => return Err(StoreError::from(e).into()),
     };
     let needed = crate::migrate::latest_version();
-    if found == needed { Ok(()) } else { Err(OpenError::Schema { found, needed }) }
+    match found {
+        _ if found == needed => Ok(()),
+        _ if found < needed => Err(OpenError::Schema { found, needed }),
+        // an upgrade is under way: servers of the version before may start again until they are replaced
+        _ if found == needed + 1 && compatible_from(&connection).await? <= needed => Ok(()),
+        _ => Err(OpenError::NewerSchema { found, known: needed }),
+    }
+}
+
+/// The oldest schema that a server may be made for to work with this one.
+async fn compatible_from(connection: &Object) -> Result<i64, OpenError> {
+    let row = connection.query_one("SELECT awooop.compatible_from()", &[]).await;
+    Ok(row.map_err(StoreError::from)?.get(0))
 }
 
 #[cfg(test)]

@@ -93,14 +93,18 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     code
 }
 
-/// Makes the roles and writes down, for `doctor`, how to connect.
+/// The passwords of every role that the migrations know.
+pub(super) fn passwords(pg: &EmbeddedPg) -> Vec<migrate::RolePassword> {
+    Role::MIGRATED.iter().map(|role| (role.name(), pg.passwords().get(*role).clone())).collect()
+}
+
+/// Makes the roles and writes down, for `doctor` and `backup`, how to connect.
 async fn embedded(data: &DataDir, pg: EmbeddedPg) -> anyhow::Result<Database> {
-    let roles = [Role::Owner, Role::App, Role::Dispatch, Role::Retention];
-    let passwords: Vec<_> = roles.iter().map(|r| (r.name(), pg.passwords().get(*r).clone())).collect();
-    migrate::create_roles(&pg.connection(Role::Admin), &passwords).await?;
+    migrate::create_roles(&pg.connection(Role::Admin), &passwords(&pg)).await?;
     let urls = DatabaseUrls { app: pg.connection(Role::App), dispatch: pg.connection(Role::Dispatch) };
-    let known =
-        serde_json::json!({"app": urls.app.expose_secret(), "dispatch": urls.dispatch.expose_secret()});
+    let (app, dispatch) = (urls.app.expose_secret(), urls.dispatch.expose_secret());
+    let backup = pg.connection(Role::Backup);
+    let known = serde_json::json!({"app": app, "dispatch": dispatch, "backup": backup.expose_secret()});
     data.write_private("keys/database.json", known.to_string().as_bytes())?;
     Ok(Database { urls, owner: pg.connection(Role::Owner), embedded: Some(pg) })
 }

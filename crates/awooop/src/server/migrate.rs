@@ -1,18 +1,21 @@
 //! `awooop migrate`: roles (as an administrator, once), schema (as the owner), and, with `--keys`, the keyring
-//! and the first admin key.
+//! and the first admin key. With `--plan` it only says what it would do.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use awooop_store::keyring::Keyring;
-use awooop_store::migrate::{RolePassword, create_roles, migrate, role_password, roles_sql};
+use awooop_store::migrate::{
+    PlannedMigration, RolePassword, create_roles, migrate, plan, role_password, roles_sql,
+};
 use awooop_store::{Clock, DatabaseUrls, Store};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 
 use super::{logging, required, setting};
 use crate::cli::MigrateArgs;
-use crate::output::{note, write_raw};
+use crate::output::{note, write_document, write_raw};
 
 /// The roles that log in, and the settings whose URLs hold their passwords.
 const ROLES: [(&str, &str); 3] = [
@@ -21,8 +24,10 @@ const ROLES: [(&str, &str); 3] = [
     ("awooop_dispatch", "AWOOOP_DISPATCH_DATABASE_URL"),
 ];
 
-/// The role that lets audit events expire, and its setting.
-const RETENTION: (&str, &str) = ("awooop_retention", "AWOOOP_RETENTION_DATABASE_URL");
+/// The roles that an installation can do without, and their settings: without the first nothing expires, and without
+/// the second nobody takes backups.
+const OPTIONAL: [(&str, &str); 2] =
+    [("awooop_retention", "AWOOOP_RETENTION_DATABASE_URL"), ("awooop_backup", "AWOOOP_BACKUP_DATABASE_URL")];
 
 /// Does what the options ask, in order.
 pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
@@ -32,9 +37,14 @@ pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let owner = required("AWOOOP_OWNER_DATABASE_URL")?;
+    if args.plan {
+        return show_plan(&owner, args.json).await;
+    }
     if let Some(admin) = &args.admin_url {
         create_roles(admin, &passwords()?).await?;
-        note("the roles awooop_owner, awooop_app, awooop_dispatch and awooop_retention are made");
+        note(
+            "the roles awooop_owner, awooop_app, awooop_dispatch, awooop_retention and awooop_backup are made",
+        );
     }
     let applied = migrate(&owner).await?;
     match applied.last() {
@@ -47,15 +57,46 @@ pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The passwords that the three URLs name.
-fn passwords() -> anyhow::Result<Vec<RolePassword>> {
+/// What would run, a migration a paragraph.
+async fn show_plan(owner: &SecretString, is_json: bool) -> anyhow::Result<ExitCode> {
+    let (found, pending) = plan(owner).await?;
+    if is_json {
+        write_document(&json!({"schema_version": found, "items": pending}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    pending.iter().for_each(|migration| write_raw(&paragraph(migration)));
+    note(&match pending.last() {
+        None => format!("the schema is at version {found}: nothing would run"),
+        Some(last) => format!(
+            "the schema is at version {found} and would be brought to {}; nothing was changed",
+            last.version
+        ),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn paragraph(migration: &PlannedMigration) -> String {
+    let mut text = format!("V{} {}: {}\n", migration.version, migration.name, migration.what);
+    for (table, effect) in &migration.tables {
+        text.push_str(&format!("    {} {table}\n", effect.as_str()));
+    }
+    text.push_str(match migration.keeps_older_servers {
+        true => "    servers of the version before go on, and may start again after it\n",
+        false => "    not made for servers of the version before: stop them first, or replace them right after it\n",
+    });
+    text
+}
+
+/// The passwords that the URLs name.
+pub(super) fn passwords() -> anyhow::Result<Vec<RolePassword>> {
     let mut found = Vec::new();
     for (role, variable) in ROLES {
         found.extend(role_password(variable, &required(variable)?, role)?);
     }
-    // optional: without it nothing of the audit expires
-    if let Some(url) = setting(RETENTION.1) {
-        found.extend(role_password(RETENTION.1, &url, RETENTION.0)?);
+    for (role, variable) in OPTIONAL {
+        if let Some(url) = setting(variable) {
+            found.extend(role_password(variable, &url, role)?);
+        }
     }
     Ok(found)
 }

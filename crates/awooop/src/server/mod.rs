@@ -1,7 +1,8 @@
-//! The server's own commands: dev, serve, migrate, doctor, config, keys. They wire the rooms together and see to signals;
+//! The server's own commands: dev, serve, migrate, backup, restore, doctor, config, keys. They wire the rooms together and see to signals;
 //! what the server does lies in the rooms.
 
 pub(crate) mod audit;
+pub(crate) mod backup;
 mod checks;
 pub(crate) mod config;
 pub(crate) mod dev;
@@ -12,6 +13,7 @@ pub(crate) mod migrate;
 mod node;
 mod operator;
 pub(crate) mod reference;
+pub(crate) mod restore;
 pub(crate) mod retention;
 mod separate;
 pub(crate) mod serve;

@@ -73,7 +73,7 @@ impl Setting {
     }
 }
 
-const SERVERS: &str = "dev, serve, migrate, doctor, config check";
+const SERVERS: &str = "dev, serve, migrate, restore, doctor, config check";
 const DATA_DIR: &str = "`/var/lib/awooop` as root, else `$XDG_DATA_HOME/awooop` or `~/.local/share/awooop`";
 
 /// The table.
@@ -112,6 +112,32 @@ pub(crate) const SETTINGS: &[Setting] = &[
     option("--keys", "migrate", "Makes the keyring in this directory where there is none, and prints the platform's first admin key, once.")
         .or("none")
         .like("/etc/awooop/keys"),
+    option("--plan", "migrate", "Says which migrations would run and which tables they lock, and changes nothing.").or("off"),
+    option("--json", "migrate", "With `--plan`: prints one JSON document.").or("off"),
+    option("--recipient", "backup", "Encrypts to this age public key; several may be given, and each opens it. The keyring is then in the backup too.")
+        .or("not encrypted")
+        .like("age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"),
+    option("--passphrase-file", "backup", "Encrypts under the first line of this file, of at least 12 characters; with `--check`, opens with it.")
+        .or("not encrypted")
+        .like("/etc/awooop/backup.passphrase"),
+    option("--keys", "backup", "The directory of the keyring that belongs to the database. Only an encrypted backup holds it.")
+        .or("for `dev`, `keys` in the data directory")
+        .like("/etc/awooop/keys"),
+    option("--data-dir", "backup", "The data directory of the running `dev` to back up.").or(DATA_DIR).like("/srv/awooop"),
+    option("--check", "backup", "Takes none, and checks that the one named is whole.").or("off"),
+    option("--identity", "backup", "For `--check`: opens the backup with the age private keys in this file.").or("none").like("/root/backup.key"),
+    option("--json", "backup", "Prints one JSON document.").or("off"),
+    option("--identity", "restore", "Opens the backup with the age private keys in this file.").or("none").like("/root/backup.key"),
+    option("--passphrase-file", "restore", "Opens the backup with the first line of this file.").or("none").like("/etc/awooop/backup.passphrase"),
+    option("--admin-url", "restore", "A superuser's URL, to make the roles and load the rows, where `AWOOOP_DATABASE_URL` is set.")
+        .or("none")
+        .like("postgres://postgres:…@db.internal/awooop")
+        .secret(),
+    option("--keys", "restore", "The directory the keyring belongs in. Written where there is none; one that is there must be the backup's.")
+        .or("for `dev`, `keys` in the data directory")
+        .like("/etc/awooop/keys"),
+    option("--data-dir", "restore", "The data directory of `dev` to restore into; `dev` must not run.").or(DATA_DIR).like("/srv/awooop"),
+    option("--json", "restore", "Prints one JSON document.").or("off"),
     option("--data-dir", "doctor", "The data directory to look at.").or(DATA_DIR).like("/srv/awooop"),
     option("--operator", "doctor", "The operator's list to look at.")
         .or("the one in the data directory")
@@ -145,13 +171,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("needed where `AWOOOP_DATABASE_URL` is set")
         .like("postgres://awooop_dispatch:…@db.internal/awooop")
         .secret(),
-    variable("AWOOOP_OWNER_DATABASE_URL", "dev, migrate, config check", "The same database as the role `awooop_owner`, for migrations only. Keep it from serving nodes.")
+    variable("AWOOOP_OWNER_DATABASE_URL", "dev, migrate, restore, config check", "The same database as the role `awooop_owner`, for migrations only. Keep it from serving nodes.")
         .or("needed by `migrate`, and by `dev` where `AWOOOP_DATABASE_URL` is set")
         .like("postgres://awooop_owner:…@db.internal/awooop")
         .secret(),
-    variable("AWOOOP_RETENTION_DATABASE_URL", "dev, serve, migrate, audit expire, runs expire", "The same database as the role `awooop_retention`, which deletes audit events and runs that have expired, and reads no content. With it, runs go as their projects' contracts say (`retention`).")
+    variable("AWOOOP_RETENTION_DATABASE_URL", "dev, serve, migrate, restore, audit expire, runs expire", "The same database as the role `awooop_retention`, which deletes audit events and runs that have expired, and reads no content. With it, runs go as their projects' contracts say (`retention`).")
         .or("none: nothing expires (`dev` with its own PostgreSQL has one)")
         .like("postgres://awooop_retention:…@db.internal/awooop")
+        .secret(),
+    variable("AWOOOP_BACKUP_DATABASE_URL", "backup, migrate, restore", "The same database as the role `awooop_backup`, which reads every project and writes nothing. Keep it from serving nodes. The role cannot log in until `migrate --admin-url` (or a DBA) gives it this password.")
+        .or("for `backup`, the running `dev` of the data directory")
+        .like("postgres://awooop_backup:…@db.internal/awooop")
         .secret(),
     variable("AWOOOP_AUDIT_RETENTION_DAYS", "dev, serve", "Audit events are deleted so many days after they were sealed; their seals stay.")
         .or("none: they are kept")
@@ -179,13 +209,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     variable("AWOOOP_SIGN_IN_GROUPS_CLAIM", "dev, serve, doctor, config check", "The same for `sign_in.groups_claim`.")
         .or("the list's, else `groups`")
         .like("roles"),
-    variable("AWOOOP_PG_BIN", "dev, doctor, config check", "The directory of the PostgreSQL programs that `dev` starts.")
-        .or("the newest installed, 15 or later")
+    variable("AWOOOP_PG_BIN", "dev, backup, restore, doctor, config check", "The directory of the PostgreSQL programs: the server that `dev` starts, `pg_dump` and `pg_restore`.")
+        .or("the newest server installed, 15 or later; the `pg_dump` and `pg_restore` nearest to the server's version")
         .like("/usr/lib/postgresql/17/bin"),
-    variable("AWOOOP_LOG", "dev, serve, migrate, doctor, config check", "What is logged on stderr, by level and module.")
-        .or("`info` for serve, `warn` for dev and migrate, `error` for doctor and config check")
+    variable("AWOOOP_LOG", "dev, serve, migrate, backup, restore, doctor, config check", "What is logged on stderr, by level and module.")
+        .or("`info` for serve, `warn` for dev, migrate, backup and restore, `error` for doctor and config check")
         .like("info,awooop_worker=debug"),
-    variable("AWOOOP_LOG_FORMAT", "dev, serve, migrate, doctor, config check", "`json` for one JSON object a line.")
+    variable("AWOOOP_LOG_FORMAT", "dev, serve, migrate, backup, restore, doctor, config check", "`json` for one JSON object a line.")
         .or("text")
         .like("json"),
     variable("AWOOOP_URL", "the client commands", "The server's address, as `--url`.")
@@ -206,8 +236,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .like("/home/alice/.data"),
     variable("HOME", "every command", "The same where `XDG_DATA_HOME` is not set.").or("none").like("/home/alice"),
     variable("XDG_RUNTIME_DIR", "dev", "Where the socket of `dev`'s own PostgreSQL lies when the data directory's path is too long for one.").or("`/tmp`").like("/run/user/1000"),
-    variable("PATH", "dev, doctor, config check", "Where a PostgreSQL is looked for besides the usual places.").or("none").like("/usr/bin"),
-    variable("SSL_CERT_FILE", "dev, serve, migrate, the client commands", "The certificates that are trusted for TLS, in place of the host's own.")
+    variable("PATH", "dev, backup, restore, doctor, config check", "Where a PostgreSQL is looked for besides the usual places.").or("none").like("/usr/bin"),
+    variable("SSL_CERT_FILE", "dev, serve, migrate, backup, restore, the client commands", "The certificates that are trusted for TLS, in place of the host's own.")
         .or("the host's")
         .like("/etc/ssl/private-ca.pem"),
     variable("SSL_CERT_DIR", "dev, serve, migrate, the client commands", "The same as a directory.").or("the host's").like("/etc/ssl/certs"),
@@ -255,9 +285,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("none")
         .like("[\"127.0.0.1:7801\"]"),
     file("dev.env", "the client commands", "Address and platform admin's key of the `dev` server; written at each start.").secret(),
-    file("keys/keyring.json", "dev, serve, migrate, doctor, config check, keys", "The keyring: the server's own secrets. `serve` reads it from `--keys`. Without it no API key can be checked: keep a copy.").secret(),
-    file("keys/postgres.json", "dev", "Passwords of `dev`'s own PostgreSQL.").secret(),
-    file("keys/database.json", "doctor", "How to connect to `dev`'s own PostgreSQL; written at each start.").secret(),
+    file("keys/keyring.json", "dev, serve, migrate, backup, restore, doctor, config check, keys", "The keyring: the server's own secrets. `serve` reads it from `--keys`. Without it no API key can be checked: keep a copy.").secret(),
+    file("keys/postgres.json", "dev, restore", "Passwords of `dev`'s own PostgreSQL.").secret(),
+    file("keys/database.json", "doctor, backup", "How to connect to `dev`'s own PostgreSQL; written at each start.").secret(),
     file("operator.toml", "dev, doctor, config check", "The operator's list of `dev`; made at first start and yours to edit. Read at start."),
     file("node.json", "dev, serve", "This node's identity. Removed, the node is a new one, and its former runs wait until it is known to be silent."),
     file("pg/", "dev", "The data of `dev`'s own PostgreSQL.").secret(),
@@ -322,7 +352,7 @@ mod tests {
     fn document() -> String {
         let of = |given: Given| SETTINGS.iter().filter(move |s| s.given == given);
         let mut text = include_str!("reference_intro.md").to_owned();
-        for command in ["dev", "serve", "migrate", "doctor", "config check", "keys"] {
+        for command in ["dev", "serve", "migrate", "backup", "restore", "doctor", "config check", "keys"] {
             let options: Vec<&Setting> = of(Given::Option).filter(|s| s.read_by == command).collect();
             section(&mut text, &format!("`awooop {command}`"), "Options:", &options);
         }
@@ -332,7 +362,7 @@ mod tests {
         let intro = "What projects may name on this host. Contracts are written by projects, so they can name nothing that is not listed \
             here. Read at start. An unknown key is an error.";
         section(&mut text, "operator.toml", intro, &all(Given::Operator));
-        let intro = "Belongs to the server's user; secret files have mode 0600. A backup of `dev` is the whole directory, taken while it is stopped.";
+        let intro = "Belongs to the server's user; secret files have mode 0600. `awooop backup` takes a backup ([backup.md](backup.md)).";
         section(&mut text, "The data directory", intro, &all(Given::DataFile));
         format!("{}\n", text.trim_end())
     }
@@ -350,7 +380,8 @@ mod tests {
     #[test]
     fn every_option_of_the_server_s_commands_is_in_the_table_and_none_else() {
         let cli = Cli::command();
-        let named = ["dev", "serve", "migrate", "doctor", "config check"].map(|words| (words, words));
+        let named = ["dev", "serve", "migrate", "backup", "restore", "doctor", "config check"]
+            .map(|words| (words, words));
         // all that `keys` can do takes the same
         let keys = ["keys list", "keys rotate", "keys retire"].map(|words| (words, "keys"));
         for (words, table) in named.into_iter().chain(keys) {

@@ -7,6 +7,7 @@
 mod access;
 mod approvals;
 mod audit;
+mod backup;
 mod budget;
 mod chaos;
 mod cli;

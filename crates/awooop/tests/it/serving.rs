@@ -25,13 +25,13 @@ use crate::support::{home_on, kit};
 const PROJECT: &str = "served";
 
 /// A database with nothing in it, dropped at the end.
-struct Empty {
+pub(crate) struct Empty {
     cluster: Arc<Cluster>,
     name: String,
 }
 
 impl Empty {
-    async fn new() -> Empty {
+    pub(crate) async fn new() -> Empty {
         let cluster = Cluster::get().await.expect("a cluster");
         let name = format!("awooop_empty_{:016x}", rand::random::<u64>());
         let admin = connect(&cluster.urls().in_database("postgres").admin).await.unwrap();
@@ -39,17 +39,17 @@ impl Empty {
         Empty { cluster, name }
     }
 
-    fn urls(&self) -> ClusterUrls {
+    pub(crate) fn urls(&self) -> ClusterUrls {
         self.cluster.urls().in_database(&self.name)
     }
 
-    async fn drop(self) {
+    pub(crate) async fn drop(self) {
         let admin = connect(&self.cluster.urls().in_database("postgres").admin).await.unwrap();
         admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await.unwrap();
     }
 }
 
-async fn output(mut command: Command) -> (i32, String, String) {
+pub(crate) async fn output(mut command: Command) -> (i32, String, String) {
     command.stdin(Stdio::null());
     let made = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
     let Output { status, stdout, stderr } = made.unwrap();
@@ -86,18 +86,18 @@ fn shown(path: &Path) -> &str {
 }
 
 /// A process of `awooop serve`.
-struct Node {
+pub(crate) struct Node {
     process: Process,
     log: PathBuf,
     data: PathBuf,
 }
 
 impl Node {
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    async fn stop(mut self) -> std::process::ExitStatus {
+    pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
         self.process.signal(Signal::SIGTERM).unwrap();
         self.process.wait(PATIENCE).await.unwrap().expect("it ends")
     }
@@ -105,7 +105,7 @@ impl Node {
 
 impl Site {
     /// Starts a node and waits until it says that it serves.
-    async fn serve(&self, role: &str, name: &str) -> Node {
+    pub(crate) async fn serve(&self, role: &str, name: &str) -> Node {
         let (data, log) = (self.home.path().join(name), self.home.path().join(format!("{name}.log")));
         let mut command = self.command(role);
         command.arg("--data-dir").arg(&data).env("AWOOOP_LOG", "info");
@@ -185,13 +185,18 @@ fn calls_of(tools: &FixtureMcp, name: &str) -> usize {
 async fn heavy_an_empty_database_is_migrated_once_and_unsafe_settings_are_refused() {
     let (empty, other) = (Empty::new().await, Empty::new().await);
     let urls = empty.urls();
+    let planned = output(home_on(&urls).command(&["migrate", "--plan", "--json"])).await;
+    let plan: Value = serde_json::from_str(&planned.1).unwrap();
+    assert!(planned.0 == 0 && plan["schema_version"] == 0 && plan["items"][0]["version"] == 1, "{planned:?}");
     let site = install(&urls).await;
+    let planned = output(site.home.command(&["migrate", "--plan"])).await;
+    assert!(planned.0 == 0 && planned.1.is_empty() && planned.2.contains("nothing would run"), "{planned:?}");
     let again = output(site.home.command(&["migrate", "--keys", shown(&site.keys)])).await;
     assert_eq!((again.0, again.1.as_str()), (0, ""), "no second key: {again:?}");
     assert!(again.2.contains("up to date") && again.2.contains("has an admin key"), "{}", again.2);
     let printed = output(site.home.command(&["migrate", "--print-roles"])).await;
     assert!(printed.0 == 0 && printed.2.is_empty(), "{printed:?}");
-    for role in ["awooop_owner", "awooop_app", "awooop_dispatch", "awooop_retention"] {
+    for role in ["awooop_owner", "awooop_app", "awooop_dispatch", "awooop_retention", "awooop_backup"] {
         assert!(printed.1.contains(role), "{}", printed.1);
     }
     assert!(printed.1.contains("CREATE ROLE") && !printed.1.contains("PASSWORD '"), "{}", printed.1);
@@ -205,7 +210,7 @@ async fn heavy_an_empty_database_is_migrated_once_and_unsafe_settings_are_refuse
     };
     const APP: &str = "AWOOOP_DATABASE_URL";
     const DISPATCH: &str = "AWOOOP_DISPATCH_DATABASE_URL";
-    let empty_schema = "the schema is at version 0, this binary needs 13: run `awooop migrate`".to_owned();
+    let empty_schema = "the schema is at version 0, this binary needs 14: run `awooop migrate`".to_owned();
     for (variable, url, said) in [
         (APP, urls.admin.as_str(), unsafe_role(&superuser, APP, "is a superuser")),
         (DISPATCH, &urls.admin, unsafe_role(&superuser, DISPATCH, "is a superuser")),

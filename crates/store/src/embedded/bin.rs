@@ -87,7 +87,7 @@ fn newest(places: &[PathBuf]) -> Result<PgBin, PgNotFound> {
 }
 
 /// Where distributions put servers of several versions side by side, below `root`.
-fn versioned_places(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn versioned_places(root: &Path) -> Vec<PathBuf> {
     let mut places = Vec::new();
     for (parent, prefix) in [
         ("usr/lib/postgresql", ""),         // Debian, Ubuntu
@@ -126,7 +126,7 @@ fn probe(dir: &Path) -> Result<PgBin, String> {
 }
 
 /// Reads `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, also `17beta1` and `18devel`.
-fn parse_version(text: &str) -> Option<(u32, String)> {
+pub(crate) fn parse_version(text: &str) -> Option<(u32, String)> {
     let version = text.split_once("(PostgreSQL) ")?.1.split_whitespace().next()?;
     let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
     Some((digits.parse().ok()?, version.to_owned()))

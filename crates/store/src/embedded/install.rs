@@ -13,7 +13,7 @@ const NO_CLUSTER: &str = "mkdir -p /etc/postgresql-common && \
 const PGDG: &str = "yes | /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh";
 
 /// The command for this machine and this user.
-pub(super) fn command_here() -> String {
+pub(crate) fn command_here() -> String {
     if cfg!(target_os = "macos") {
         return "brew install postgresql@17".to_owned();
     }

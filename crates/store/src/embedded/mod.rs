@@ -29,8 +29,11 @@ mod socket;
 mod supervisor;
 
 pub use bin::{MIN_MAJOR, PgBin, PgNotFound, find_postgres};
+pub(crate) use bin::{parse_version, versioned_places};
 pub use data_dir::{DataDir, DataDirError, LockOwner};
 pub use error::EmbeddedError;
+pub(crate) use files::write_atomic;
+pub(crate) use install::command_here;
 pub use node::Node;
 pub use passwords::{Passwords, Role};
 pub use server::EmbeddedPg;

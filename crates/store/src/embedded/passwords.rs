@@ -29,11 +29,16 @@ pub enum Role {
     Dispatch,
     /// Deletes audit events that have expired.
     Retention,
+    /// Reads everything, for backups.
+    Backup,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 5] = [Role::Admin, Role::Owner, Role::App, Role::Dispatch, Role::Retention];
+    pub const ALL: [Role; 6] =
+        [Role::Admin, Role::Owner, Role::App, Role::Dispatch, Role::Retention, Role::Backup];
+    /// The roles that the migrations know; the superuser is there before them.
+    pub const MIGRATED: [Role; 5] = [Role::Owner, Role::App, Role::Dispatch, Role::Retention, Role::Backup];
 
     /// The role's name in PostgreSQL.
     pub fn name(self) -> &'static str {
@@ -43,6 +48,7 @@ impl Role {
             Role::App => "awooop_app",
             Role::Dispatch => "awooop_dispatch",
             Role::Retention => "awooop_retention",
+            Role::Backup => "awooop_backup",
         }
     }
 }
@@ -55,6 +61,7 @@ pub struct Passwords {
     app: SecretString,
     dispatch: SecretString,
     retention: SecretString,
+    backup: SecretString,
 }
 
 /// The file's shape.
@@ -67,6 +74,8 @@ struct Written {
     awooop_dispatch: String,
     /// Absent in a file of before; the role's password is set at each start.
     awooop_retention: Option<String>,
+    /// The same.
+    awooop_backup: Option<String>,
 }
 
 impl Passwords {
@@ -78,11 +87,13 @@ impl Passwords {
             Role::App => &self.app,
             Role::Dispatch => &self.dispatch,
             Role::Retention => &self.retention,
+            Role::Backup => &self.backup,
         }
     }
 
     fn random() -> Self {
-        Self { admin: random(), owner: random(), app: random(), dispatch: random(), retention: random() }
+        let [admin, owner, app, dispatch, retention, backup] = std::array::from_fn(|_| random());
+        Self { admin, owner, app, dispatch, retention, backup }
     }
 
     fn to_json(&self) -> Vec<u8> {
@@ -123,6 +134,7 @@ fn read(text: &[u8]) -> Result<Passwords, String> {
         app: written.awooop_app.into(),
         dispatch: written.awooop_dispatch.into(),
         retention: written.awooop_retention.map_or_else(random, SecretString::from),
+        backup: written.awooop_backup.map_or_else(random, SecretString::from),
     };
     match Role::ALL.into_iter().find(|&role| passwords.get(role).expose_secret().is_empty()) {
         Some(role) => Err(format!("the password of {} is empty", role.name())),

@@ -30,6 +30,7 @@ mod schedules;
 mod sql_attacks;
 mod stepping;
 mod tenancy;
+mod upgrade;
 mod vacuum;
 mod wakes;
 mod walls;

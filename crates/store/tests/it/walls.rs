@@ -157,7 +157,7 @@ async fn a_role_that_could_step_over_the_wall_is_refused() {
     let newer = "CREATE OR REPLACE FUNCTION awooop.schema_version() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 99::bigint'";
     database.owner().await.batch_execute(newer).await.unwrap();
     let refused = open(&urls.app, &urls.dispatch).await.unwrap_err();
-    assert!(matches!(refused, OpenError::Schema { found: 99, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 99, .. }), "{refused}");
     let refused = open("host='127.0.0.1' port='nonsense'", &urls.dispatch).await.unwrap_err();
     assert!(matches!(refused, OpenError::Url { .. }), "{refused}");
 }
