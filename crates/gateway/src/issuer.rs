@@ -158,7 +158,7 @@ impl Issuer {
         if !matches!(judged, Err(TokenFault::UnknownKey)) {
             return judged.map_err(refuse);
         }
-        inner.refresh(held.since).await;
+        self.refresh(held.since).await;
         let newer = inner.held().unwrap_or(held);
         inner.judge(&token, &newer).map_err(refuse)
     }
@@ -168,19 +168,28 @@ impl Issuer {
         let inner = &self.0;
         let held = inner.held().filter(|held| held.since.elapsed() < inner.pace.keep);
         let Some(held) = held else {
-            inner.refresh(Instant::now()).await;
+            self.refresh(Instant::now()).await;
             return inner.held().filter(|held| held.since.elapsed() < inner.pace.keep);
         };
         let age = held.since.elapsed();
         if age >= 2 * inner.pace.fresh && !inner.is_away.load(Ordering::Relaxed) {
-            inner.refresh(held.since).await;
+            self.refresh(held.since).await;
             return inner.held();
         }
-        if age >= inner.pace.fresh {
+        // whoever is asking does so for everybody
+        if age >= inner.pace.fresh && inner.asked.try_lock().is_ok() {
             let (again, since) = (Arc::clone(inner), held.since);
             drop(awooop_store::scope::spawn_service("issuer", async move { again.refresh(since).await }));
         }
         Some(held)
+    }
+
+    /// Asks the issuer for its keys in a task of its own: a caller that goes away ends no attempt.
+    async fn refresh(&self, seen: Instant) {
+        let inner = Arc::clone(&self.0);
+        let asking = awooop_store::scope::spawn_service("issuer", async move { inner.refresh(seen).await });
+        // one that panicked has said so, and the keys are as they were
+        let _ = asking.await;
     }
 }
 

@@ -184,7 +184,9 @@ impl From<CreateKeyError> for Problem {
         match error {
             CreateKeyError::OtherRole { .. } => Self::invalid_at("/name", "role", error.to_string()),
             CreateKeyError::OtherPerson(_) => Self::invalid_at("/name", "person", error.to_string()),
-            CreateKeyError::Disabled(_) => Self::new(ErrorCode::Access001, error.to_string()),
+            CreateKeyError::Disabled(_) | CreateKeyError::NoRole(_) => {
+                Self::new(ErrorCode::Access001, error.to_string())
+            }
             CreateKeyError::NoAgent(_) => Self::new(ErrorCode::Run002, error.to_string()),
             CreateKeyError::NoProject => Self::absent("project"),
             CreateKeyError::Store(inner) => inner.into(),

@@ -263,8 +263,9 @@ impl Store {
         let now = self.inner.clock.now();
         match &caller.credential {
             Credential::Key { key_id, .. } => {
-                let row = self.key_row(&caller.home, key_id).await?;
-                Ok(row.is_some_and(|row| row.refused(now).is_none() && row.now.is_some()))
+                let Some(row) = self.key_row(&caller.home, key_id).await? else { return Ok(false) };
+                let role = self.role_now(&caller.home, &row)?;
+                Ok(row.refused(now).is_none() && role.map(Roles::from) == Some(caller.roles))
             }
             Credential::Token { expires_at, .. } if *expires_at <= now => Ok(false),
             Credential::Token { .. } => self.is_enabled(&caller.home, &caller.principal).await,

@@ -186,8 +186,9 @@ impl What {
                      JOIN run_state p ON p.project_id = $1 AND p.run_id = up.parent_run_id)
                    SELECT FROM up WHERE up.completed_at IS NULL OR up.completed_at >= $4
                      OR up.run_id IN (SELECT h.run_id FROM budget_hold h WHERE h.project_id = $1)
-                     OR EXISTS (SELECT FROM run_state c
-                       WHERE c.project_id = $1 AND c.parent_run_id = up.run_id AND c.completed_at IS NULL))
+                     OR EXISTS (SELECT FROM run_child k
+                       JOIN run_state c ON c.project_id = $1 AND c.run_id = k.run_id AND c.completed_at IS NULL
+                       WHERE k.project_id = $1 AND k.parent_run_id = up.run_id))
                  ORDER BY r.run_id LIMIT $5"
             }
             What::Calls => {

@@ -19,8 +19,10 @@ use crate::scope::ProjectScope;
 
 /// Parents that one look reads.
 const PARENTS: i64 = 1_000;
-/// Children that one statement takes.
+/// Children that one statement forgets.
 const BATCH: i64 = 1_000;
+/// Children that one look cancels, one after the other.
+const CANCELS: i64 = 200;
 /// Most looks one sweep spends on one project's families: the other projects' turn comes.
 const LOOKS: usize = 25;
 
@@ -128,7 +130,7 @@ impl Store {
                 break;
             }
         }
-        for row in self.once(scope, ORPHANS, &[&project, &parents, &BATCH]).await? {
+        for row in self.once(scope, ORPHANS, &[&project, &parents, &CANCELS]).await? {
             let parent: RunId = row.get(1);
             let why = json!({"cause": {"parent_run_id": parent, "parent_state": ended.get(&parent)}});
             let done = self.cancel_run_because(scope, row.get(0), &why).await?;

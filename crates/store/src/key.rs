@@ -95,6 +95,9 @@ pub enum CreateKeyError {
     /// The principal is disabled.
     #[error("`{0}` is disabled and gets no key")]
     Disabled(String),
+    /// The principal's role was taken back.
+    #[error("`{0}` has no role any more and gets no key; grant it one first")]
+    NoRole(String),
     /// The project has no such agent.
     #[error("the project has no active agent `{0}`")]
     NoAgent(AgentId),
@@ -124,14 +127,14 @@ n AS (        -- and a principal belongs to one person, or to none, for good; a 
   SELECT principal_id FROM i UNION ALL SELECT o.principal_id FROM principal o, p
   WHERE o.project_id = $1 AND o.principal_id = $2 AND o.person IS NOT DISTINCT FROM $14::text
     AND o.disabled_at IS NULL AND o.issuer IS NULL),
-r AS (        -- a principal keeps its role: a key of another role is refused
-  INSERT INTO role_binding AS b (project_id, principal_id, role, created_at)
-  SELECT $1, $2, $6, $9 FROM n
-  ON CONFLICT (project_id, principal_id) DO UPDATE SET role = b.role WHERE b.role = $6
-  RETURNING b.role),
+r AS (INSERT INTO role_binding (project_id, principal_id, role, created_at)
+  SELECT $1, $2, $6, $9 FROM i RETURNING role),
+h AS (        -- who was there keeps the role they have: another's key is refused, and one whose role was taken back gets none
+  SELECT role FROM r UNION ALL SELECT b.role FROM role_binding b, n
+  WHERE b.project_id = $1 AND b.principal_id = n.principal_id AND b.role = $6),
 k AS (INSERT INTO api_key (project_id, key_id, principal_id, agent_id, pepper_id, secret_hmac,
         created_at, created_by, expires_at, role, scopes)
-  SELECT $1, $3, $2, $4, $7, $8, $9, $11, $12, $6, $17 FROM r RETURNING key_id),
+  SELECT $1, $3, $2, $4, $7, $8, $9, $11, $12, $6, $17 FROM h RETURNING key_id),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, body, key_id, mac)
   SELECT $1, $10, $9, $11, 'key.create', 'key/' || key_id, $13, $15, $16 FROM k)
 SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM n), (SELECT count(*) FROM k)";
@@ -261,10 +264,10 @@ impl Store {
                 CreateKeyError::OtherPerson(principal)
             }
             Some(found) if found.disabled_at.is_some() => CreateKeyError::Disabled(principal),
-            Some(found) => {
-                let role = found.role.map_or_else(String::new, |role| role.as_str().to_owned());
-                CreateKeyError::OtherRole { principal, role }
-            }
+            Some(found) => match found.role {
+                Some(role) => CreateKeyError::OtherRole { principal, role: role.as_str().to_owned() },
+                None => CreateKeyError::NoRole(principal),
+            },
             None => CreateKeyError::OtherPerson(principal),
         })
     }

@@ -263,7 +263,7 @@ fn grant() -> String {
              AND ($11::text = 'admin' OR {MAY_LOSE})
            ON CONFLICT (project_id, principal_id) DO UPDATE
              SET role = excluded.role, created_at = excluded.created_at, key_id = excluded.key_id, mac = excluded.mac
-             WHERE t.role <> excluded.role
+             WHERE t.role <> excluded.role OR t.mac IS NULL
            RETURNING t.principal_id),
          {RECORD}"
     )

@@ -135,7 +135,7 @@ FROM pg_policies WHERE schemaname = 'awooop' ORDER BY tablename COLLATE \"C\", p
 /// The text of a function counts by its hash; it comes from the migrations.
 const FUNCTIONS: &str = "
 SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || '): ' || l.lanname || ', ' || md5(p.prosrc)
-  || CASE WHEN p.prosecdef THEN ', as its owner' ELSE '' END
+  || CASE WHEN p.prosecdef THEN ', as its owner' ELSE '' END || coalesce(', with ' || array_to_string(p.proconfig, ' '), '')
 FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
 WHERE s.nspname = 'awooop' ORDER BY p.proname COLLATE \"C\", p.oid";
 
@@ -188,6 +188,17 @@ SELECT relname || ': the policy ' || p.polname || ' lets ' || r.rolname || ' see
 UNION ALL
 SELECT p.proname || ' runs with its owner''s rights' FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
   WHERE s.nspname = 'awooop' AND p.prosecdef
+UNION ALL
+SELECT p.proname || ' is not owned by awooop_owner' FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
+  WHERE s.nspname = 'awooop' AND p.proowner <> (SELECT oid FROM pg_roles WHERE rolname = 'awooop_owner')
+UNION ALL
+SELECT relname || ' has the rule ' || w.rulename FROM t JOIN pg_rewrite w ON w.ev_class = t.oid
+UNION ALL
+SELECT u.rolname || ' is a member of ' || r.rolname || ' and may do what it may: REVOKE ' || r.rolname || ' FROM '
+    || quote_ident(u.rolname) FROM pg_auth_members m
+  JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member
+  WHERE r.rolname IN ('awooop_owner', 'awooop_app', 'awooop_dispatch', 'awooop_retention', 'awooop_backup')
+    AND NOT u.rolsuper AND NOT u.rolcreaterole
 UNION ALL
 SELECT r.rolname || ' may make temporary tables, which would stand before the real ones: REVOKE TEMPORARY ON DATABASE '
     || quote_ident(current_database()) || ' FROM PUBLIC' FROM pg_roles r

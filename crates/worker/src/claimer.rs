@@ -98,7 +98,9 @@ impl Claimer {
             .into_iter()
             .filter_map(|(project, share)| self.taking(project, share))
             .collect();
-        let (mut taken, mut is_emptied, mut away) = (0, is_whole, None);
+        // a project that got no share has work still
+        let has_share = |due: &Due| shares.iter().any(|taking| taking.project == due.project);
+        let (mut taken, mut is_emptied, mut away) = (0, is_whole && due.iter().all(has_share), None);
         let wishes: Vec<Wish> = shares.iter().map(|taking| taking.wish.clone()).collect();
         for (taking, claim) in shares.into_iter().zip(self.store.claim_each(&wishes, &life.me).await) {
             match claim {

@@ -31,8 +31,7 @@ async fn take(args: BackupArgs) -> Result<Reply, Failure> {
         None => Encryption::to(&args.recipient),
     };
     let encryption = encryption.map_err(|e| failure(&e))?;
-    let data_dir = args.data_dir.or_else(default_data_dir);
-    let (url, own_keys) = database(data_dir.as_deref())?;
+    let (url, own_keys) = database(args.data_dir)?;
     let is_encrypted = encryption.is_on();
     let source =
         Source { url, keys: args.keys.or(own_keys), programs: programs(), now: Clock::system().now() };
@@ -60,10 +59,12 @@ async fn check(args: BackupArgs) -> Result<Reply, Failure> {
     })
 }
 
-/// The database to back up, and its keyring where that is known: as the environment says, else as the running `dev`
-/// wrote it down.
-fn database(data_dir: Option<&Path>) -> Result<(SecretString, Option<PathBuf>), Failure> {
-    if let Some(url) = setting("AWOOOP_BACKUP_DATABASE_URL") {
+/// The database to back up, and its keyring where that is known: that of the data directory that is named, else as the
+/// environment says, else as the running `dev` wrote it down.
+fn database(named: Option<PathBuf>) -> Result<(SecretString, Option<PathBuf>), Failure> {
+    if named.is_none()
+        && let Some(url) = setting("AWOOOP_BACKUP_DATABASE_URL")
+    {
         return Ok((url, None));
     }
     let missing = || {
@@ -75,7 +76,7 @@ fn database(data_dir: Option<&Path>) -> Result<(SecretString, Option<PathBuf>), 
         ),
     }
     };
-    let data_dir = data_dir.ok_or_else(missing)?;
+    let data_dir = named.or_else(default_data_dir).ok_or_else(missing)?;
     let text = std::fs::read(data_dir.join("keys/database.json")).map_err(|_| missing())?;
     let known: Value = serde_json::from_slice(&text).map_err(|_| missing())?;
     let url = known["backup"].as_str().ok_or_else(missing)?;
@@ -136,7 +137,7 @@ pub(super) fn failure(error: &BackupError) -> Failure {
             in_the_way("make an empty database, or name an empty data directory with --data-dir")
         }
         BackupError::NoProgram { .. } => in_the_way("nothing was written"),
-        BackupError::Program { .. } => in_the_way("nothing of it was kept"),
+        BackupError::Program { .. } | BackupError::KeyRetired(_) => in_the_way("nothing of it was kept"),
         BackupError::UnderWay(_) => in_the_way("wait for it, or choose another name"),
         _ => Failure::invalid(reason),
     }

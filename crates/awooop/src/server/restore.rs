@@ -20,7 +20,6 @@ use crate::settings::default_data_dir;
 /// A target, how to look it over afterwards, and the server that is ours.
 struct Place {
     target: Target,
-    urls: DatabaseUrls,
     embedded: Option<(EmbeddedPg, DataDir)>,
 }
 
@@ -62,15 +61,21 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<ExitCode> {
     Ok(finish(reply, is_json))
 }
 
-/// Where to: what the environment names, else the data directory.
+/// Where to: the data directory that is named, else what the environment names, else the data directory of `dev`.
 async fn place(args: &RestoreArgs) -> anyhow::Result<Place> {
     let programs = taking::programs();
-    if setting("AWOOOP_DATABASE_URL").is_some() {
+    if args.data_dir.is_some() && args.admin_url.is_some() {
+        anyhow::bail!(
+            "--admin-url is of a PostgreSQL of yours, --data-dir of one of its own: name one of them"
+        );
+    }
+    if args.data_dir.is_none() && setting("AWOOOP_DATABASE_URL").is_some() {
         let admin = args.admin_url.clone().context("--admin-url names the database as a superuser")?;
         let keys = args.keys.clone().context("--keys names the directory the keyring belongs in")?;
         let owner = required("AWOOOP_OWNER_DATABASE_URL")?;
-        let target = Target { admin, owner, passwords: migrate::passwords()?, keys, programs };
-        return Ok(Place { target, urls: checks::urls_of_environment()?, embedded: None });
+        let (urls, passwords) = (checks::urls_of_environment()?, migrate::passwords()?);
+        let target = Target { admin, owner, urls, passwords, keys, programs };
+        return Ok(Place { target, embedded: None });
     }
     let path = args.data_dir.clone().or_else(default_data_dir);
     let path = path.context("no home directory is known: name a --data-dir")?;
@@ -80,19 +85,19 @@ async fn place(args: &RestoreArgs) -> anyhow::Result<Place> {
     let target = Target {
         admin: pg.connection(Role::Admin),
         owner: pg.connection(Role::Owner),
+        urls: DatabaseUrls { app: pg.connection(Role::App), dispatch: pg.connection(Role::Dispatch) },
         passwords: dev::passwords(&pg),
         keys: args.keys.clone().unwrap_or_else(|| data.keys()),
         programs: Some(programs.unwrap_or_else(|| bin.dir.clone())),
     };
-    let urls = DatabaseUrls { app: pg.connection(Role::App), dispatch: pg.connection(Role::Dispatch) };
-    Ok(Place { target, urls, embedded: Some((pg, data)) })
+    Ok(Place { target, embedded: Some((pg, data)) })
 }
 
 /// The doctor's look and the check of every audit.
 async fn look_over(place: &Place, restored: Restored) -> Result<Outcome, Failure> {
     let look = async {
         let keyring = Keyring::load(&place.target.keys)?;
-        let store = Store::open(&place.urls, Clock::system(), keyring).await?;
+        let store = Store::open(&place.target.urls, Clock::system(), keyring).await?;
         let settled = store.settle_restore(&restored.manifest).await?;
         let mut findings = store.examine().await?;
         findings.extend(store.examine_audit().await?);
@@ -119,6 +124,12 @@ fn reply(directory: &Path, outcome: &Outcome) -> Reply {
     if restored.has_written_keyring {
         text.push_str("wrote the keyring\n");
     }
+    let has_compared_keys = !restored.manifest.keys.is_empty();
+    if !has_compared_keys {
+        text.push_str(
+            "keyring: NOT COMPARED: the backup names no keys, so the one that is there may be another's\n",
+        );
+    }
     text.push_str(&told("doctor: ", findings, "nothing is wrong"));
     text.push_str(&told(
         "audit: ",
@@ -127,7 +138,7 @@ fn reply(directory: &Path, outcome: &Outcome) -> Reply {
     ));
     let document = json!({
         "manifest": restored.manifest, "migrated": restored.migrated, "has_written_keyring": restored.has_written_keyring,
-        "is_well": is_well, "doctor": items(findings),
+        "has_compared_keys": has_compared_keys, "is_well": is_well, "doctor": items(findings),
         "audit": {"projects": projects, "events": events, "findings": items(&settled.findings)},
     });
     let reply = Reply::done(document, text);

@@ -49,6 +49,8 @@ impl SeparateWorker {
             .env("AWOOOP_LOG", log)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
+            // a terminal's Ctrl-C goes to a whole group: it would be the second signal after ours
+            .process_group(0)
             .kill_on_drop(true);
         let stop = CancellationToken::new();
         let keeping = scope::spawn_service("separate worker", keep(command, stop.clone()));

@@ -281,6 +281,12 @@ async fn heavy_what_is_damaged_locked_or_in_the_wrong_place_is_refused_and_nothi
     copy(&backup, &at("foreign"), "manifest.json", |bytes| {
         *bytes = String::from_utf8_lossy(bytes).replace(database, "../database").into_bytes();
     });
+    copy(&plain, &at("keyed"), "manifest.json", |bytes| {
+        let entry = r#""files": [{"name": "keyring.json", "bytes": 2, "sha256": ""},"#;
+        *bytes = String::from_utf8_lossy(bytes).replace("\"files\": [", entry).into_bytes();
+    });
+    let unkeyed = at("unkeyed");
+    assert_eq!(take(&[shown(&unkeyed)]).await.0, 0);
     let target = Empty::new().await;
     let home = home_on(&target.urls());
     let passphrase = |file: &Path| ["--passphrase-file".to_owned(), shown(file).to_owned()];
@@ -291,7 +297,8 @@ async fn heavy_what_is_damaged_locked_or_in_the_wrong_place_is_refused_and_nothi
         ("foreign", "right", 2, "which no backup has"),
         ("nothing", "right", 2, "it has no manifest.json"),
         ("backup", "wrong", 2, "does not open with this key or passphrase"),
-        ("plain", "right", 2, "the backup holds no keyring"),
+        ("plain", "right", 2, "is not encrypted, and a key to open it was given"),
+        ("keyed", "right", 2, "it holds a keyring in clear"),
     ] {
         let (directory, key) = (at(name), passphrase(&at(key)));
         let words: Vec<&str> = [shown(&directory), &key[0], &key[1]].to_vec();
@@ -300,6 +307,26 @@ async fn heavy_what_is_damaged_locked_or_in_the_wrong_place_is_refused_and_nothi
         assert!(is_empty(&target.urls()).await, "{name}");
         assert!(!home.path().join("restored-keys").exists(), "{name}");
     }
+    for directory in [&plain, &unkeyed] {
+        let refused = output(into(&home, &target.urls(), &[shown(directory)])).await;
+        assert!(refused.0 == 2 && refused.2.contains("the backup holds no keyring"), "{refused:?}");
+    }
+    let opened = [shown(&backup), "--passphrase-file", shown(&right)];
+    for (name, url) in [
+        ("AWOOOP_OWNER_DATABASE_URL", &source.urls().owner),
+        ("AWOOOP_DATABASE_URL", &source.urls().app),
+        ("AWOOOP_DISPATCH_DATABASE_URL", &source.urls().dispatch),
+    ] {
+        let mut elsewhere = into(&home, &target.urls(), &opened);
+        elsewhere.env(name, url);
+        let refused = output(elsewhere).await;
+        let said = format!("{name} names another database than --admin-url");
+        assert!(refused.0 == 2 && refused.2.contains(&said), "{refused:?}");
+    }
+    let both = [&opened[..], &["--data-dir", shown(home.path())]].concat();
+    let refused = output(into(&home, &target.urls(), &both)).await;
+    assert!(refused.0 == 2 && refused.2.contains("name one of them"), "{refused:?}");
+    assert!(is_empty(&target.urls()).await && !home.path().join("restored-keys").exists());
     let locked = output(into(&home, &target.urls(), &[shown(&backup)])).await;
     assert!(locked.0 == 2 && locked.2.contains("name --identity or --passphrase-file"), "{locked:?}");
 
@@ -318,9 +345,10 @@ async fn heavy_what_is_damaged_locked_or_in_the_wrong_place_is_refused_and_nothi
     );
     assert!(is_empty(&target.urls()).await);
 
-    // the keyring that is there is the right one for the first backup, and for the one in clear
-    let restored = output(into(&home, &target.urls(), &[shown(&plain)])).await;
+    // the keyring that is there is the right one for the first backup, and for those in clear
+    let restored = output(into(&home, &target.urls(), &[shown(&unkeyed)])).await;
     assert!(restored.0 == 0 && !restored.1.contains("wrote the keyring"), "{restored:?}");
+    assert!(restored.1.contains("keyring: NOT COMPARED"), "{restored:?}");
     let refused = output(into(&home, &target.urls(), &[shown(&plain)])).await;
     assert!(refused.0 == 1 && refused.2.contains("the database is not empty"), "{refused:?}");
     target.drop().await;
@@ -382,6 +410,15 @@ async fn heavy_a_backup_or_restore_that_is_killed_leaves_nothing_half_done() {
     let failed = output(failing).await;
     assert!(failed.0 == 1 && failed.2.contains("the disk is on fire"), "{failed:?}");
     assert!(!backup.exists() && !at(".backup.partial").exists(), "what was left is taken away");
+    let keyring = site.keys.join("keyring.json");
+    let text = std::fs::read(&keyring).unwrap();
+    let gone = r#"0,/"id": *"[0-9a-f]*"/s//"id": "00000000"/"#;
+    half_way(&at("retiring"), "pg_dump", &format!("$real \"$@\"; sed -i '{gone}' {} >&2", shown(&keyring)));
+    let mut retired = take();
+    retired.env("AWOOOP_PG_BIN", at("retiring"));
+    let retired = output(retired).await;
+    assert!(retired.0 == 1 && retired.2.contains("was retired while the backup was taken"), "{retired:?}");
+    std::fs::write(&keyring, text).unwrap();
     assert_eq!(output(take()).await.0, 0);
     assert!(backup.exists() && !at(".backup.partial").exists());
 
@@ -395,6 +432,15 @@ async fn heavy_a_backup_or_restore_that_is_killed_leaves_nothing_half_done() {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     until("nobody is in it", async || admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0).await;
     assert!(is_empty(&target.urls()).await);
+    copy(&backup, &at("swapped"), "manifest.json", |_| {});
+    let swap = format!("printf x >> {}/database.dump; exec $real \"$@\"", shown(&at("swapped")));
+    half_way(&at("swapping"), "pg_restore", &swap);
+    let mut swapped = into(&home, &target.urls(), &[shown(&at("swapped"))]);
+    swapped.env("AWOOOP_PG_BIN", at("swapping"));
+    let swapped = output(swapped).await;
+    assert!(swapped.0 == 2 && swapped.2.contains("its hash differs"), "{swapped:?}");
+    until("nobody is in it", async || admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0).await;
+    assert!(is_empty(&target.urls()).await, "what was sent of it is rolled back");
     let restored = output(into(&home, &target.urls(), &[shown(&backup)])).await;
     assert!(restored.0 == 0 && restored.1.contains("doctor: nothing is wrong"), "{restored:?}");
     target.drop().await;

@@ -14,8 +14,8 @@ use super::error::BackupError;
 
 /// What a passphrase costs, as a power of two: about a second, and 256 MiB.
 const WORK_FACTOR: u8 = 18;
-/// What a file may ask for: a minute or so.
-const MOST_WORK: u8 = 22;
+/// What a file may ask for: some seconds, and 1 GiB.
+const MOST_WORK: u8 = 20;
 /// A passphrase shorter than this can be guessed.
 const SHORTEST_PASSPHRASE: usize = 12;
 
@@ -118,7 +118,16 @@ impl Unlock {
 
     /// A file of a backup in clear, whether it is encrypted or not.
     pub(super) fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, BackupError> {
-        let file = BufReader::new(File::open(path).map_err(BackupError::io("read", path))?);
+        self.read(path, File::open(path).map_err(BackupError::io("read", path))?)
+    }
+
+    /// The same of what was opened: `path` names it.
+    pub(super) fn read(
+        &self,
+        path: &Path,
+        file: impl Read + Send + 'static,
+    ) -> Result<Box<dyn Read + Send>, BackupError> {
+        let file = BufReader::new(file);
         if path.extension().is_none_or(|ending| ending != "age") {
             return Ok(Box::new(file));
         }

@@ -92,6 +92,17 @@ pub enum BackupError {
         /// A key that the backup's rows were made under.
         missing: String,
     },
+    /// A role's URL names another database than the administrator's.
+    #[error(
+        "{variable} names another database than --admin-url (host, port or dbname differ): a restore would load into one and write to the other; nothing was changed"
+    )]
+    OtherDatabase {
+        /// The setting's name.
+        variable: &'static str,
+    },
+    /// A key was retired while rows that were made under it were read.
+    #[error("the key {0} was retired while the backup was taken: take it again")]
+    KeyRetired(String),
     /// Neither the backup nor the target has a keyring.
     #[error("the backup holds no keyring, and there is none at {}: put the original's keyring.json there first; nothing was changed", .0.display())]
     NoKeyring(PathBuf),

@@ -4,13 +4,14 @@
 //! What a killed backup leaves is a hidden neighbour of the name, which the next backup to that name takes away: the
 //! lock on it says whether its writer lives.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use age::stream::StreamWriter;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 
 use super::crypt::Encryption;
@@ -40,9 +41,13 @@ impl Unfinished {
         {
             return Err(BackupError::io("create the directory", path)(error));
         }
-        let directory = File::open(&path).map_err(BackupError::io("open", &path))?;
+        let directory = own(&path)?;
         let lock = Flock::lock(directory, FlockArg::LockExclusiveNonblock)
             .map_err(|_| BackupError::UnderWay(goal.clone()))?;
+        // its former owner may have renamed it between the two
+        if !is_at(&lock, &path) {
+            return Err(BackupError::UnderWay(goal));
+        }
         let unfinished = Self { path, goal, is_finished: false, _lock: lock };
         unfinished.clear().map_err(BackupError::io("clear", &unfinished.path))?;
         Ok(unfinished)
@@ -93,6 +98,29 @@ impl Drop for Unfinished {
             // what stays is taken away by the next backup to this name
             let _ = std::fs::remove_dir_all(&self.path);
         }
+    }
+}
+
+/// Opens the directory, which may be older than this process: nobody else's, no link, closed to others.
+fn own(path: &Path) -> Result<File, BackupError> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY).bits();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let directory = opened.map_err(BackupError::io("open", path))?;
+    let uid = directory.metadata().map_err(BackupError::io("look at", path))?.uid();
+    if uid != geteuid().as_raw() {
+        let error = io::Error::other(format!("it belongs to the user {uid}: remove it"));
+        return Err(BackupError::io("use", path)(error));
+    }
+    let closed = directory.set_permissions(Permissions::from_mode(0o700));
+    closed.map_err(BackupError::io("close to others", path))?;
+    Ok(directory)
+}
+
+/// Is it still what bears the name?
+fn is_at(directory: &File, path: &Path) -> bool {
+    match (directory.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(held), Ok(named)) => (held.dev(), held.ino()) == (named.dev(), named.ino()),
+        _ => false,
     }
 }
 
@@ -187,9 +215,14 @@ mod tests {
 
         // as after kill -9
         let left = dir.path().join(".monday.partial");
+        std::os::unix::fs::symlink(dir.path(), &left).expect("made");
+        assert!(matches!(Unfinished::begin(&goal), Err(BackupError::Io { .. })), "a link is not followed");
+        std::fs::remove_file(&left).expect("removed");
         std::fs::create_dir(&left).expect("made");
         std::fs::write(left.join("database.dump"), "half").expect("written");
         let again = Unfinished::begin(&goal).expect("its writer is dead");
+        let mode = std::fs::metadata(&left).expect("there").mode();
+        assert_eq!(mode & 0o777, 0o700, "closed to others");
         let mut file = again.create("database.dump", &Encryption::None).expect("made");
         file.write_all(b"whole").expect("written");
         let entry = file.finish().expect("synced");

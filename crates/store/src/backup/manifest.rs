@@ -1,6 +1,10 @@
 //! What a backup says of itself, in `manifest.json`, readable without any key: versions, time, sizes and hashes. It
-//! holds no secret. Its hashes show damage; against somebody who may write to the backup only encryption helps, and
-//! after a restore the signatures and the audit's seals.
+//! holds no secret. Its hashes show damage, and nothing else: whoever may write to the backup writes them too.
+//!
+//! A backup is code: what the archive says is run with an administrator's rights. Encryption to a public key says
+//! nothing about who encrypted; only that it opens under a passphrase does. The signatures and the audit's seals are
+//! looked at after the restore, which is too late for that. So: restore only what you trust, or what opens under your
+//! passphrase.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -12,6 +12,7 @@ mod check;
 mod crypt;
 mod error;
 mod files;
+mod keys;
 mod manifest;
 mod programs;
 pub mod restore;

@@ -1,30 +1,40 @@
 //! Putting a backup into an empty database. Everything that can be judged before the first change is: the backup's
-//! files, the key that opens them, the versions, the target, the keyring.
+//! files, the key that opens them, the versions, the target, that all URLs name it, the keyring.
 //!
 //! Then roles are made as `migrate` makes them, the archive goes in as the administrator, whom row security does not
-//! bind, in one transaction, and migrations bring it to this binary's version. A restore that is cut off left an
-//! empty database, or the whole one. No run begins by it: those that were under way go on when a worker comes.
+//! bind, in one transaction, the keyring is written, and migrations bring it to this binary's version. A restore that is
+//! cut off left an empty database, or the whole one. The archive is hashed again as it is sent: `pg_restore` is given
+//! its last piece only when it is what was checked. No run begins by it: those that were under way go on when a worker comes.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use secrecy::SecretString;
 use tokio_postgres::Client;
+use tokio_postgres::config::Host;
 
-use super::check::check;
+use super::check::{Hashing, check, differs, refuse_clear};
 use super::crypt::Unlock;
 use super::error::BackupError;
-use super::manifest::{KeyId, Manifest, ids, major};
+use super::keys::{alive, missing};
+use super::manifest::{FileEntry, Manifest, ids, major};
 use super::programs::Program;
 use super::{DATABASE, KEYRING};
 use crate::embedded::write_atomic;
 use crate::keyring::Keyring;
 use crate::migrate::{self, RolePassword, connect};
-use crate::pool::parse_url;
+use crate::pool::{DatabaseUrls, parse_url};
 
 /// What messages call the administrator's URL.
 const VARIABLE: &str = "--admin-url";
+/// What is sent to `pg_restore` at once, in bytes.
+const PIECE: usize = 1 << 16;
+
+/// Hosts, their addresses, ports, database.
+type Place = (Vec<Host>, Vec<IpAddr>, Vec<u16>, String);
 
 /// Where a backup is restored to.
 pub struct Target {
@@ -32,6 +42,8 @@ pub struct Target {
     pub admin: SecretString,
     /// The same as `awooop_owner`.
     pub owner: SecretString,
+    /// The same as the server's roles.
+    pub urls: DatabaseUrls,
     /// The passwords that the roles shall have.
     pub passwords: Vec<RolePassword>,
     /// The keyring's directory.
@@ -65,6 +77,7 @@ impl Checked {
     /// As [`check()`], [`BackupError::Locked`] where it does not open, and [`BackupError::Newer`].
     pub fn read(directory: &Path, unlock: Unlock) -> Result<Self, BackupError> {
         let manifest = check(directory, &Unlock::None)?;
+        refuse_clear(&manifest, &unlock)?;
         let (found, known) = (manifest.schema_version, migrate::latest_version());
         if found > known {
             return Err(BackupError::Newer { found, known, product: manifest.product_version });
@@ -86,6 +99,7 @@ impl Checked {
 /// # Errors
 /// Before the archive has gone in, every one leaves the database empty: roles at most were made.
 pub async fn restore(backup: Checked, target: &Target) -> Result<Restored, BackupError> {
+    refuse_elsewhere(target)?;
     let keyring = judge_keyring(&backup, &target.keys)?;
     let client = connect(VARIABLE, &target.admin).await?;
     // nobody else migrates or restores meanwhile
@@ -94,18 +108,46 @@ pub async fn restore(backup: Checked, target: &Target) -> Result<Restored, Backu
     refuse_full(&client).await?;
     let needed = server.max(major(&backup.manifest.dump_version));
     let program = Program::find("pg_restore", target.programs.as_deref(), needed)?;
-    let has_written_keyring = keyring.is_some();
-    if let Some(text) = keyring {
-        write_keyring(&target.keys, &text)?;
-    }
     migrate::create_roles(&target.admin, &target.passwords).await?;
     // the archive makes it again, with its privileges
     client.batch_execute("DROP SCHEMA awooop RESTRICT").await?;
     let manifest = backup.manifest.clone();
     load(backup, program, target).await?;
+    let has_written_keyring = keyring.is_some();
+    if let Some(text) = keyring {
+        write_keyring(&target.keys, &text)?;
+    }
     drop(client);
     let migrated = migrate::migrate(&target.owner).await?;
     Ok(Restored { manifest, migrated, has_written_keyring })
+}
+
+/// Refuses URLs of which one names another database: the archive goes in by one and what follows by the others.
+fn refuse_elsewhere(target: &Target) -> Result<(), BackupError> {
+    let admin = place(VARIABLE, &target.admin)?;
+    for (variable, url) in [
+        ("AWOOOP_OWNER_DATABASE_URL", &target.owner),
+        ("AWOOOP_DATABASE_URL", &target.urls.app),
+        ("AWOOOP_DISPATCH_DATABASE_URL", &target.urls.dispatch),
+    ] {
+        if place(variable, url)? != admin {
+            return Err(BackupError::OtherDatabase { variable });
+        }
+    }
+    Ok(())
+}
+
+/// Hosts, their ports and the database that a URL names, with what it leaves out as the driver adds it.
+fn place(variable: &'static str, url: &SecretString) -> Result<Place, BackupError> {
+    let config = parse_url(variable, url)?;
+    let hosts = config.get_hosts().to_vec();
+    let mut ports = config.get_ports().to_vec();
+    if ports.len() < 2 {
+        let port = ports.first().copied().unwrap_or(5432);
+        ports = vec![port; hosts.len()];
+    }
+    let database = config.get_dbname().or(config.get_user()).unwrap_or_default().to_owned();
+    Ok((hosts, config.get_hostaddrs().to_vec(), ports, database))
 }
 
 /// The keyring to write, or none where the right one is there. Rows whose keys are gone are of no use.
@@ -113,20 +155,33 @@ fn judge_keyring(backup: &Checked, keys: &Path) -> Result<Option<Vec<u8>>, Backu
     let Checked { directory, manifest, unlock } = backup;
     if keys.join(KEYRING).exists() {
         let there = ids(&Keyring::load(keys)?.keys());
-        let is_missing = |key: &&KeyId| !there.contains(*key);
-        return match manifest.keys.iter().find(is_missing) {
+        return match missing(&manifest.keys, &there) {
             None => Ok(None),
-            Some(key) => {
-                let missing = format!("{} {}", key.name, key.id);
-                Err(BackupError::OtherKeyring { path: keys.to_owned(), missing })
-            }
+            Some(missing) => Err(BackupError::OtherKeyring { path: keys.to_owned(), missing }),
         };
     }
     let Some(entry) = manifest.file(KEYRING) else { return Err(BackupError::NoKeyring(keys.to_owned())) };
+    let (mut text, path) = (Vec::new(), directory.join(&entry.name));
+    let (mut clear, mut file) = open(directory, entry, unlock)?;
+    clear.read_to_end(&mut text).map_err(BackupError::io("read", &path))?;
+    if !file.is(&entry.sha256).map_err(BackupError::io("read", &path))? {
+        return Err(differs(directory, &entry.name));
+    }
+    match missing(&manifest.keys, &alive(&text, &path)?) {
+        None => Ok(Some(text)),
+        Some(missing) => Err(BackupError::OtherKeyring { path, missing }),
+    }
+}
+
+/// A file in clear, and the hash of what is read of it.
+fn open(
+    directory: &Path,
+    entry: &FileEntry,
+    unlock: &Unlock,
+) -> Result<(Box<dyn Read + Send>, Hashing), BackupError> {
     let path = directory.join(&entry.name);
-    let mut text = Vec::new();
-    unlock.open(&path)?.read_to_end(&mut text).map_err(BackupError::io("read", path))?;
-    Ok(Some(text))
+    let file = Hashing::of(File::open(&path).map_err(BackupError::io("read", &path))?);
+    Ok((unlock.read(&path, file.clone())?, file))
 }
 
 fn write_keyring(keys: &Path, text: &[u8]) -> Result<(), BackupError> {
@@ -167,27 +222,51 @@ ORDER BY 1, 2 LIMIT 1";
 async fn load(backup: Checked, program: Program, target: &Target) -> Result<(), BackupError> {
     let config = parse_url(VARIABLE, &target.admin)?;
     let Checked { directory, manifest, unlock } = backup;
-    let entry = manifest.file(DATABASE).expect("a manifest was checked for it");
-    let path = directory.join(&entry.name);
+    let entry = manifest.file(DATABASE).expect("a manifest was checked for it").clone();
     let mut command = program.command(&config);
     command.args(["--format=custom", "--single-transaction", "--exit-on-error", "--no-password"]);
     command.arg(format!("--dbname={}", config.get_dbname().unwrap_or_default()));
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     let loading = tokio::task::spawn_blocking(move || {
-        let mut archive = unlock.open(&path)?;
+        let path = directory.join(&entry.name);
+        let (mut archive, mut file) = open(&directory, &entry, &unlock)?;
         let mut running = program.start(command)?;
         let mut to = running.child.stdin.take().expect("it is a pipe");
-        let copied = io::copy(&mut archive, &mut to);
-        if let Err(error) = copied
+        // where this returns early, it is killed before it sees an end
+        let last = match send(&mut archive, &mut to) {
+            Ok(last) => last,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                drop(to);
+                // a pipe that broke was closed by an end that says why
+                running.finish()?;
+                return Err(differs(&directory, &entry.name));
+            }
+            Err(error) => return Err(BackupError::io("read", path)(error)),
+        };
+        if !file.is(&entry.sha256).map_err(BackupError::io("read", &path))? {
+            return Err(differs(&directory, &entry.name));
+        }
+        if let Err(error) = to.write_all(&last)
             && error.kind() != io::ErrorKind::BrokenPipe
         {
-            // killed before it sees an end that is none
-            drop(running);
-            return Err(BackupError::io("read", path)(error));
+            return Err(BackupError::io("send", path)(error));
         }
         drop(to);
-        // a pipe that broke was closed by an end that says why
         running.finish()
     });
     loading.await.expect("loading does not panic")
+}
+
+/// Sends all but the last piece, which is returned: `pg_restore` commits once it has the archive's last byte, and does
+/// not wait for the end of the pipe.
+fn send(archive: &mut dyn Read, to: &mut dyn Write) -> io::Result<Vec<u8>> {
+    let mut held = Vec::new();
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        if (&mut *archive).take(PIECE as u64).read_to_end(&mut piece)? == 0 {
+            return Ok(held);
+        }
+        to.write_all(&held)?;
+        held = piece;
+    }
 }

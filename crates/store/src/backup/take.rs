@@ -1,7 +1,9 @@
 //! Taking a backup while servers work. One transaction's snapshot is what everything in it is of: `pg_dump` reads
 //! under it, and the manifest's facts come from it.
 //!
-//! The keyring is read after the rows: a key that is made meanwhile then is in it, though nothing needs it.
+//! The keyring is read when the snapshot is open, and again after the rows: the latter is what goes in, and a key
+//! that is made meanwhile then is in it, though nothing needs it. One that was retired meanwhile is missed by rows, and
+//! the backup fails.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,8 @@ use tokio_postgres::Client;
 use super::crypt::Encryption;
 use super::error::BackupError;
 use super::files::Unfinished;
-use super::manifest::{FORMAT, FileEntry, Manifest, ids, major};
+use super::keys::{alive, missing};
+use super::manifest::{FORMAT, FileEntry, KeyId, Manifest, major};
 use super::programs::Program;
 use super::{DATABASE, KEYRING, MANIFEST};
 use crate::keyring::Keyring;
@@ -51,10 +54,13 @@ struct Snapshot {
 pub async fn take(source: Source, encryption: Encryption, goal: &Path) -> Result<Manifest, BackupError> {
     let client = connect(VARIABLE, &source.url).await?;
     let snapshot = open_snapshot(&client).await?;
+    let alive = source.keys.as_deref().map(read_keyring).transpose()?.map(|(_, keys)| keys);
     let program = Program::find("pg_dump", source.programs.as_deref(), major(&snapshot.server_version))?;
     let unfinished = Unfinished::begin(goal)?;
-    let written =
-        tokio::task::spawn_blocking(move || write(&source, &snapshot, &program, &encryption, unfinished));
+    let alive = alive.unwrap_or_default();
+    let written = tokio::task::spawn_blocking(move || {
+        write(&source, &snapshot, &alive, &program, &encryption, unfinished)
+    });
     let manifest = written.await.expect("writing does not panic")?;
     // the snapshot had to live until here
     drop(client);
@@ -96,10 +102,11 @@ async fn open_snapshot(client: &Client) -> Result<Snapshot, BackupError> {
     Ok(Snapshot { id: row.get(0), schema_version: row.get(1), server_version, projects: row.get(3) })
 }
 
-/// Writes every file, the manifest last, and gives the backup its name.
+/// Writes every file, the manifest last, and gives the backup its name. The keys `alive` must be so at the end.
 fn write(
     source: &Source,
     snapshot: &Snapshot,
+    alive: &[KeyId],
     program: &Program,
     encryption: &Encryption,
     unfinished: Unfinished,
@@ -107,9 +114,13 @@ fn write(
     let mut files = vec![dump(source, snapshot, program, encryption, &unfinished)?];
     let mut keys = Vec::new();
     if let Some(directory) = &source.keys {
-        keys = ids(&Keyring::load(directory)?.keys());
+        let (text, found) = read_keyring(directory)?;
+        if let Some(retired) = missing(alive, &found) {
+            return Err(BackupError::KeyRetired(retired));
+        }
+        keys = found;
         if encryption.is_on() {
-            files.push(copy_keyring(directory, encryption, &unfinished)?);
+            files.push(copy_keyring(&text, encryption, &unfinished)?);
         }
     }
     let manifest = Manifest {
@@ -152,14 +163,22 @@ fn dump(
     file.finish()
 }
 
+/// The keyring's text, and the keys that live by just that text.
+fn read_keyring(directory: &Path) -> Result<(Vec<u8>, Vec<KeyId>), BackupError> {
+    // says better than its text does what is wrong with it
+    Keyring::load(directory)?;
+    let path = directory.join(KEYRING);
+    let text = std::fs::read(&path).map_err(BackupError::io("read", &path))?;
+    let keys = alive(&text, &path)?;
+    Ok((text, keys))
+}
+
 fn copy_keyring(
-    directory: &Path,
+    text: &[u8],
     encryption: &Encryption,
     unfinished: &Unfinished,
 ) -> Result<FileEntry, BackupError> {
-    let path = directory.join(KEYRING);
-    let text = std::fs::read(&path).map_err(BackupError::io("read", &path))?;
     let mut file = unfinished.create(KEYRING, encryption)?;
-    file.write_all(&text).map_err(BackupError::io("write", KEYRING))?;
+    file.write_all(text).map_err(BackupError::io("write", KEYRING))?;
     file.finish()
 }

@@ -49,7 +49,9 @@ impl Store {
     async fn create_admin_key(&self, scope: &ProjectScope) -> Result<SecretString, CreateKeyError> {
         let name = |text: &str| PrincipalId::parse(text).expect("a valid name");
         match self.create_key(scope, &NewKey::of_service(name("admin"), Role::Admin)).await {
-            Err(CreateKeyError::Disabled(_) | CreateKeyError::OtherRole { .. }) => {
+            Err(
+                CreateKeyError::Disabled(_) | CreateKeyError::NoRole(_) | CreateKeyError::OtherRole { .. },
+            ) => {
                 let suffix = Alphanumeric.sample_string(&mut rand::rng(), 8).to_ascii_lowercase();
                 let new = NewKey::of_service(name(&format!("admin-{suffix}")), Role::Admin);
                 Ok(self.create_key(scope, &new).await?.0)

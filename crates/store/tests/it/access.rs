@@ -58,6 +58,25 @@ async fn a_disabled_principal_is_refused_with_all_its_keys_until_it_is_enabled()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_was_taken_back_does_not_come_back_with_a_new_key() {
+    let test = test_store().await;
+    let project = test.project().await;
+    let former = key(&test, &project, "ci", Role::Operator).await;
+    let caller = opens(&test, &former).await.unwrap();
+    change(&test, &project, "ci", Change::Grant(Role::Viewer)).await;
+    assert!(!test.store.still_stands(&caller).await.unwrap(), "it was let in as an operator");
+    change(&test, &project, "ci", Change::Revoke).await;
+    for role in [Role::Operator, Role::Viewer, Role::Admin] {
+        let again = NewKey::of_service(PrincipalId::parse("ci").unwrap(), role);
+        let refused = test.store.create_key(&project.scope, &again).await;
+        assert!(matches!(refused, Err(CreateKeyError::NoRole(_))), "{role:?}: {refused:?}");
+        assert!(opens(&test, &former).await.is_none());
+    }
+    change(&test, &project, "ci", Change::Grant(Role::Viewer)).await;
+    assert!(opens(&test, &former).await.unwrap().roles().contains(Role::Viewer));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_granted_role_counts_at_once_and_one_that_nobody_granted_never() {
     let test = test_store().await;
     let project = test.project().await;

@@ -84,6 +84,16 @@ async fn the_doctor_names_whatever_was_changed_behind_the_servers_back() {
             "DROP FUNCTION awooop.more()",
             "more(): sql",
         ),
+        (
+            "CREATE RULE more AS ON INSERT TO awooop.run_state DO ALSO NOTIFY stolen",
+            "DROP RULE more ON awooop.run_state",
+            "run_state has the rule more",
+        ),
+        (
+            "ALTER FUNCTION awooop.set_project(text) SET search_path = public",
+            "ALTER FUNCTION awooop.set_project(text) RESET search_path",
+            "with search_path=public",
+        ),
         ("CREATE TABLE awooop.more (n int)", "DROP TABLE awooop.more", "more has no project"),
         (
             "CREATE INDEX more ON awooop.run_state (state)",

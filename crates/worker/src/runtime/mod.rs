@@ -119,7 +119,8 @@ impl Runtime {
             self.store.settle(run.scope(), &settlement).await?;
         }
         match cut {
-            Cut::Lost | Cut::Cancelled => Ok(()),
+            // anybody may ring that bell: the row says whether it is so
+            Cut::Lost | Cut::Cancelled => Err(RecordError::Fenced),
             Cut::GivenBack => Ok(self.store.release(run).await.map(drop)?),
             Cut::TimedOut => self.store.end_run(run, &Outcome::TimedOut, None, share.is_last()).await,
         }
@@ -186,7 +187,7 @@ fn is_away(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(_) | StoreError::Contended(_))
 }
 
-/// Waits until this run is cancelled on this node. A cancel elsewhere is met by the fence.
+/// Waits until it is told that this run was cancelled, here or by another process.
 async fn heard(mut cancelled: broadcast::Receiver<awooop_core::RunId>, run: &ClaimedRun) {
     loop {
         match cancelled.recv().await {

@@ -470,3 +470,26 @@ async fn waits_for_lock(test: &TestStore) {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_was_only_told_and_never_was_harms_no_run() {
+    let test = TestStore::private().await;
+    let kit = FixtureMcp::start().await.unwrap();
+    let slow = Line::call("kit__slow", json!({}));
+    let model = FixtureModel::start(vec![slow, says()]).await.unwrap();
+    let project = project(&test, model.provider_spec(), &kit, json!({})).await;
+    kit.hold();
+    let run_id = create(&test, &project).await;
+    let node = Node::start(test.store.clone());
+    while kit.calls().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // anybody who may connect to the database can ring this bell
+    test.store.wake().run_cancelled(run_id);
+    while kit.calls().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    kit.let_go();
+    completed(&test, &project, run_id).await;
+    node.end(&test).await;
+}

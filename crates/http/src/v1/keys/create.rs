@@ -7,10 +7,11 @@ use awooop_core::role::Role;
 use awooop_core::scopes::Scopes;
 use awooop_core::sign_in;
 use awooop_core::{AgentId, ErrorCode};
-use awooop_store::auth::NewKey;
+use awooop_store::auth::{Credential, NewKey};
 use axum::Json;
 use axum::extract::State;
 use http::{HeaderName, StatusCode, header};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -73,13 +74,15 @@ pub(crate) async fn create_key(
 ) -> Result<Answer, Problem> {
     let agent = body.agent_id.as_deref().map(AgentId::parse).transpose();
     let lifetime = body.expires_in_s.map(Duration::from_secs);
+    let expires_at = lifetime.map(|lifetime| state.store.clock().after(lifetime));
+    may_last(&access, expires_at)?;
     let new = NewKey {
         principal: name(&body.name)?,
         role: role(&body)?,
         person: person(&access, &body)?,
         agent: agent.map_err(|e| Problem::invalid_at("/agent_id", "pattern", e.to_string()))?,
         scopes: scopes(&access, &body)?,
-        expires_at: lifetime.map(|lifetime| state.store.clock().after(lifetime)),
+        expires_at,
     };
     let (key, made) = state.store.create_key(access.scope(), &new).await?;
     let answer = NewKeyItem { key: key.expose_secret().to_owned(), item: super::item(access.scope(), made) };
@@ -116,6 +119,19 @@ pub(super) fn may_reach(access: &Access, asked: Option<&Scopes>) -> Result<(), P
     if is_within { Ok(()) } else { Err(Problem::new(ErrorCode::Auth002, refusal)) }
 }
 
+/// Nor could it end, if it could make one that lives longer.
+fn may_last(access: &Access, until: Option<Timestamp>) -> Result<(), Problem> {
+    let Credential::Key { scopes: Some(_), expires_at: Some(own), .. } = access.caller.credential() else {
+        return Ok(());
+    };
+    let refusal = "a key that is narrowed makes none that lives longer than itself: name an earlier end";
+    if until.is_some_and(|until| until <= *own) {
+        Ok(())
+    } else {
+        Err(Problem::new(ErrorCode::Auth002, refusal))
+    }
+}
+
 /// Signatures of several people would mean nothing if one admin could make a key in another's name.
 fn person(access: &Access, body: &CreateKey) -> Result<Option<PersonId>, Problem> {
     let Some(text) = body.person.as_deref() else { return Ok(None) };
@@ -130,10 +146,12 @@ fn person(access: &Access, body: &CreateKey) -> Result<Option<PersonId>, Problem
 
 /// May the caller hold a key that speaks for this person?
 pub(super) fn may_make_for(access: &Access, person: &str) -> Result<(), Problem> {
-    if access.caller.is_platform_admin() || access.caller.person() == Some(person) {
+    let is_whole = access.caller.scopes().is_none();
+    if access.caller.is_platform_admin() && is_whole || access.caller.person() == Some(person) {
         return Ok(());
     }
-    Err(Problem::new(ErrorCode::Auth002, "only a platform admin makes a key in a person's name"))
+    let refusal = "only a platform admin, with a key that is not narrowed, makes a key in a person's name";
+    Err(Problem::new(ErrorCode::Auth002, refusal))
 }
 
 /// A key bound to an agent has the role `agent`, and no other has.
