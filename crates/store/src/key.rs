@@ -1,7 +1,7 @@
 //! A project's API keys: made, listed, revoked. A key's text is returned once, when it is made; what is stored of it
 //! is an HMAC that also covers whom the key proves and what it may ([`crate::auth`] checks it).
 //!
-//! Rotating a key lies in [`rotate`], the platform's first key in [`bootstrap`].
+//! Rotating a key lies in `rotate`, the platform's first key in `bootstrap`.
 
 mod bootstrap;
 mod rotate;

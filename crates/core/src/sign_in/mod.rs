@@ -3,7 +3,7 @@
 //! The operator names one issuer, the audience its tokens must be meant for, and which group is which role in which
 //! project. A person is the issuer and the subject together, never a name or an address that a provider may give to
 //! somebody else; roles are the token's groups and no row. The signature is checked by `store`, keys are fetched by
-//! `gateway`; the judgement of the claims lies in [`claims`].
+//! `gateway`; the judgement of the claims lies in `claims`.
 
 mod claims;
 
