@@ -150,7 +150,7 @@ pub(super) fn may_make_for(access: &Access, person: &str) -> Result<(), Problem>
     if access.caller.is_platform_admin() && is_whole || access.caller.person() == Some(person) {
         return Ok(());
     }
-    let refusal = "only a platform admin, with a key that is not narrowed, makes a key in a person's name";
+    let refusal = "only a platform admin makes a key in a person's name, by a key that is not narrowed";
     Err(Problem::new(ErrorCode::Auth002, refusal))
 }
 
