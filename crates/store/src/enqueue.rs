@@ -275,14 +275,19 @@ pub(crate) const LOCK_QUEUE: &str = "
 SELECT pg_advisory_xact_lock(hashtextextended('awooop.queue/' || $1, 0)) FROM project
 WHERE project_id = $1 AND max_queued_runs IS NOT NULL";
 
-/// How many runs a queue with a limit has room for; no further than the limit is counted.
-pub(crate) const ROOM: &str = "
-SELECT p.max_queued_runs - (SELECT count(*) FROM
-    (SELECT FROM run_queue WHERE project_id = $1 LIMIT p.max_queued_runs) q)
-FROM project p WHERE p.project_id = $1 AND p.max_queued_runs IS NOT NULL";
+/// How many runs a queue with a limit has room for, as `n`; no further than the limit is counted. No row: no limit.
+macro_rules! room_sql {
+    () => {
+        "SELECT p.max_queued_runs - (SELECT count(*) FROM
+      (SELECT FROM run_queue WHERE project_id = $1 LIMIT p.max_queued_runs) q) AS n
+  FROM project p WHERE p.project_id = $1 AND p.max_queued_runs IS NOT NULL"
+    };
+}
+pub(crate) use room_sql;
 
 // an item that is not answered lost its key to another
-const CREATE: &str = "
+const CREATE: &str = concat!(
+    "
 WITH i AS MATERIALIZED (
   SELECT * FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::smallint[], $7::text[], $8::uuid[],
     $9::text[], $10::text[], $11::integer[], $12::timestamptz[], $13::timestamptz[], $14::text[], $15::text[],
@@ -290,10 +295,9 @@ WITH i AS MATERIALIZED (
   WITH ORDINALITY AS i (run_id, agent_id, version_id, mode, priority, trace_id, parent_run_id, trigger_type,
     triggered_by, max_attempts, created_at, timeout_at, input, input_sha256, principal, key, request_sha256,
     event_id, actor, body, key_id, mac, o)),
-room AS MATERIALIZED (   -- no further than the limit is counted; NULL: no limit
-  SELECT p.max_queued_runs - (SELECT count(*) FROM
-      (SELECT FROM run_queue WHERE project_id = $1 LIMIT p.max_queued_runs) q) AS n
-  FROM project p WHERE p.project_id = $1 AND p.max_queued_runs IS NOT NULL),
+room AS MATERIALIZED (",
+    room_sql!(),
+    "),
 t AS MATERIALIZED (   -- the first guard: there is room
   SELECT * FROM i WHERE NOT EXISTS (SELECT FROM room WHERE i.o > room.n)),
 p AS MATERIALIZED (   -- the second: the parent has not ended, and whoever ends it comes after this. One look-up each:
@@ -323,4 +327,5 @@ a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_i
   SELECT $1, event_id, created_at, actor, 'run.create', 'run/' || run_id, run_id, trace_id, body, key_id, mac FROM g)
 SELECT o, 'created' FROM g UNION ALL SELECT o, 'full' FROM i WHERE o NOT IN (SELECT o FROM t)
 UNION ALL SELECT t.o, CASE WHEN p.run_id IS NULL THEN 'parent_ended' ELSE 'too_deep' END
-  FROM t LEFT JOIN p ON p.run_id = t.parent_run_id WHERE t.o NOT IN (SELECT o FROM f)";
+  FROM t LEFT JOIN p ON p.run_id = t.parent_run_id WHERE t.o NOT IN (SELECT o FROM f)"
+);

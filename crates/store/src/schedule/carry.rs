@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Schedule;
 use super::fire::FireReport;
 use crate::audit::{AuditEvent, Columns};
-use crate::enqueue::LOCK_QUEUE;
+use crate::enqueue::{LOCK_QUEUE, room_sql};
 use crate::error::StoreError;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
@@ -183,10 +183,9 @@ WITH i AS MATERIALIZED (
   SELECT x.*, sum(x.runs) OVER (ORDER BY x.o) AS total FROM unnest($12::text[], $13::text[], $14::uuid[],
     $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::uuid[], $19::bigint[])
   WITH ORDINALITY AS x (agent_id, schedule_id, version_id, seen, next_at, put_off_at, last_run_id, runs, o)),
-room AS MATERIALIZED (   -- no further than the limit is counted; no row: no limit
-  SELECT p.max_queued_runs - (SELECT count(*) FROM
-      (SELECT FROM run_queue WHERE project_id = $1 LIMIT p.max_queued_runs) q) AS n
-  FROM project p WHERE p.project_id = $1 AND p.max_queued_runs IS NOT NULL),
+room AS MATERIALIZED (",
+            room_sql!(),
+            "),
 f AS MATERIALIZED (   -- the first guard: the queue has room
   SELECT i.o FROM i, room WHERE i.runs > 0 AND i.total > room.n),
 l AS MATERIALIZED (   -- the second: the schedule is due as it was seen to be, under the same contract

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::carry::{Carried, FIRE, FIRE_NOW, Firing, What};
 use super::{COLUMNS, Schedule, read};
 use crate::audit::{AuditEvent, Note};
-use crate::enqueue::ROOM;
+use crate::enqueue::room_sql;
 use crate::error::StoreError;
 use crate::pool::Store;
 use crate::run::AgentFacts;
@@ -28,6 +28,7 @@ const BATCH: i64 = 200;
 const MOST_RUNS: usize = 1_000;
 /// Batches that one sweep spends on one project: the other projects' turn comes.
 const LOOKS: usize = 50;
+
 /// What one sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct FireReport {
@@ -100,7 +101,7 @@ impl Store {
         for _ in 0..LOOKS {
             let of_due: Params<'_> = &[&project, &now, &after.0, &after.1, &after.2, &is_full, &BATCH];
             let sql = due_of();
-            let mut rows = self.flight(scope, &[(&sql, of_due), (ROOM, &[&project])]).await?;
+            let mut rows = self.flight(scope, &[(&sql, of_due), (room_sql!(), &[&project])]).await?;
             let room = rows.pop().unwrap_or_default();
             let room =
                 room.first().map_or(usize::MAX, |row| usize::try_from(row.get::<_, i64>(0)).unwrap_or(0));
