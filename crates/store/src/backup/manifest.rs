@@ -86,6 +86,12 @@ pub(super) fn ids(keys: &[KeyInfo]) -> Vec<KeyId> {
     alive.map(|key| KeyId { name: key.name.as_str().to_owned(), id: key.id.clone() }).collect()
 }
 
+/// The first of `needed` that is not there, as people name a key.
+pub(super) fn missing(needed: &[KeyId], there: &[KeyId]) -> Option<String> {
+    let key = needed.iter().find(|key| !there.contains(key))?;
+    Some(format!("{} {}", key.name, key.id))
+}
+
 /// The major version in `15.18` or `17beta1`.
 pub(super) fn major(version: &str) -> u32 {
     let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();

@@ -12,7 +12,6 @@ mod check;
 mod crypt;
 mod error;
 mod files;
-mod keys;
 mod manifest;
 mod programs;
 pub mod restore;

@@ -19,8 +19,7 @@ use tokio_postgres::config::Host;
 use super::check::{Hashing, check, differs, refuse_clear};
 use super::crypt::Unlock;
 use super::error::BackupError;
-use super::keys::{alive, missing};
-use super::manifest::{FileEntry, Manifest, ids, major};
+use super::manifest::{FileEntry, Manifest, ids, major, missing};
 use super::programs::Program;
 use super::{DATABASE, KEYRING};
 use crate::embedded::write_atomic;
@@ -115,7 +114,7 @@ pub async fn restore(backup: Checked, target: &Target) -> Result<Restored, Backu
     load(backup, program, target).await?;
     let has_written_keyring = keyring.is_some();
     if let Some(text) = keyring {
-        write_keyring(&target.keys, &text)?;
+        write_keyring(&target.keys, text.as_bytes())?;
     }
     drop(client);
     let migrated = migrate::migrate(&target.owner).await?;
@@ -151,7 +150,7 @@ fn place(variable: &'static str, url: &SecretString) -> Result<Place, BackupErro
 }
 
 /// The keyring to write, or none where the right one is there. Rows whose keys are gone are of no use.
-fn judge_keyring(backup: &Checked, keys: &Path) -> Result<Option<Vec<u8>>, BackupError> {
+fn judge_keyring(backup: &Checked, keys: &Path) -> Result<Option<String>, BackupError> {
     let Checked { directory, manifest, unlock } = backup;
     if keys.join(KEYRING).exists() {
         let there = ids(&Keyring::load(keys)?.keys());
@@ -161,13 +160,13 @@ fn judge_keyring(backup: &Checked, keys: &Path) -> Result<Option<Vec<u8>>, Backu
         };
     }
     let Some(entry) = manifest.file(KEYRING) else { return Err(BackupError::NoKeyring(keys.to_owned())) };
-    let (mut text, path) = (Vec::new(), directory.join(&entry.name));
+    let (mut text, path) = (String::new(), directory.join(&entry.name));
     let (mut clear, mut file) = open(directory, entry, unlock)?;
-    clear.read_to_end(&mut text).map_err(BackupError::io("read", &path))?;
+    clear.read_to_string(&mut text).map_err(BackupError::io("read", &path))?;
     if !file.is(&entry.sha256).map_err(BackupError::io("read", &path))? {
         return Err(differs(directory, &entry.name));
     }
-    match missing(&manifest.keys, &alive(&text, &path)?) {
+    match missing(&manifest.keys, &ids(&Keyring::judge(&text, &path)?)) {
         None => Ok(Some(text)),
         Some(missing) => Err(BackupError::OtherKeyring { path, missing }),
     }

@@ -16,11 +16,10 @@ use tokio_postgres::Client;
 use super::crypt::Encryption;
 use super::error::BackupError;
 use super::files::Unfinished;
-use super::keys::{alive, missing};
-use super::manifest::{FORMAT, FileEntry, KeyId, Manifest, major};
+use super::manifest::{FORMAT, FileEntry, KeyId, Manifest, ids, major, missing};
 use super::programs::Program;
 use super::{DATABASE, KEYRING, MANIFEST};
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, KeyringError};
 use crate::migrate::connect;
 use crate::pool::parse_url;
 
@@ -164,21 +163,24 @@ fn dump(
 }
 
 /// The keyring's text, and the keys that live by just that text.
-fn read_keyring(directory: &Path) -> Result<(Vec<u8>, Vec<KeyId>), BackupError> {
-    // says better than its text does what is wrong with it
-    Keyring::load(directory)?;
+fn read_keyring(directory: &Path) -> Result<(String, Vec<KeyId>), BackupError> {
     let path = directory.join(KEYRING);
-    let text = std::fs::read(&path).map_err(BackupError::io("read", &path))?;
-    let keys = alive(&text, &path)?;
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(KeyringError::Missing(path.display().to_string()).into());
+        }
+        read => read.map_err(BackupError::io("read", &path))?,
+    };
+    let keys = ids(&Keyring::judge(&text, &path)?);
     Ok((text, keys))
 }
 
 fn copy_keyring(
-    text: &[u8],
+    text: &str,
     encryption: &Encryption,
     unfinished: &Unfinished,
 ) -> Result<FileEntry, BackupError> {
     let mut file = unfinished.create(KEYRING, encryption)?;
-    file.write_all(text).map_err(BackupError::io("write", KEYRING))?;
+    file.write_all(text.as_bytes()).map_err(BackupError::io("write", KEYRING))?;
     file.finish()
 }

@@ -73,8 +73,12 @@ pub(super) fn read_file(path: &Path) -> Result<(Option<Stamp>, File), KeyringErr
         }
         Err(source) => return Err(io(path)(source)),
     };
-    let file = serde_json::from_str(&text).map_err(|e| damaged(path, format!("line {}", e.line())))?;
-    Ok((changed_at, file))
+    Ok((changed_at, parse(&text, path)?))
+}
+
+/// Reads a file's text; errors name `path` and repeat nothing of it.
+pub(super) fn parse(text: &str, path: &Path) -> Result<File, KeyringError> {
+    serde_json::from_str(text).map_err(|e| damaged(path, format!("line {}", e.line())))
 }
 
 /// Changes the file under a lock, and replaces it whole: whoever reads it sees the old or the new one.

@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use self::file::{Entry, FILE, Stamp, change, damaged, new_entry, read_file, stamp};
+use self::file::{Entry, FILE, File, Stamp, change, damaged, new_entry, parse, read_file, stamp};
 
 const SECRET_BYTES: usize = 32;
 
@@ -181,6 +181,11 @@ struct Ring(Vec<Key>);
 impl Ring {
     fn read(path: &Path) -> Result<(Option<Stamp>, Self), KeyringError> {
         let (changed_at, file) = read_file(path)?;
+        Ok((changed_at, Self::of(file, path)?))
+    }
+
+    /// The keys of a file that `path` names.
+    fn of(file: File, path: &Path) -> Result<Self, KeyringError> {
         let mut keys = Vec::new();
         for (name, entries) in file {
             for entry in entries {
@@ -198,7 +203,11 @@ impl Ring {
                 _ => return Err(damaged(path, format!("`{}` has several current keys", name.as_str()))),
             }
         }
-        Ok((changed_at, ring))
+        Ok(ring)
+    }
+
+    fn infos(&self) -> Vec<KeyInfo> {
+        self.0.iter().map(|k| k.info.clone()).collect()
     }
 
     fn current(&self, name: KeyName) -> &Key {
@@ -220,6 +229,14 @@ impl Keyring {
         let path = directory.join(FILE);
         let ring = Ring::read(&path)?;
         Ok(Self(Arc::new(Shared { path: Some(path), ring: RwLock::new(ring) })))
+    }
+
+    /// The keys that a keyring's text holds, before it lies in any directory. Errors name `path` as where it comes from.
+    ///
+    /// # Errors
+    /// [`KeyringError::Damaged`], `Incomplete`.
+    pub fn judge(text: &str, path: &Path) -> Result<Vec<KeyInfo>, KeyringError> {
+        Ok(Ring::of(parse(text, path)?, path)?.infos())
     }
 
     /// A keyring that knows no key: for reading a database without checking anybody.
@@ -314,7 +331,7 @@ impl Keyring {
 
     /// Every key, without secrets, by name and oldest first.
     pub fn keys(&self) -> Vec<KeyInfo> {
-        self.read(|ring| ring.0.iter().map(|k| k.info.clone()).collect())
+        self.read(Ring::infos)
     }
 
     /// Takes a changed file over. Returns whether it had changed; a damaged file leaves everything as it was.
