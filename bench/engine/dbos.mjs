@@ -1,6 +1,6 @@
 // DBOS: workflows of one queue, which this process looks into every 50 ms from the beginning; a step is one of its own,
 // which it records. It has no batch to add many, so `fill` adds 64 at a time.
-const CALLERS = 64;
+import { pushed } from './pushed.mjs';
 
 export async function open({ require }) {
   const { DBOS, DBOSClient } = require('@dbos-inc/dbos-sdk');
@@ -31,21 +31,5 @@ export async function open({ require }) {
       { workflowName: hasStep ? 'stepped' : 'plain', queueName: 'queue', appVersion: 'bench' },
       sentAt,
     );
-  return {
-    pushes: true,
-    add,
-    fill: async (count, hasStep) => {
-      let left = count;
-      const caller = async () => {
-        while (left-- > 0) await add(hasStep, 0);
-      };
-      await Promise.all(Array.from({ length: CALLERS }, caller));
-    },
-    work: async (told) => {
-      onRun = told;
-      return async () => {
-        onRun = () => {};
-      };
-    },
-  };
+  return pushed(add, (told) => (onRun = told));
 }

@@ -2,8 +2,7 @@
 // awooop-bench's to start and end; it listens on RESTATE_INGRESS and RESTATE_ADMIN, ports of 127.0.0.1.
 import http from 'node:http';
 import net from 'node:net';
-
-const CALLERS = 64;
+import { CALLERS, pushed } from './pushed.mjs';
 
 async function freePort() {
   const server = net.createServer();
@@ -55,21 +54,5 @@ export async function open({ require }) {
       sent.on('error', failed);
       sent.end(body);
     });
-  return {
-    pushes: true,
-    add,
-    fill: async (count, hasStep) => {
-      let left = count;
-      const caller = async () => {
-        while (left-- > 0) await add(hasStep, 0);
-      };
-      await Promise.all(Array.from({ length: CALLERS }, caller));
-    },
-    work: async (told) => {
-      onRun = told;
-      return async () => {
-        onRun = () => {};
-      };
-    },
-  };
+  return pushed(add, (told) => (onRun = told));
 }
