@@ -7,16 +7,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use awooop_core::contract::{self, Manifest};
 use awooop_core::ids::{PersonId, PrincipalId};
 use awooop_core::role::Role;
-use awooop_core::{AgentId, ProjectId};
+use awooop_core::{AgentId, Mode, ProjectId};
 use awooop_store::announce::Announcer;
 use awooop_store::auth::{Caller, NewKey};
 use awooop_store::contract::ApplyOptions;
 use awooop_store::keyring::Keyring;
+use awooop_store::run::NewRun;
 use awooop_store::{Clock, DatabaseUrls, ProjectScope, Store};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -239,9 +241,14 @@ impl TestStore {
 
     /// A further store on the same database and keyring, with connections of its own, such as through a proxy.
     pub async fn through(&self, urls: &ClusterUrls) -> Store {
+        self.through_at(urls, self.store.clock().clone()).await
+    }
+
+    /// The same, with a clock of its own, as another machine has.
+    pub async fn through_at(&self, urls: &ClusterUrls, clock: Clock) -> Store {
         let urls = DatabaseUrls { app: urls.app.clone().into(), dispatch: urls.dispatch.clone().into() };
         let keyring = Keyring::load(self.keys()).expect("the keyring was made");
-        Store::open(&urls, self.store.clock().clone(), keyring).await.expect("the store opens")
+        Store::open(&urls, clock, keyring).await.expect("the store opens")
     }
 
     /// A key of a person in a project; the principal bears the person's name.
@@ -293,6 +300,26 @@ impl TestStore {
 /// The agent of test projects.
 pub fn agent_id() -> AgentId {
     AgentId::parse(AGENT).expect("a valid name")
+}
+
+/// A run of a test project's agent, as a request that asks for nothing special makes one.
+pub async fn new_run(store: &Store, project: &TestProject) -> NewRun {
+    let agent = store.find_agent(&project.scope, &agent_id()).await.expect("the database answers");
+    let agent = agent.expect("the project's agent");
+    NewRun {
+        agent: agent_id(),
+        agent_version_id: agent.version_id,
+        mode: Mode::Shadow,
+        priority: 5,
+        trace_id: None,
+        parent_run_id: None,
+        retry_of: None,
+        triggered_by: "a test".to_owned(),
+        max_attempts: agent.spec.max_attempts,
+        timeout: Duration::from_millis(agent.spec.timeout_ms),
+        input: json!("a question"),
+        idempotency: None,
+    }
 }
 
 /// The manifests of a test project: itself, the offline planner, an agent without tools.

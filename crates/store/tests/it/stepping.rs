@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use awooop_core::{Mode, RunId};
+use awooop_core::RunId;
+pub(crate) use awooop_journeys::db::new_run;
 use awooop_journeys::db::{TestProject, TestStore, agent_id, manifest};
 use awooop_store::claim::{ClaimedRun, Worker};
 use awooop_store::contract::ApplyOptions;
 use awooop_store::journal::{CallRecord, Outcome, StepKind, StepResult, StepStatus};
-use awooop_store::run::{Created, NewRun, Run};
+use awooop_store::run::{Created, Run};
 use awooop_store::{Clock, Store};
 use jiff::Timestamp;
 use serde_json::json;
@@ -22,24 +23,6 @@ pub(crate) fn worker(id: &str) -> Worker {
 
 pub(crate) fn manual() -> Clock {
     Clock::manual(Timestamp::from_second(START).unwrap())
-}
-
-pub(crate) async fn new_run(store: &Store, project: &TestProject) -> NewRun {
-    let agent = store.find_agent(&project.scope, &agent_id()).await.unwrap().unwrap();
-    NewRun {
-        agent: agent_id(),
-        agent_version_id: agent.version_id,
-        mode: Mode::Shadow,
-        priority: 5,
-        trace_id: None,
-        parent_run_id: None,
-        retry_of: None,
-        triggered_by: "a test".to_owned(),
-        max_attempts: agent.spec.max_attempts,
-        timeout: Duration::from_millis(agent.spec.timeout_ms),
-        input: json!("a question"),
-        idempotency: None,
-    }
 }
 
 pub(crate) async fn create(store: &Store, project: &TestProject) -> RunId {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use awooop_core::{Mode, RunId};
 use awooop_gateway::{Gateway, Operator};
-use awooop_journeys::db::{TestProject, TestStore, agent_id, manifest};
+use awooop_journeys::db::{TestProject, TestStore, agent_id, manifest, new_run};
 use awooop_store::claim::Worker;
 use awooop_store::contract::ApplyOptions;
 use awooop_store::run::{Created, NewRun, Run};
@@ -43,22 +43,7 @@ pub(crate) async fn create(test: &TestStore, project: &TestProject) -> RunId {
 }
 
 pub(crate) async fn create_in(test: &TestStore, project: &TestProject, mode: Mode) -> RunId {
-    let agent = test.store.find_agent(&project.scope, &agent_id()).await.expect("the database answers");
-    let agent = agent.expect("the project's agent");
-    let new = NewRun {
-        agent: agent_id(),
-        agent_version_id: agent.version_id,
-        mode,
-        priority: 5,
-        trace_id: None,
-        parent_run_id: None,
-        retry_of: None,
-        triggered_by: "a test".to_owned(),
-        max_attempts: agent.spec.max_attempts,
-        timeout: LIMIT,
-        input: json!("a question"),
-        idempotency: None,
-    };
+    let new = NewRun { mode, timeout: LIMIT, ..new_run(&test.store, project).await };
     match test.store.create_run(&project.scope, &new).await.expect("the database answers") {
         Created::New(run_id) => run_id,
         other => panic!("{other:?}"),

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use awooop_core::Mode;
 use awooop_journeys::cluster::Cluster;
-use awooop_journeys::db::{TestDatabase, TestProject, TestStore, agent_id};
+use awooop_journeys::db::{TestDatabase, TestProject, TestStore, new_run};
 use awooop_store::Clock;
 use awooop_store::claim::{ClaimedRun, Due, Wish, Worker};
 use awooop_store::journal::{Outcome, StepKind, StepResult, StepStatus};
@@ -60,21 +59,8 @@ impl Site {
         let mut made = Vec::new();
         for _ in 0..projects {
             let project = test.project_with(Some(1 << 50), 3).await;
-            let agent = test.store.find_agent(&project.scope, &agent_id()).await?.context("an agent")?;
-            let new = NewRun {
-                agent: agent_id(),
-                agent_version_id: agent.version_id,
-                mode: Mode::Shadow,
-                priority: 5,
-                trace_id: None,
-                parent_run_id: None,
-                retry_of: None,
-                triggered_by: "a measurement".to_owned(),
-                max_attempts: 3,
-                timeout: Duration::from_secs(3600),
-                input: json!("What is the state of order 7?"),
-                idempotency: None,
-            };
+            let timeout = Duration::from_secs(3600);
+            let new = NewRun { timeout, ..new_run(&test.store, &project).await };
             made.push((project, new));
         }
         let admin = test.database().admin().await;
