@@ -15,6 +15,9 @@ const WRONG: SignedDuration = SignedDuration::from_secs(1);
 /// Nobody minds this much.
 const NEGLIGIBLE: SignedDuration = SignedDuration::from_millis(5);
 
+/// How often a clock is set where nothing beats.
+const SET_EVERY: Duration = Duration::from_secs(5);
+
 /// An acknowledged beat.
 #[derive(Debug, Clone, Copy)]
 pub struct Beat {
@@ -62,11 +65,40 @@ impl Store {
             )
             .await?;
         let took = sent_at.elapsed();
-        let moved = rows.first().and_then(|row| correction(before, row.get(0), took)).unwrap_or_default();
+        let moved = rows.first().map(|row| self.follow(before, row.get(0), took)).unwrap_or_default();
+        Ok((Beat { sent_at, uncertainty: took / 2 }, moved))
+    }
+
+    /// Sets the clock by the database's, as every beat does.
+    ///
+    /// # Errors
+    /// The database's; the clock stays as it was.
+    pub async fn set_clock(&self) -> Result<(), StoreError> {
+        let (sent_at, before) = (Instant::now(), self.inner.clock.now());
+        let rows = self.system("SELECT clock_timestamp()", &[]).await?;
+        if let Some(row) = rows.first() {
+            self.follow(before, row.get(0), sent_at.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Sets it again and again, for as long as this is polled: for a process without a worker, which has no beats.
+    pub async fn keep_clock(self) {
+        loop {
+            tokio::time::sleep(SET_EVERY).await;
+            if let Err(error) = self.set_clock().await {
+                tracing::debug!(%error, "the database's time could not be asked for");
+            }
+        }
+    }
+
+    /// Moves the clock by what the journey of `took` cannot explain, and says by how much.
+    fn follow(&self, before: Timestamp, theirs: Timestamp, took: Duration) -> SignedDuration {
+        let moved = correction(before, theirs, took).unwrap_or_default();
         if !moved.is_zero() {
             self.inner.clock.discipline(moved);
         }
-        Ok((Beat { sent_at, uncertainty: took / 2 }, moved))
+        moved
     }
 
     /// Takes this worker's beat away at the end of a clean stop.

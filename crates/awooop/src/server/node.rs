@@ -53,10 +53,17 @@ impl Node {
     /// Serves until a signal; `ready` is called once everything is started.
     pub(super) async fn serve(self, ready: impl FnOnce()) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::listen()?;
+        // before anything is written by it: this machine's may be off by minutes
+        self.store.set_clock().await?;
         let followed = self.store.clone();
         let following =
             awooop_store::scope::spawn_service("keyring", async move { followed.follow_keys().await });
         let sharing = awooop_store::scope::spawn_service("wakes", self.store.clone().share_wakes());
+        // a worker's beats set it
+        let keeping = self
+            .worker
+            .is_none()
+            .then(|| awooop_store::scope::spawn_service("clock", self.store.clone().keep_clock()));
         let sealing = CancellationToken::new();
         let sealer = Sealer::new(self.store.clone(), SealerConfig::default());
         let sealer = awooop_store::scope::spawn_service("sealer", sealer.run(sealing.clone()));
@@ -86,7 +93,7 @@ impl Node {
         tracing::info!("stopping: no new work, runs end or are given back");
         draining.cancel();
         following.abort();
-        for_audit.iter().chain(&for_runs).for_each(tokio::task::JoinHandle::abort);
+        for_audit.iter().chain(&for_runs).chain(&keeping).for_each(tokio::task::JoinHandle::abort);
         let drain = async {
             if let Some(worker) = worker {
                 worker.drain().await;

@@ -1,17 +1,20 @@
 //! Taking runs back and giving them back: whose lease is dead, and who wins when its worker is not.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use awooop_core::RunId;
 use awooop_core::run::StateName;
 use awooop_journeys::db::TestStore;
-use awooop_store::claim::Worker;
+use awooop_store::claim::{Wish, Worker};
 use awooop_store::journal::RecordError;
 use awooop_store::run::{Cancelled, Created, NewRun};
+use awooop_store::{Clock, Store};
 use futures::future::join_all;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::types::ToSql;
 
-use crate::counting::count;
+use crate::counting::{count, deadlocks};
 use crate::stepping::{
     assert_healthy, claim_one, create, create_many, done, manual, new_run, next_life, reap_all, run_of, soon,
     step, worker,
@@ -212,4 +215,118 @@ async fn leases_are_dead_when_their_worker_was_silent_or_started_again() {
     test.store.end_beat(&again).await.unwrap();
     assert_eq!(dead(&b).await, 1, "who left has no beat");
     assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_by_minutes_is_set_right_before_it_can_harm() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    create_many(&test.store, &project, 2).await;
+    let database = test.database().admin().await;
+    let off = async |store: &Store| {
+        let theirs: Timestamp = database.query_one("SELECT clock_timestamp()", &[]).await.unwrap().get(0);
+        store.clock().now().duration_since(theirs).abs()
+    };
+    let minutes = SignedDuration::from_mins;
+    let machine = async |by| {
+        let clock = Clock::system();
+        clock.discipline(by);
+        let store = test.through_at(test.database().urls(), clock).await;
+        assert!(off(&store).await > minutes(5));
+        store
+    };
+    let (fast, slow, api) =
+        (machine(minutes(10)).await, machine(minutes(-7)).await, machine(minutes(-20)).await);
+    fast.beat(&worker("fast")).await.unwrap();
+    slow.beat(&worker("slow")).await.unwrap();
+    api.set_clock().await.unwrap();
+    for store in [&fast, &slow, &api] {
+        assert!(off(store).await < SignedDuration::from_secs(1));
+    }
+    // neither takes the other for dead, and a run that is made by the third is not over before its time
+    claim_one(&fast, &project, &worker("fast")).await;
+    claim_one(&slow, &project, &worker("slow")).await;
+    create(&api, &project).await;
+    for (store, me) in [(&fast, "fast"), (&slow, "slow")] {
+        assert!(store.dead_leases(&worker(me), SignedDuration::from_secs(20)).await.unwrap().is_empty());
+        assert_eq!(store.time_out_queued().await.unwrap(), 0);
+    }
+    assert_healthy(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claiming_ending_cancelling_and_reaping_at_once_never_deadlock_and_each_run_ends_once() {
+    const RUNS: usize = 240;
+    const OPEN: &str = "SELECT count(*) FROM run_state WHERE completed_at IS NULL";
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    let runs = create_many(&test.store, &project, RUNS).await;
+    let (test, project, store, admin) = (&test, &project, &test.store, test.database().admin().await);
+    let admin = &admin;
+    let is_open = async || admin.query_one(OPEN, &[]).await.unwrap().get::<_, i64>(0) > 0;
+    let is_open = &is_open;
+    // two lives of a worker, each of which reaps what the other has: what is claimed is taken away again and again
+    let life = |incarnation| Worker { incarnation, ..worker("w") };
+    let claiming = |incarnation| async move {
+        while is_open().await {
+            let wish = Wish::new(store.clock().new_id(), project.id.clone(), 7);
+            for claim in store.claim_each(&[wish], &life(incarnation)).await {
+                let claimed = claim.unwrap().runs;
+                for (place, run) in claimed.iter().enumerate() {
+                    match store.end_run(run, &done(), None, place + 1 == claimed.len()).await {
+                        Ok(()) | Err(RecordError::Fenced) => {}
+                        Err(RecordError::Store(error)) => panic!("{error:?}"),
+                    }
+                }
+            }
+        }
+    };
+    let reaping = |incarnation| async move {
+        while is_open().await {
+            for dead in store.former_leases(&life(incarnation)).await.unwrap() {
+                store.reap(&dead).await.unwrap();
+            }
+        }
+    };
+    let cancelling = |part| {
+        let some: Vec<RunId> = runs.iter().copied().skip(part).step_by(9).collect();
+        async move {
+            for run_id in some {
+                store.cancel_run(&project.scope, run_id).await.unwrap();
+            }
+        }
+    };
+    let all = async {
+        tokio::join!(
+            claiming(1),
+            claiming(2),
+            claiming(2),
+            reaping(1),
+            reaping(2),
+            cancelling(0),
+            cancelling(4)
+        )
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("every run ends");
+    let ends =
+        "SELECT count(*) FILTER (WHERE action = 'run.end'), count(*) FILTER (WHERE action = 'run.cancel')
+        FROM audit_event WHERE run_id = $1";
+    let mut met = BTreeSet::new();
+    for run_id in runs {
+        let row = admin.query_one(ends, &[&run_id]).await.unwrap();
+        let state = run_of(store, project, run_id).await.state;
+        let expected = match state {
+            StateName::Completed => (1, 0),
+            StateName::Cancelled => (0, 1),
+            // taken away as often as it may be claimed
+            StateName::Failed => (0, 0),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), expected, "{state:?}");
+        met.insert(state.as_str());
+    }
+    assert!(met.contains("completed") && met.contains("cancelled"), "{met:?}");
+    assert_healthy(test).await;
+    // last, since it ends every session
+    assert_eq!(deadlocks(test).await, 0);
 }
