@@ -307,7 +307,7 @@ async fn claiming_ending_cancelling_and_reaping_at_once_never_deadlock_and_each_
             cancelling(4)
         )
     };
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("every run ends");
+    tokio::time::timeout(Duration::from_secs(60), Box::pin(all)).await.expect("every run ends");
     let ends =
         "SELECT count(*) FILTER (WHERE action = 'run.end'), count(*) FILTER (WHERE action = 'run.cancel')
         FROM audit_event WHERE run_id = $1";
