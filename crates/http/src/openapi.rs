@@ -111,11 +111,18 @@ fn complete(path: &str, operation: &mut Operation) {
     if is_mcp {
         return;
     }
+    add(operation, "414", "E-REQ-010: path and query are too long");
+    add(operation, "431", "E-REQ-009: the head is too large");
     if !is_open {
         add(operation, "400", "E-REQ-001: malformed");
         add(operation, "401", "E-AUTH-001: no valid key or token");
         add(operation, "403", "E-AUTH-002: the role, E-AUTH-003: the project, or what the detail says");
-        add(operation, "503", "E-STORE-001: the database cannot answer; E-AUTH-004: nor the tokens' issuer");
+        let often =
+            "E-LIMIT-004: too many requests with the key; E-LIMIT-005: too many keys that are not valid";
+        add(operation, "429", often);
+        let away = "E-STORE-001: the database cannot answer; E-AUTH-004: nor the tokens' issuer; E-LIMIT-003: no room \
+                    for the connection";
+        add(operation, "503", away);
     }
     if operation.request_body.is_some() {
         let most = crate::router::max_body_bytes(path) >> 20;

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::body;
 use crate::caller::{self, Access};
+use crate::edge::Client;
 use crate::state::AppState;
 use crate::telemetry::Trace;
 use reply::Refusal;
@@ -51,8 +52,11 @@ struct Message {
         (status = 406, description = "Accept must name application/json and text/event-stream", body = Object),
         (status = 408, description = "E-REQ-008: the body came too slowly", body = Object),
         (status = 413, description = "E-REQ-002: larger than 1 MiB", body = Object),
+        (status = 414, description = "E-REQ-010: path and query are too long", body = Object),
         (status = 415, description = "Content-Type must be application/json", body = Object),
-        (status = 503, description = "E-STORE-001: the database cannot answer", body = Object)))]
+        (status = 429, description = "E-LIMIT-004: too many requests with the key, E-LIMIT-005: too many keys that are not valid", body = Object),
+        (status = 431, description = "E-REQ-009: the head is too large", body = Object),
+        (status = 503, description = "E-STORE-001: the database cannot answer; E-LIMIT-003: no room for the connection", body = Object)))]
 pub(crate) async fn use_mcp(State(state): State<AppState>, request: Request) -> Response {
     match serve(&state, request).await {
         Ok(response) => response,
@@ -62,7 +66,8 @@ pub(crate) async fn use_mcp(State(state): State<AppState>, request: Request) -> 
 
 async fn serve(state: &AppState, request: Request) -> Result<Response, Refusal> {
     site::check(request.headers(), request.uri(), &state.hosts)?;
-    let access = identify(request.headers(), state).await?;
+    let client = request.extensions().get::<Client>().copied().unwrap_or(Client(None));
+    let access = identify(request.headers(), &client, state).await?;
     check_headers(request.headers())?;
     let (parts, body) = request.into_parts();
     let trace = parts.extensions.get::<Trace>().cloned();
@@ -84,8 +89,8 @@ async fn serve(state: &AppState, request: Request) -> Result<Response, Refusal> 
 }
 
 /// Who calls. A key that is bound to no agent reaches no tool whatever its role, and is told so.
-async fn identify(headers: &HeaderMap, state: &AppState) -> Result<Access, Refusal> {
-    let access = caller::identify(headers, state).await.map_err(|p| Refusal::of_problem(&p))?;
+async fn identify(headers: &HeaderMap, client: &Client, state: &AppState) -> Result<Access, Refusal> {
+    let access = caller::identify(headers, client, state).await.map_err(|p| Refusal::of_problem(&p))?;
     if access.caller.agent().is_some() && !access.caller.may(OPERATION) {
         state.store.note_refused_call(access.scope(), "use_mcp", awooop_core::ErrorCode::Auth002);
         return Err(Refusal::of_problem(&caller::not_allowed(&access.caller, OPERATION)));
