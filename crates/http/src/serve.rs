@@ -128,7 +128,8 @@ async fn accept(listener: &TcpListener) -> Result<(TcpStream, IpAddr), Infallibl
             Ok((tcp, address)) => {
                 // event streams would wait 40 ms for an acknowledgement otherwise
                 let _ = tcp.set_nodelay(true);
-                return Ok((tcp, address.ip()));
+                // an IPv4 client of an IPv6 listener is who it is
+                return Ok((tcp, address.ip().to_canonical()));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted");

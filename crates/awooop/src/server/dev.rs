@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use anyhow::Context;
 use awooop_core::{ProjectId, key};
-use awooop_http::EdgeConfig;
 use awooop_store::claim::Worker;
 use awooop_store::embedded::{DataDir, EmbeddedPg, Role, find_postgres};
 use awooop_store::keyring::Keyring;
@@ -84,7 +83,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         retention,
         listener: Some(listener),
         answers: Answers::Everything,
-        edge: EdgeConfig::of_this_machine(),
+        edge: super::edge::of_this_machine(),
         public_hosts: Vec::new(),
     };
     data.write_private("dev.env", env.as_bytes())?;

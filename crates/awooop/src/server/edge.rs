@@ -54,6 +54,13 @@ pub(super) fn config(args: &EdgeArgs, clock: &Clock) -> anyhow::Result<EdgeConfi
     })
 }
 
+/// The limits of `dev`, which nobody but this machine reaches.
+pub(super) fn of_this_machine() -> EdgeConfig {
+    let config = EdgeConfig::of_this_machine();
+    let max_connections = within_descriptors(config.max_connections);
+    EdgeConfig { max_connections, max_connections_per_address: max_connections, ..config }
+}
+
 /// The error with its code, for a person.
 fn coded(error: &TlsError) -> anyhow::Error {
     anyhow::anyhow!("{}: {error}", error.code())

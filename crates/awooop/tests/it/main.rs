@@ -36,3 +36,4 @@ mod serving;
 mod sign_in;
 mod support;
 mod tidy;
+mod tls;

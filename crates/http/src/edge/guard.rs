@@ -31,7 +31,7 @@ const ALWAYS_ANSWERED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// The other end of the connection a request came by.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    /// Its address.
+    /// Its address, in its canonical form.
     pub(crate) address: IpAddr,
     /// Was it encrypted up to here?
     pub(crate) is_tls: bool,
@@ -47,7 +47,7 @@ impl Client {
     /// Of a request, by its connection and what a trusted proxy says.
     pub(crate) fn of(request: &Request, edge: &Edge) -> Self {
         let peer = request.extensions().get::<Peer>();
-        Self(peer.map(|peer| edge.0.proxies.client(peer.address, request.headers()).to_canonical()))
+        Self(peer.map(|peer| edge.0.proxies.client(peer.address, request.headers())))
     }
 }
 
@@ -80,7 +80,7 @@ fn seat(parts: &Parts, edge: &Edge) -> Result<Option<Seat>, Problem> {
         None => {}
     }
     let client = parts.extensions.get::<Client>().and_then(|client| client.0);
-    match client.filter(|client| *client != peer.address.to_canonical()) {
+    match client.filter(|client| *client != peer.address) {
         None => Ok(None),
         Some(client) => edge.0.seats.forwarded(client.into()).map(Some).ok_or_else(|| {
             edge.count(Refused::Address);
