@@ -45,10 +45,11 @@ pub(crate) use halt::{HaltsArgs, PauseArgs, ResumeArgs, StartArgs, StopArgs, Sto
 pub(crate) use key::{KeyCommand, KeyCreateArgs, KeyListArgs, KeyRevokeArgs, KeyRole};
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
 pub(crate) use runs::{
-    RunArg, RunArgs, RunsCancelArgs, RunsCommand, RunsExpireArgs, RunsListArgs, RunsRetryArgs, RunsTopArgs,
+    RunArg, RunArgs, RunMode, RunsCancelArgs, RunsCommand, RunsExpireArgs, RunsListArgs, RunsRetryArgs,
+    RunsTopArgs,
 };
 pub(crate) use schedules::{SchedulesCommand, SchedulesFireArgs, SchedulesListArgs};
-pub(crate) use tools::{McpClient, McpCommand, McpConfigArgs, ToolsCommand, ToolsListArgs};
+pub(crate) use tools::{McpClient, McpCommand, McpConfigArgs, ToolsCommand, ToolsListArgs, ToolsWhyArgs};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
@@ -117,7 +118,7 @@ pub(crate) enum Command {
     /// Look at the calls that wait for people, allow or deny them
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
-    /// Look at the tools of a project
+    /// Look at the tools of a project, and at what the gates would say of a call
     #[command(subcommand)]
     Tools(ToolsCommand),
     /// Make, list, rotate and revoke API keys

@@ -3,13 +3,15 @@
 use clap::{Args, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
-use super::{ClientArgs, ServerArgs};
+use super::{ClientArgs, RunMode, ServerArgs};
 
 /// `awooop tools …`.
 #[derive(Subcommand)]
 pub(crate) enum ToolsCommand {
     /// List tools, their risk, whether they can be called, and who may
     List(ToolsListArgs),
+    /// Say what each gate would say of a call, and make none
+    Why(ToolsWhyArgs),
 }
 
 /// `awooop tools list`.
@@ -18,6 +20,28 @@ pub(crate) struct ToolsListArgs {
     /// Only what this agent is granted
     #[arg(long)]
     pub(crate) agent: Option<String>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop tools why`.
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 it would be made (or answered in shadow), 3 a gate or a stop refuses it, 4 the tool's \
+server does not answer, 5 people would be asked first."
+)]
+pub(crate) struct ToolsWhyArgs {
+    /// The agent that would call
+    pub(crate) agent: String,
+    /// The tool's full name, such as shop__refund
+    pub(crate) tool: String,
+    /// What the tool would get, a JSON object; `-` reads it from stdin
+    #[arg(default_value = "{}")]
+    pub(crate) arguments: String,
+    /// As a run in this mode [default: the highest that the agent may]
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<RunMode>,
     /// Server, key, output.
     #[command(flatten)]
     pub(crate) client: ClientArgs,
