@@ -78,7 +78,8 @@ async fn heavy_a_renewed_certificate_is_taken_over_whole_and_open_connections_go
     let url = node.url();
     assert!(url.starts_with("https://"), "{url}");
     let former = live.client();
-    for (host, status) in [("agents.internal", 401), ("agents.example:443", 401), ("elsewhere.example", 403)] {
+    for (host, status) in [("agents.internal", 401), ("agents.example:443", 401), ("elsewhere.example", 403)]
+    {
         let asked = former.post(format!("{url}/mcp")).header("Host", host).send().await.unwrap();
         assert_eq!(asked.status().as_u16(), status, "/mcp by the name {host}");
     }
