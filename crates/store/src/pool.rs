@@ -110,6 +110,7 @@ pub(crate) struct Inner {
     pub(crate) reads: Reads,
     pub(crate) figures: Figures,
     pub(crate) families: Sweeps,
+    pub(crate) deletion_asked: tokio::sync::Notify,
 }
 
 impl Store {
@@ -154,6 +155,7 @@ impl Store {
             reads: Reads::default(),
             figures,
             families: Sweeps::default(),
+            deletion_asked: tokio::sync::Notify::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
