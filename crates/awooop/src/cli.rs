@@ -11,6 +11,7 @@ mod audit;
 mod backup;
 mod contract;
 mod halt;
+mod project;
 mod redact;
 mod runs;
 mod schedules;
@@ -41,6 +42,7 @@ pub(crate) use contract::{
 };
 
 pub(crate) use halt::{HaltsArgs, PauseArgs, ResumeArgs, StartArgs, StopArgs, StopTarget};
+pub(crate) use project::{ProjectCommand, ProjectDeleteArgs, ProjectDeletionsArgs, ProjectExportArgs};
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
 pub(crate) use runs::{
     RunArg, RunArgs, RunsCancelArgs, RunsCommand, RunsExpireArgs, RunsListArgs, RunsRetryArgs, RunsTopArgs,
@@ -114,6 +116,9 @@ pub(crate) enum Command {
     /// Look at the calls that wait for people, allow or deny them
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
+    /// Write all that a project holds to files, delete a project, list what was deleted
+    #[command(subcommand)]
+    Project(ProjectCommand),
     /// Look at the tools of a project
     #[command(subcommand)]
     Tools(ToolsCommand),

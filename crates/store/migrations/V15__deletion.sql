@@ -8,6 +8,8 @@ CREATE TABLE project_deletion (
   requested_at timestamptz NOT NULL,
   requested_by text NOT NULL,              -- platform/<principal>
   reason       text NOT NULL,              -- masked
+  key_id       text NOT NULL,              -- the key of `mac`
+  mac          bytea NOT NULL,             -- over all of the above: rows go only by a server's word
   erasing_at   timestamptz,                -- since when rows go
   checkpoint   text,                       -- JSON: what was there, and how the project's audit ended
   deleted_at   timestamptz,

@@ -25,6 +25,7 @@ pub mod embedded;
 mod enqueue;
 pub mod error;
 pub mod expire;
+pub mod export;
 pub mod family;
 pub mod figures;
 pub mod halt;

@@ -232,7 +232,9 @@ impl Store {
     /// where nothing can be awaited. Of a project that was never asked for, those that mask all personal data.
     pub fn known_redactors(&self, project: &ProjectId) -> Arc<ProjectRedactors> {
         let known = self.inner.known.find(project, None);
-        known.unwrap_or_else(|| Arc::new(ProjectRedactors::closed(tag_key(&self.inner.keyring, project, None))))
+        known.unwrap_or_else(|| {
+            Arc::new(ProjectRedactors::closed(tag_key(&self.inner.keyring, project, None)))
+        })
     }
 
     async fn load_redactors(&self, scope: &ProjectScope) -> Result<ProjectRedactors, StoreError> {

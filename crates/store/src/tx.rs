@@ -210,6 +210,16 @@ impl ProjectTx {
         Ok(client.query(&statement, params).await?)
     }
 
+    /// Runs what has neither parameters nor rows.
+    pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        Ok(self.connection.client().batch_execute(sql).await?)
+    }
+
+    /// The rows of a statement that no other transaction of the connection runs again, such as one about a cursor.
+    pub(crate) async fn rows_once(&mut self, sql: &str) -> Result<Vec<Row>, StoreError> {
+        Ok(self.connection.client().query(sql, &[]).await?)
+    }
+
     /// Goes on in another project: what records there what was done here.
     pub(crate) async fn go_on_in(&mut self, scope: &ProjectScope) -> Result<(), StoreError> {
         self.rows(set_project(scope), &[&scope.project().as_str()]).await.map(drop)

@@ -129,7 +129,7 @@ SELECT line FROM (
 
 const POLICIES: &str = "
 SELECT tablename || ': ' || policyname || ' for ' || cmd || ' to ' || array_to_string(roles, ', ') || ' ' || permissive
-  || '; using ' || coalesce(qual, '-') || '; check ' || coalesce(with_check, '-')
+  || '; using ' || coalesce(regexp_replace(qual, '\\s+', ' ', 'g'), '-') || '; check ' || coalesce(with_check, '-')
 FROM pg_policies WHERE schemaname = 'awooop' ORDER BY tablename COLLATE \"C\", policyname COLLATE \"C\"";
 
 /// The text of a function counts by its hash; it comes from the migrations.

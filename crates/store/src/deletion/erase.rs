@@ -8,6 +8,7 @@
 //! that meet take turns by an advisory lock.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +76,7 @@ impl Eraser {
                 Some(pool)
             }
         };
+        store.inner.is_erasing.store(pool.is_some(), Ordering::Relaxed);
         Ok(Self { store, pool, batch: BATCH, first_looks: Mutex::default() })
     }
 
@@ -111,6 +113,7 @@ impl Eraser {
         let project = &deletion.project;
         self.store.inner.known.forget(project);
         let scope = ProjectScope::of_deleted(project.clone(), ACTOR);
+        self.store.check_mark(&scope).await?;
         let mut rows = self.drain(&scope).await?;
         if deletion.state == DeletionState::Marked && !self.close(&scope).await? {
             return Ok(Progress::Busy);
@@ -181,8 +184,7 @@ impl Eraser {
     /// Is no transaction open that may have begun before the mark? What begins later is refused.
     async fn is_quiet(&self, scope: &ProjectScope) -> Result<bool, StoreError> {
         let rows = self.store.once(scope, "SELECT clock_timestamp()", &[]).await?;
-        let read_at: Timestamp =
-            rows.first().ok_or_else(|| StoreError::Corrupt("no time".into()))?.get(0);
+        let read_at: Timestamp = rows.first().ok_or_else(|| StoreError::Corrupt("no time".into()))?.get(0);
         let since = {
             let mut looks = self.first_looks.lock().unwrap_or_else(PoisonError::into_inner);
             *looks.entry(scope.project().clone()).or_insert(read_at)

@@ -3,6 +3,9 @@
 //! (`Eraser`): first what services look for, then, once a checkpoint of its audit lies in the operators' own, everything
 //! else, as the role `awooop_retention`, which row security lets delete nothing before that.
 //!
+//! The mark carries a MAC under a key outside the database, without which no row goes: who can write to the database as a
+//! server does can keep a project from working, and not have it erased.
+//!
 //! The mark stays as a tombstone: audit and backups name the id, so nobody gets it again. Every step may be cut off
 //! anywhere and is finished by the next sweep of any node.
 //! Deliberately absent: a way back. What is marked goes.
@@ -10,23 +13,30 @@
 mod erase;
 mod tables;
 
+use std::sync::atomic::Ordering;
+
 pub use erase::{Eraser, Progress};
 pub use tables::TABLES;
 
 use awooop_core::ProjectId;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_postgres::Row;
 
 use crate::audit::{self, Note};
 use crate::auth::Caller;
+use crate::doctor::Finding;
 use crate::error::StoreError;
+use crate::keyring::KeyName;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
 use crate::tx::{Params, ProjectTx, storable};
 
 /// Longest reason that is kept, in characters.
 const MOST_REASON: usize = 500;
+
+/// How long a deletion may take before the doctor names it.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// How far a deletion is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +110,8 @@ impl Store {
         let now = self.inner.clock.now();
         let said = || Note::new("project.delete", format!("project/{project}"), json!({"reason": reason}));
         let inside = self.audit_at(&scope, now, said());
+        let mark = Mark { project, at: now, by: scope.actor(), reason: &reason };
+        let (key_id, mac) = self.inner.keyring.sign(KeyName::KeyPepper, &mark.text());
         let params: Params<'_> = &[
             &project.as_str(),
             &now,
@@ -110,6 +122,8 @@ impl Store {
             &inside.body,
             &inside.key_id,
             &inside.mac,
+            &key_id,
+            &mac,
         ];
         if tx.rows(MARK, params).await?.is_empty() {
             tx.rollback().await?;
@@ -152,7 +166,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's; [`StoreError::Deleted`] once it was asked for.
-    pub async fn count_project(&self, by: &Caller, project: &ProjectId) -> Result<Option<Counts>, StoreError> {
+    pub async fn count_project(
+        &self,
+        by: &Caller,
+        project: &ProjectId,
+    ) -> Result<Option<Counts>, StoreError> {
         let scope = ProjectScope::new(project.clone(), by.scope().actor());
         let mut tx = self.begin_snapshot(&scope).await?;
         let counts = count(&mut tx, project).await?;
@@ -160,9 +178,75 @@ impl Store {
         Ok(counts.iter().any(|(table, _)| *table == "project").then_some(counts))
     }
 
+    /// Deletions that wait or are stuck, each as a sentence.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn examine_deletions(&self) -> Result<Vec<Finding>, StoreError> {
+        let now = self.inner.clock.now();
+        let waits = |d: &Deletion| now.duration_since(d.requested_at) > PATIENCE;
+        let open = self.list_deletions("", true, 200).await?;
+        let mut found = Vec::new();
+        for deletion in open.iter().filter(|_| !self.inner.keyring.is_for_reading()) {
+            let scope = ProjectScope::of_deleted(deletion.project.clone(), "platform/doctor");
+            if let Err(error @ StoreError::Untrusted { .. }) = self.check_mark(&scope).await {
+                found.push(Finding {
+                    project: Some(deletion.project.to_string()),
+                    message: format!("{error}: nothing of it is served, and nothing of it is deleted"),
+                });
+            }
+        }
+        let finding = |d: &Deletion| {
+            let why = match d.state {
+                DeletionState::Marked => {
+                    "nothing of it is served, and its rows are there: does a server run, or has a transaction been open since?"
+                }
+                _ => {
+                    "nothing of it is served, and rows of it are there: does a server run that has AWOOOP_RETENTION_DATABASE_URL?"
+                }
+            };
+            let message = format!("its deletion was asked for at {}; {why}", d.requested_at);
+            Finding { project: Some(d.project.to_string()), message }
+        };
+        found.extend(open.iter().filter(|d| waits(d)).map(finding));
+        Ok(found)
+    }
+
+    /// Was the project marked by a server with this keyring?
+    async fn check_mark(&self, scope: &ProjectScope) -> Result<(), StoreError> {
+        let sql = "SELECT requested_at, requested_by, reason, key_id, mac FROM project_deletion WHERE project_id = $1";
+        let rows = self.once(scope, sql, &[&scope.project().as_str()]).await?;
+        let row = rows.first().ok_or_else(|| StoreError::Corrupt("no such deletion".into()))?;
+        let mark = Mark { project: scope.project(), at: row.get(0), by: row.get(1), reason: row.get(2) };
+        let judged = self.inner.keyring.verify(KeyName::KeyPepper, row.get(3), &mark.text(), row.get(4));
+        let what = || format!("the deletion of project {}", scope.project());
+        judged.map_err(|problem| StoreError::Untrusted { what: what(), problem })
+    }
+
+    /// Does this process delete rows of deleted projects?
+    pub fn is_erasing(&self) -> bool {
+        self.inner.is_erasing.load(Ordering::Relaxed)
+    }
+
     /// Waits until a deletion is asked for in this process.
     pub async fn deletion_asked(&self) {
         self.inner.deletion_asked.notified().await;
+    }
+}
+
+/// What the MAC of a mark is taken of.
+struct Mark<'a> {
+    project: &'a ProjectId,
+    at: Timestamp,
+    by: &'a str,
+    reason: &'a str,
+}
+
+impl Mark<'_> {
+    fn text(&self) -> Vec<u8> {
+        let said = json!({"project": self.project, "requested_at_us": self.at.as_microsecond(),
+            "requested_by": self.by, "reason": self.reason, "statement": "this project is to be deleted"});
+        awooop_core::json::canonical(&said).into_bytes()
     }
 }
 
@@ -193,8 +277,8 @@ fn deletion(row: &Row) -> Result<Deletion, StoreError> {
 // calls under way are cut by the stop, which every process watches for; all else ends with its next transaction
 const MARK: &str = "
 WITH d AS (   -- the guard: there is such a project, and nobody was quicker
-  INSERT INTO project_deletion (project_id, state, requested_at, requested_by, reason)
-  SELECT $1, 'marked', $2, $3, $4 FROM project WHERE project_id = $1
+  INSERT INTO project_deletion (project_id, state, requested_at, requested_by, reason, key_id, mac)
+  SELECT $1, 'marked', $2, $3, $4, $10, $11 FROM project WHERE project_id = $1
   ON CONFLICT DO NOTHING RETURNING project_id),
 h AS (INSERT INTO halt (project_id, kind, target, name, reason, halted_by, halted_at)
   SELECT project_id, 'stop', 'project', '', 'the project was deleted', $3, $2 FROM d ON CONFLICT DO NOTHING),
