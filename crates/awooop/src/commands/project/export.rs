@@ -64,8 +64,10 @@ fn not_whole(directory: &Path, reason: String) -> Failure {
 fn prepare(directory: &Path) -> Result<(), Failure> {
     let bad = |error: std::io::Error| Failure::invalid(format!("{}: {error}", directory.display()));
     match std::fs::read_dir(directory) {
-        Ok(entries) if entries.count() == 0 => Ok(()),
-        Ok(_) => Err(Failure::invalid(format!("{} is not empty", directory.display()))),
+        Ok(entries) => match entries.count() {
+            0 => Ok(()),
+            _ => Err(Failure::invalid(format!("{} is not empty", directory.display()))),
+        },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(bad)
         }
