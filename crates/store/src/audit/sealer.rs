@@ -97,6 +97,10 @@ impl Dirty {
         due
     }
 
+    fn forget(&self, project: &ProjectId) {
+        self.projects.lock().unwrap_or_else(PoisonError::into_inner).remove(project);
+    }
+
     fn count(&self, with: impl FnOnce(&mut Counts)) {
         with(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -231,7 +235,10 @@ impl Sealer {
                 done.events
             }
             // whoever deletes it seals it for the last time
-            Err(StoreError::Deleted) => 0,
+            Err(StoreError::Deleted) => {
+                self.store.inner.dirty.forget(project);
+                0
+            }
             Err(error) => {
                 let (error, project) = (&error as &dyn std::error::Error, project.as_str());
                 tracing::warn!(error, project, "a project's audit could not be sealed");
