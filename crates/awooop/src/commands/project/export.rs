@@ -23,7 +23,7 @@ const MANIFEST: &str = "MANIFEST.json";
 /// Carries out the command.
 pub(super) async fn run(args: ProjectExportArgs) -> Result<Reply, Failure> {
     let client = Client::new(&args.client)?.in_project_or_own(args.id.as_deref())?;
-    prepare(&args.to)?;
+    let is_made = prepare(&args.to)?;
     let mut files = Files { directory: args.to.clone(), open: BTreeMap::new(), begin: None, end: None };
     let mut failed = None;
     let read = client.lines(&["v1", "platform", "export"], &[], |line| {
@@ -34,11 +34,13 @@ pub(super) async fn run(args: ProjectExportArgs) -> Result<Reply, Failure> {
     if let Some(reason) = failed {
         return Err(not_whole(&args.to, reason));
     }
-    read.map_err(|error| {
-        // nothing was written yet where the server refused
-        let _ = std::fs::remove_dir(&args.to);
-        error
-    })?;
+    if let Err(error) = read {
+        if is_made {
+            // where the server refused there is nothing in it; else it stays, without a manifest
+            let _ = std::fs::remove_dir(&args.to);
+        }
+        return Err(error);
+    }
     let manifest = files.finish().map_err(|reason| not_whole(&args.to, reason))?;
     let row = |file: &Value| ["name", "rows", "bytes"].iter().map(|&f| cell(&file[f])).collect();
     let rows: Vec<Vec<String>> = manifest["files"].as_array().into_iter().flatten().map(row).collect();
@@ -60,16 +62,16 @@ fn not_whole(directory: &Path, reason: String) -> Failure {
     }
 }
 
-/// Makes the directory, or finds it empty.
-fn prepare(directory: &Path) -> Result<(), Failure> {
+/// Makes the directory, or finds it empty. Says whether it made it.
+fn prepare(directory: &Path) -> Result<bool, Failure> {
     let bad = |error: std::io::Error| Failure::invalid(format!("{}: {error}", directory.display()));
     match std::fs::read_dir(directory) {
         Ok(entries) => match entries.count() {
-            0 => Ok(()),
+            0 => Ok(false),
             _ => Err(Failure::invalid(format!("{} is not empty", directory.display()))),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(bad)
+            DirBuilder::new().recursive(true).mode(0o700).create(directory).map(|()| true).map_err(bad)
         }
         Err(error) => Err(bad(error)),
     }
