@@ -128,7 +128,7 @@ pub const OPERATIONS: &[(&str, &str, &[Role])] = &[
     ("rematerialise_contracts", "contracts:write", &[]),
     ("resign_contracts", "contracts:write", &[]),
     ("list_projects", "contracts:read", READERS),
-    ("delete_project", "projects:delete", &[]),
+    ("delete_project", "projects:write", &[]),
     ("list_deletions", "projects:read", &[]),
     ("export_project", "projects:read", &[]),
     ("list_tools", "tools:read", &[Role::Operator, Role::Approver, Role::Viewer, Role::Agent]),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use awooop_core::ProjectId;
 use awooop_core::json;
 use deadpool_postgres::Pool;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -35,6 +35,8 @@ const COUNT_WITHIN: &str = "600s";
 /// How often a sweep looks for transactions that are still open, and how long it waits between two looks.
 const LOOKS: u32 = 100;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// How long after a deletion every process has looked.
+const LATELY: SignedDuration = SignedDuration::from_mins(10);
 /// Who does it, in the audit.
 const ACTOR: &str = "platform/retention";
 
@@ -91,6 +93,7 @@ impl Eraser {
     /// # Errors
     /// When discovery fails.
     pub async fn run_once(&self) -> Result<Vec<(ProjectId, Progress)>, StoreError> {
+        self.forget_keys().await?;
         let (mut after, mut all) = (String::new(), Vec::new());
         loop {
             let page = self.store.list_deletions(&after, true, 200).await?;
@@ -108,10 +111,20 @@ impl Eraser {
         }
     }
 
+    /// Lets go of what this process kept of projects that were deleted lately, whoever deletes their rows.
+    async fn forget_keys(&self) -> Result<(), StoreError> {
+        let since = self.store.inner.clock.now().saturating_sub(LATELY).unwrap_or(Timestamp::MIN);
+        let sql = "SELECT project_id FROM project_deletion WHERE state <> 'deleted' OR deleted_at > $1";
+        for row in self.store.system(sql, &[&since]).await? {
+            let project = ProjectId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+            self.store.inner.known.forget(&project);
+        }
+        Ok(())
+    }
+
     /// Goes on with one deletion.
     async fn go_on(&self, deletion: &Deletion) -> Result<Progress, StoreError> {
         let project = &deletion.project;
-        self.store.inner.known.forget(project);
         let scope = ProjectScope::of_deleted(project.clone(), ACTOR);
         self.store.check_mark(&scope).await?;
         let mut rows = self.drain(&scope).await?;
