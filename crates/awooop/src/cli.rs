@@ -13,6 +13,7 @@ mod contract;
 mod edge;
 mod halt;
 mod key;
+mod project;
 mod redact;
 mod runs;
 mod schedules;
@@ -45,6 +46,7 @@ pub(crate) use contract::{
 pub(crate) use edge::{EdgeArgs, TlsArgs};
 pub(crate) use halt::{HaltsArgs, PauseArgs, ResumeArgs, StartArgs, StopArgs, StopTarget};
 pub(crate) use key::{KeyCommand, KeyCreateArgs, KeyListArgs, KeyRevokeArgs, KeyRole};
+pub(crate) use project::{ProjectCommand, ProjectDeleteArgs, ProjectDeletionsArgs, ProjectExportArgs};
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
 pub(crate) use runs::{
     RunArg, RunArgs, RunMode, RunsCancelArgs, RunsCommand, RunsExpireArgs, RunsListArgs, RunsRetryArgs,
@@ -122,6 +124,9 @@ pub(crate) enum Command {
     /// Look at the calls that wait for people, allow or deny them
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
+    /// Write all that a project holds to files, delete a project, list what was deleted
+    #[command(subcommand)]
+    Project(ProjectCommand),
     /// Look at the tools of a project, and at what the gates would say of a call
     #[command(subcommand)]
     Tools(ToolsCommand),

@@ -69,6 +69,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Start(args) => Ok(commands::client(commands::halt::start, args).await),
         Command::Halts(args) => Ok(commands::client(commands::halt::list, args).await),
         Command::Schedules(command) => Ok(commands::client(commands::schedules::run, command).await),
+        Command::Project(command) => Ok(commands::client(commands::project::run, command).await),
         Command::Tools(command) => Ok(commands::client(commands::tools::run, command).await),
         Command::Key(command) => Ok(commands::client(commands::key::run, command).await),
         Command::Principals(command) => Ok(commands::client(commands::access::principals, command).await),

@@ -97,6 +97,8 @@ codes! {
     Upstream001 = "E-MCP-UPSTREAM-001", 502, true, "The tool's server cannot be reached";
     Upstream002 = "E-MCP-UPSTREAM-002", 504, true, "The tool's server did not answer in time";
     Upstream003 = "E-MCP-UPSTREAM-003", 502, false, "The tool's server broke the protocol";
+    Project001 = "E-PROJECT-001", 410, false, "The project was deleted";
+    Project002 = "E-PROJECT-002", 429, true, "Too many exports at a time";
     Stop001 = "E-STOP-001", 503, true, "Stopped by people";
     Audit001 = "E-AUDIT-001", 409, true, "The event is in no seal yet";
     Tls001 = "E-TLS-001", 500, false, "The listener's certificate cannot be used";

@@ -83,6 +83,8 @@ fn page(code: ErrorCode) -> &'static str {
         C::Upstream001 => page!("E-MCP-UPSTREAM-001"),
         C::Upstream002 => page!("E-MCP-UPSTREAM-002"),
         C::Upstream003 => page!("E-MCP-UPSTREAM-003"),
+        C::Project001 => page!("E-PROJECT-001"),
+        C::Project002 => page!("E-PROJECT-002"),
         C::Stop001 => page!("E-STOP-001"),
         C::Audit001 => page!("E-AUDIT-001"),
         C::Tls001 => page!("E-TLS-001"),

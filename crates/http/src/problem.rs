@@ -152,6 +152,8 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = error.code();
         let detail = match &error {
+            // nothing failed
+            StoreError::Deleted => return Self::new(code, error.to_string()),
             StoreError::Untrusted { .. } => error.to_string(),
             _ => "the database cannot answer now".to_owned(),
         };

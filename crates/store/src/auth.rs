@@ -272,6 +272,7 @@ impl Store {
         }
     }
 
+    /// A deleted project has no keys, whatever rows are there still.
     async fn key_row(&self, project: &ProjectId, key_id: &str) -> Result<Option<KeyRow>, StoreError> {
         let lookup = ProjectScope::new(project.clone(), "nobody");
         let id = key_id.to_owned();
@@ -283,7 +284,11 @@ impl Store {
                     Ok(Arc::new(rows))
                 }
             })
-            .await?;
+            .await;
+        let rows = match rows {
+            Err(StoreError::Deleted) => return Ok(None),
+            found => found?,
+        };
         let read = rows.first().map(KeyRow::read).transpose();
         read.map_err(|e| StoreError::Corrupt(e.to_string()))
     }

@@ -34,6 +34,9 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: SignatureProblem,
     },
+    /// The project is being deleted, or was: nothing of it is read or written any more.
+    #[error("the project was deleted")]
+    Deleted,
     /// A row holds what the code does not know, such as a state of a newer version.
     #[error("a stored value cannot be read: {0}")]
     Corrupt(String),
@@ -44,6 +47,7 @@ impl StoreError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Untrusted { .. } => ErrorCode::Contract002,
+            Self::Deleted => ErrorCode::Project001,
             Self::Unavailable(_) | Self::Contended(_) => ErrorCode::Store001,
             Self::Constraint { .. } | Self::Refused(_) | Self::Corrupt(_) => ErrorCode::Store001,
         }
@@ -54,6 +58,7 @@ impl StoreError {
         match self {
             Self::Untrusted { what, problem } => Self::Untrusted { what: what.clone(), problem: *problem },
             Self::Corrupt(what) => Self::Corrupt(what.clone()),
+            Self::Deleted => Self::Deleted,
             Self::Constraint { .. } | Self::Refused(_) => Self::Corrupt(self.to_string()),
             Self::Unavailable(_) | Self::Contended(_) => Self::Unavailable(self.to_string().into()),
         }
@@ -76,6 +81,9 @@ impl From<tokio_postgres::Error> for StoreError {
         let Some(state) = error.code().cloned() else {
             return Self::Unavailable(Box::new(error));
         };
+        if state.code() == DELETED {
+            return Self::Deleted;
+        }
         if state == S::T_R_DEADLOCK_DETECTED || state == S::T_R_SERIALIZATION_FAILURE {
             return Self::Contended(error);
         }
@@ -88,6 +96,9 @@ impl From<tokio_postgres::Error> for StoreError {
         }
     }
 }
+
+/// What `awooop.set_project` says of a project that is being deleted, or was.
+const DELETED: &str = "AWP01";
 
 /// States that say nothing against the statement: it may succeed on another connection or a little later.
 fn is_away(state: &str) -> bool {

@@ -2,11 +2,13 @@
 //! and `awooop_dispatch` (sees where work lies). A role that could step over row security is refused.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use deadpool::managed::QueueMode;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 use tokio_postgres::NoTls;
 use tokio_postgres::config::{Host, SslMode};
 
@@ -14,6 +16,7 @@ use crate::announce::Announcer;
 use crate::audit::Dirty;
 use crate::enqueue::{self, Enqueues};
 use crate::error::StoreError;
+use crate::export::MOST_EXPORTS;
 use crate::family::Sweeps;
 use crate::figures::Figures;
 use crate::key_use::KeyUses;
@@ -110,6 +113,9 @@ pub(crate) struct Inner {
     pub(crate) reads: Reads,
     pub(crate) figures: Figures,
     pub(crate) families: Sweeps,
+    pub(crate) deletion_asked: tokio::sync::Notify,
+    pub(crate) is_erasing: AtomicBool,
+    pub(crate) exports: Arc<Semaphore>,
 }
 
 impl Store {
@@ -154,6 +160,9 @@ impl Store {
             reads: Reads::default(),
             figures,
             families: Sweeps::default(),
+            deletion_asked: tokio::sync::Notify::new(),
+            is_erasing: AtomicBool::new(false),
+            exports: Arc::new(Semaphore::new(MOST_EXPORTS)),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

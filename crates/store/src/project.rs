@@ -43,11 +43,13 @@ impl Store {
     }
 
     /// Ids of projects after `after` in their order, for the operators' list. Ids only: what a project
-    /// says of itself is read in its own scope.
+    /// says of itself is read in its own scope. Those that are being deleted are not among them.
     pub async fn project_ids(&self, after: &str, limit: i64) -> Result<Vec<ProjectId>, StoreError> {
         let rows = self
             .system(
-                "SELECT project_id FROM project WHERE project_id > $1 ORDER BY project_id LIMIT $2",
+                "SELECT project_id FROM project p WHERE project_id > $1
+                   AND NOT EXISTS (SELECT FROM project_deletion d WHERE d.project_id = p.project_id)
+                 ORDER BY project_id LIMIT $2",
                 &[&after, &limit],
             )
             .await?;

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use awooop_core::ProjectId;
 use awooop_core::contract::{
@@ -170,11 +170,19 @@ struct Mark {
 #[derive(Default)]
 pub(crate) struct Known(RwLock<HashMap<ProjectId, (Mark, Arc<ProjectRedactors>)>>);
 
+/// Mixed into a project's tag key: random, in the project's row, gone with it.
+type Salt = Vec<u8>;
+
 impl Known {
     fn find(&self, project: &ProjectId, mark: Option<&Mark>) -> Option<Arc<ProjectRedactors>> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let (found, redactors) = known.get(project)?;
         mark.is_none_or(|mark| mark == found).then(|| Arc::clone(redactors))
+    }
+
+    /// Lets go of what was kept of a project, and so of its tag key.
+    pub(crate) fn forget(&self, project: &ProjectId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(project);
     }
 
     fn keep(&self, project: &ProjectId, mark: Mark, redactors: &Arc<ProjectRedactors>) {
@@ -224,7 +232,9 @@ impl Store {
     /// where nothing can be awaited. Of a project that was never asked for, those that mask all personal data.
     pub fn known_redactors(&self, project: &ProjectId) -> Arc<ProjectRedactors> {
         let known = self.inner.known.find(project, None);
-        known.unwrap_or_else(|| Arc::new(ProjectRedactors::closed(tag_key(&self.inner.keyring, project))))
+        known.unwrap_or_else(|| {
+            Arc::new(ProjectRedactors::closed(tag_key(&self.inner.keyring, project, None)))
+        })
     }
 
     async fn load_redactors(&self, scope: &ProjectScope) -> Result<ProjectRedactors, StoreError> {
@@ -232,14 +242,15 @@ impl Store {
         let mut tx = self.begin(scope).await?;
         let named = tx
             .rows(
-                "SELECT contract_version_id IS NOT NULL FROM project WHERE project_id = $1",
+                "SELECT contract_version_id IS NOT NULL, tag_salt FROM project WHERE project_id = $1",
                 &[&project.as_str()],
             )
             .await?;
         let active = version::active(&mut tx, keyring, project).await?;
         let ended = version::ended(&mut tx, keyring, project).await?;
         tx.commit().await?;
-        let key = || tag_key(keyring, project);
+        let salt: Option<Salt> = named.first().map(|row| row.get(1));
+        let key = || tag_key(keyring, project, salt.as_deref());
         let is_ended_by_us =
             ended.iter().filter(|e| KINDS.contains(&e.key.kind)).all(|e| e.problem.is_none());
         let is_whole = named.first().is_none_or(|row| !row.get::<_, bool>(0))
@@ -276,10 +287,14 @@ fn read(contracts: &[ActiveContract]) -> Option<(PersonalDataSpec, Vec<Redaction
     Some((personal_data, patterns))
 }
 
-/// The key of a project's tags: whoever lacks the keyring can test no guess, and no two projects' tags join.
-fn tag_key(keyring: &Keyring, project: &ProjectId) -> TagKey {
-    let message = format!("redaction tags of a project\0{project}");
-    let (_, mac) = keyring.sign(KeyName::RedactionTag, message.as_bytes());
+/// The key of a project's tags: whoever lacks the keyring can test no guess, whoever lacks the project's salt cannot
+/// either, and no two projects' tags join. Where no salt is known, this process's own stands in, so that no tag is ever
+/// made that outlives its project.
+fn tag_key(keyring: &Keyring, project: &ProjectId, salt: Option<&[u8]>) -> TagKey {
+    static OWN_SALT: LazyLock<[u8; 32]> = LazyLock::new(rand::random);
+    let salt = salt.unwrap_or(&*OWN_SALT);
+    let message = [b"redaction tags of a project\0", project.as_str().as_bytes(), b"\0", salt].concat();
+    let (_, mac) = keyring.sign(KeyName::RedactionTag, &message);
     TagKey::new(mac)
 }
 

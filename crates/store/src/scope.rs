@@ -11,17 +11,28 @@ use tracing::Instrument;
 pub struct ProjectScope {
     project: ProjectId,
     actor: String,
+    is_deleted: bool,
 }
 
 impl ProjectScope {
     /// Only this crate makes scopes: from a checked key, or from a row that a worker claimed.
     pub(crate) fn new(project: ProjectId, actor: impl Into<String>) -> Self {
-        Self { project, actor: actor.into() }
+        Self { project, actor: actor.into(), is_deleted: false }
+    }
+
+    /// The scope of what deletes a project: the database lets nobody else into one that is being deleted.
+    pub(crate) fn of_deleted(project: ProjectId, actor: impl Into<String>) -> Self {
+        Self { project, actor: actor.into(), is_deleted: true }
     }
 
     /// The project everything under this scope belongs to.
     pub fn project(&self) -> &ProjectId {
         &self.project
+    }
+
+    /// Is it the scope of what deletes the project?
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.is_deleted
     }
 
     /// Who acts, `<project>/<principal>`: what the audit names.

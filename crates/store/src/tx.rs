@@ -35,6 +35,13 @@ pub(crate) fn storable(text: &str) -> Cow<'_, str> {
 }
 
 const SET_PROJECT: &str = "SELECT awooop.set_project($1)";
+const SET_DELETED_PROJECT: &str = "SELECT awooop.set_deleted_project($1)";
+
+/// The statement that binds a transaction to a scope's project.
+fn set_project(scope: &ProjectScope) -> &'static str {
+    if scope.is_deleted() { SET_DELETED_PROJECT } else { SET_PROJECT }
+}
+
 const TRIES: u32 = 3;
 
 /// A connection that leaves the pool when it is dropped inside a transaction.
@@ -79,7 +86,7 @@ impl Store {
         let mut connection = Guarded { object: Some(self.app().await?), is_open: true };
         let opened = {
             let client = connection.client();
-            let set = client.prepare_cached(SET_PROJECT).await?;
+            let set = client.prepare_cached(set_project(scope)).await?;
             let project = scope.project().as_str();
             let params: [&(dyn ToSql + Sync); 1] = [&project];
             let (begin, set) = futures::join!(client.batch_execute(begin), client.query(&set, &params));
@@ -88,7 +95,7 @@ impl Store {
         match opened {
             Ok(()) => Ok(ProjectTx { connection }),
             Err(e) => {
-                connection.is_open = true;
+                connection.is_open = connection.client().batch_execute("ROLLBACK").await.is_err();
                 Err(e.into())
             }
         }
@@ -143,10 +150,13 @@ impl Store {
         let mut connection = Guarded { object: Some(self.app().await?), is_open: true };
         let results = {
             let client = connection.client();
-            let set = client.prepare_cached(SET_PROJECT).await?;
+            let mut set = Vec::with_capacity(sections.len());
             let mut prepared = Vec::with_capacity(sections.len());
-            for (sql, _) in sections.iter().flat_map(|section| section.statements) {
-                prepared.push(client.prepare_cached(sql).await?);
+            for section in sections {
+                set.push(client.prepare_cached(set_project(section.scope)).await?);
+                for (sql, _) in section.statements {
+                    prepared.push(client.prepare_cached(sql).await?);
+                }
             }
             let projects: Vec<&str> = sections.iter().map(|s| s.scope.project().as_str()).collect();
             let bind: Vec<[&(dyn ToSql + Sync); 1]> =
@@ -155,8 +165,8 @@ impl Store {
             // join_all polls in order, and the driver sends a request at its first poll
             let mut flight: Vec<Flying<'_>> = Vec::with_capacity(prepared.len() + sections.len() + 2);
             flight.push(Box::pin(async { client.batch_execute("BEGIN").await.map(|()| vec![]) }));
-            for (section, project) in sections.iter().zip(&bind) {
-                flight.push(Box::pin(client.query(&set, project)));
+            for ((section, project), set) in sections.iter().zip(&bind).zip(&set) {
+                flight.push(Box::pin(client.query(set, project)));
                 for ((_, params), statement) in section.statements.iter().zip(prepared.by_ref()) {
                     flight.push(Box::pin(client.query(statement, params)));
                 }
@@ -198,6 +208,21 @@ impl ProjectTx {
         let client = self.connection.client();
         let statement = client.prepare_cached(sql).await?;
         Ok(client.query(&statement, params).await?)
+    }
+
+    /// Runs what has neither parameters nor rows.
+    pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        Ok(self.connection.client().batch_execute(sql).await?)
+    }
+
+    /// The rows of a statement that no other transaction of the connection runs again, such as one about a cursor.
+    pub(crate) async fn rows_once(&mut self, sql: &str) -> Result<Vec<Row>, StoreError> {
+        Ok(self.connection.client().query(sql, &[]).await?)
+    }
+
+    /// Goes on in another project: what records there what was done here.
+    pub(crate) async fn go_on_in(&mut self, scope: &ProjectScope) -> Result<(), StoreError> {
+        self.rows(set_project(scope), &[&scope.project().as_str()]).await.map(drop)
     }
 
     /// Makes everything durable.

@@ -20,6 +20,7 @@ pub(crate) mod login;
 mod manifests;
 pub(crate) mod mcp;
 mod progress;
+pub(crate) mod project;
 pub(crate) mod redact;
 mod report;
 pub(crate) mod retire;
@@ -36,8 +37,8 @@ use std::sync::OnceLock;
 
 use crate::cli::{
     ApplyArgs, ApprovalsCommand, AuditCommand, ContractCommand, DiffArgs, GetArgs, HaltsArgs, KeyCommand,
-    LoginArgs, LogoutArgs, McpCommand, NamedArgs, PauseArgs, PrincipalsCommand, ResumeArgs, RolesCommand,
-    RunArgs, RunsCommand, SchedulesCommand, StartArgs, StopArgs, ToolsCommand, WhoamiArgs,
+    LoginArgs, LogoutArgs, McpCommand, NamedArgs, PauseArgs, PrincipalsCommand, ProjectCommand, ResumeArgs,
+    RolesCommand, RunArgs, RunsCommand, SchedulesCommand, StartArgs, StopArgs, ToolsCommand, WhoamiArgs,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -142,6 +143,16 @@ impl HasJson for SchedulesCommand {
         match self {
             SchedulesCommand::List(args) => args.client.json,
             SchedulesCommand::Fire(args) => args.client.json,
+        }
+    }
+}
+
+impl HasJson for ProjectCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            ProjectCommand::Export(args) => args.client.json,
+            ProjectCommand::Delete(args) => args.client.json,
+            ProjectCommand::Deletions(args) => args.client.json,
         }
     }
 }

@@ -125,6 +125,13 @@ async fn database(data_dir: &Path, keyring: Keyring) -> Vec<Check> {
         }
         Err(error) => Check::wrong("invariants", error.to_string()),
     });
+    checks.push(match store.examine_deletions().await {
+        Ok(findings) => {
+            let detail = "no deletion of a project waits".to_owned();
+            Check { name: "deletions", problems: told(&findings), detail }
+        }
+        Err(error) => Check::wrong("deletions", error.to_string()),
+    });
     checks.push(audit(&store).await);
     checks.push(vacuum(&store).await);
     checks

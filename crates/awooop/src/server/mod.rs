@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod backup;
 mod checks;
 pub(crate) mod config;
+mod deletion;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 mod edge;

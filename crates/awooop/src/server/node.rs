@@ -72,7 +72,8 @@ impl Node {
         let sealer = Sealer::new(self.store.clone(), SealerConfig::default());
         let sealer = awooop_store::scope::spawn_service("sealer", sealer.run(sealing.clone()));
         let for_audit = super::audit::start(&self.store, self.retention.clone()).await?;
-        let for_runs = super::retention::start(&self.store, self.retention).await?;
+        let for_runs = super::retention::start(&self.store, self.retention.clone()).await?;
+        let erasing = super::deletion::start(&self.store, self.retention).await?;
         let gateway = Gateway::new(self.store.clone(), self.operator);
         let draining = CancellationToken::new();
         let watching = gateway.clone().watch_stops(sealing.clone());
@@ -103,6 +104,7 @@ impl Node {
         tracing::info!("stopping: no new work, runs end or are given back");
         draining.cancel();
         following.abort();
+        erasing.abort();
         for_audit
             .iter()
             .chain(&for_runs)

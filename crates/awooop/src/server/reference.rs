@@ -211,8 +211,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("needed by `migrate`, and by `dev` where `AWOOOP_DATABASE_URL` is set")
         .like("postgres://awooop_owner:…@db.internal/awooop")
         .secret(),
-    variable("AWOOOP_RETENTION_DATABASE_URL", "dev, serve, migrate, restore, audit expire, runs expire", "The same database as the role `awooop_retention`, which deletes audit events and runs that have expired, and reads no content. With it, runs go as their projects' contracts say (`retention`).")
-        .or("none: nothing expires (`dev` with its own PostgreSQL has one)")
+    variable("AWOOOP_RETENTION_DATABASE_URL", "dev, serve, migrate, restore, audit expire, runs expire", "The same database as the role `awooop_retention`, which deletes audit events and runs that have expired, and deleted projects, and reads no content. With it, runs go as their projects' contracts say (`retention`), and rows of projects as they are deleted.")
+        .or("none: nothing expires, and rows of deleted projects wait (`dev` with its own PostgreSQL has one)")
         .like("postgres://awooop_retention:…@db.internal/awooop")
         .secret(),
     variable("AWOOOP_BACKUP_DATABASE_URL", "backup, migrate, restore", "The same database as the role `awooop_backup`, which reads every project and writes nothing. Keep it from serving nodes. The role cannot log in until `migrate --admin-url` (or a DBA) gives it this password.")

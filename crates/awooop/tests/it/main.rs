@@ -27,6 +27,7 @@ mod journeys;
 mod mcp;
 mod openapi;
 mod ordinary;
+mod projects;
 mod redact;
 mod runtime;
 mod scripted;

@@ -48,11 +48,12 @@ pub(crate) struct Asked {
 
 type Script = dyn Fn(&Value) -> Say + Send + Sync;
 
-#[derive(Clone)]
 struct Shared {
     script: Arc<Script>,
     asked: Arc<Mutex<Vec<Asked>>>,
     is_free: watch::Receiver<bool>,
+    /// A clone is held by each answer that is kept back and still wanted.
+    kept: Arc<()>,
 }
 
 /// A running server. Dropping it closes its port.
@@ -60,6 +61,7 @@ pub(crate) struct Scripted {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     free: watch::Sender<bool>,
+    kept: Arc<()>,
     task: JoinHandle<()>,
 }
 
@@ -71,13 +73,15 @@ impl Scripted {
         let address = listener.local_addr().unwrap();
         let (free, is_free) = watch::channel(false);
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let shared = Shared { script: Arc::new(script), asked: asked.clone(), is_free };
-        let router = Router::new().route("/{*path}", post(answer)).with_state(shared);
+        let kept = Arc::new(());
+        let shared =
+            Shared { script: Arc::new(script), asked: asked.clone(), is_free, kept: Arc::clone(&kept) };
+        let router = Router::new().route("/{*path}", post(answer)).with_state(Arc::new(shared));
         let task = tokio::spawn(async move {
             // ends with the task
             let _ = axum::serve(listener, router).await;
         });
-        Scripted { address, asked, free, task }
+        Scripted { address, asked, free, kept, task }
     }
 
     /// An address below it.
@@ -99,6 +103,11 @@ impl Scripted {
     pub(crate) fn calls_of(&self, tool: &str) -> usize {
         let is_call = |a: &Asked| a.body["method"] == "tools/call" && a.body["params"]["name"] == tool;
         self.asked().iter().filter(|asked| is_call(asked)).count()
+    }
+
+    /// Does anybody wait for an answer that is kept back?
+    pub(crate) fn is_waiting(&self) -> bool {
+        Arc::strong_count(&self.kept) > 2
     }
 
     /// Answers what was kept back, and from now on at once.
@@ -126,7 +135,7 @@ impl Drop for Scripted {
     }
 }
 
-async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: axum::body::Bytes) -> Response {
+async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: axum::body::Bytes) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let authorization = headers.get("authorization").and_then(|v| v.to_str().ok()).map(str::to_owned);
     shared.asked.lock().unwrap().push(Asked { body: body.clone(), authorization });
@@ -138,7 +147,7 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: axum::bo
         Say::Text(text) => text.into_response(),
         Say::Never => std::future::pending().await,
         Say::WhenLetGo(said) => {
-            let mut is_free = shared.is_free;
+            let (mut is_free, _kept) = (shared.is_free.clone(), Arc::clone(&shared.kept));
             // the sender lives as long as the server
             let _ = is_free.wait_for(|is_free| *is_free).await;
             axum::Json(said).into_response()

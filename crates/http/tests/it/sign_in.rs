@@ -257,3 +257,32 @@ async fn two_requests_of_a_person_never_seen_make_one_principal() {
     let audit = door.api.get(&root, "/v1/platform/audit?action=principal.create").await.json();
     assert_eq!(audit["items"].as_array().unwrap().len(), 4, "the losers wrote nothing");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_project_is_to_people_and_keys_as_one_that_never_was() {
+    let door = door().await;
+    let shop = door.shop.id.as_str();
+    assert_eq!(door.get("p1", &["heads"], Some(shop), RUNS).await.status, 200);
+    let root = door.issuer.token("r1", &["root"]);
+    let delete = format!("/v1/platform/projects/{shop}/delete");
+    let answer = door
+        .api
+        .send(request("POST", &delete, &root, &[], Some(&json!({"confirm": shop, "reason": "done"}))))
+        .await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    for (named, absent) in [(Some(shop), Some("not-made-yet")), (None, None)] {
+        let gone = door.get("p1", &["heads"], named, RUNS).await;
+        let never = door.get("p1", &["early"], absent, RUNS).await;
+        assert_eq!(gone.problem(), (403, "E-AUTH-003".into()));
+        assert_eq!(gone.json()["detail"], never.json()["detail"]);
+    }
+    // somebody who was never there before leaves no row
+    assert_eq!(door.get("p2", &["heads"], Some(shop), RUNS).await.problem(), (403, "E-AUTH-003".into()));
+    let key = admin(&door.shop);
+    assert_eq!(
+        door.api.send(request("GET", RUNS, &key, &[], None)).await.problem(),
+        (401, "E-AUTH-001".into())
+    );
+    let inside = door.get("r1", &["root"], Some(shop), RUNS).await;
+    assert_eq!(inside.problem(), (410, "E-PROJECT-001".into()));
+}

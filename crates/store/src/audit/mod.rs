@@ -29,6 +29,8 @@ pub use search::{AuditFilter, ProveError};
 pub use status::AuditStatus;
 pub use verify::VerifyStep;
 
+pub(crate) use row::{EVENT as EVENT_COLUMNS, SEAL as SEAL_COLUMNS};
+
 use crate::error::StoreError;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
@@ -151,6 +153,16 @@ impl Store {
         self.once(scope, INSERT, &columns.params(&scope.project().as_str())).await?;
         Ok(())
     }
+}
+
+/// The line of an exported event, of a row with [`EVENT_COLUMNS`].
+pub(crate) fn row_line_of_event(row: &tokio_postgres::Row) -> Vec<u8> {
+    row::event(row).line()
+}
+
+/// The line of an exported seal, of a row with [`SEAL_COLUMNS`].
+pub(crate) fn row_line_of_seal(row: &tokio_postgres::Row) -> String {
+    row::seal(row).line()
 }
 
 /// Inserts events in a transaction whose other rows named them.

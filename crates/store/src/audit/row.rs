@@ -9,10 +9,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 
 /// Columns of an event, for [`event`].
-pub(super) const EVENT: &str =
+pub(crate) const EVENT: &str =
     "id, at, actor, action, subject, run_id, trace_id, body, key_id, mac, project_id";
 /// Columns of a seal, for [`seal`].
-pub(super) const SEAL: &str =
+pub(crate) const SEAL: &str =
     "n, event_ids, leaves, first_id, last_id, event_count, total, root, prev_hash, hash,
   sealed_at, is_late, key_id, signature, project_id";
 

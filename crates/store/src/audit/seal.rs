@@ -58,12 +58,21 @@ impl Store {
         from: Uuid,
         ignored: &HashSet<Uuid>,
     ) -> Result<Sealed, StoreError> {
-        let scope = ProjectScope::new(project.clone(), "platform/sealer");
+        self.seal_in(&ProjectScope::new(project.clone(), "platform/sealer"), from, ignored).await
+    }
+
+    /// The same in a scope.
+    pub(crate) async fn seal_in(
+        &self,
+        scope: &ProjectScope,
+        from: Uuid,
+        ignored: &HashSet<Uuid>,
+    ) -> Result<Sealed, StoreError> {
         let (mut from, mut done) = (from, Sealed::default());
         loop {
-            let page = self.unsealed_ids(&scope, from).await?;
+            let page = self.unsealed_ids(scope, from).await?;
             let is_new = page.unsealed.iter().any(|id| !ignored.contains(id) && !done.forged.contains(id));
-            if is_new && !self.seal_page(&scope, from, ignored, &mut done).await? {
+            if is_new && !self.seal_page(scope, from, ignored, &mut done).await? {
                 done.is_busy = true;
                 return Ok(done);
             }

@@ -97,6 +97,10 @@ impl Dirty {
         due
     }
 
+    fn forget(&self, project: &ProjectId) {
+        self.projects.lock().unwrap_or_else(PoisonError::into_inner).remove(project);
+    }
+
     fn count(&self, with: impl FnOnce(&mut Counts)) {
         with(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -230,6 +234,11 @@ impl Sealer {
                 self.note(project, &done);
                 done.events
             }
+            // whoever deletes it seals it for the last time
+            Err(StoreError::Deleted) => {
+                self.store.inner.dirty.forget(project);
+                0
+            }
             Err(error) => {
                 let (error, project) = (&error as &dyn std::error::Error, project.as_str());
                 tracing::warn!(error, project, "a project's audit could not be sealed");
@@ -278,4 +287,5 @@ CROSS JOIN LATERAL (SELECT coalesce((SELECT s.last_id FROM audit_seal s WHERE s.
   ORDER BY s.last_id DESC LIMIT 1), '00000000-0000-0000-0000-000000000000'::uuid) AS id) l
 CROSS JOIN LATERAL (SELECT e.id FROM audit_event e WHERE e.project_id = p.project_id
   AND e.id > least(l.id, $2::uuid) ORDER BY e.id LIMIT 1) u
-WHERE p.project_id > $1 ORDER BY p.project_id LIMIT $3";
+WHERE p.project_id > $1 AND NOT EXISTS (SELECT FROM project_deletion d WHERE d.project_id = p.project_id)
+ORDER BY p.project_id LIMIT $3";

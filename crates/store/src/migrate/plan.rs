@@ -101,7 +101,10 @@ fn read(statement: &[String]) -> Option<Reading> {
             Some(Reading::Makes(name(at + skipped)?))
         }
         ["alter", "table", ..] => {
-            let effect = if has(&["type"]) && has(&["alter", "column"]) || has(&["generated"]) {
+            let effect = if has(&["type"]) && has(&["alter", "column"])
+                || has(&["generated"])
+                || words.iter().any(|word| word.starts_with("gen_random_uuid"))
+            {
                 Effect::Rewrites
             } else if has(&["add", "constraint"]) && !has(&["not", "valid"]) || has(&["set", "not", "null"]) {
                 Effect::Scans

@@ -122,9 +122,11 @@ impl Store {
         let Some(roles) = proven.projects.get(home) else { return Ok(Admitted::Elsewhere) };
         let id = proven.principal.as_str();
         let scope = ProjectScope::new(home.clone(), format!("{home}/{id}"));
-        let found = match self.known(&scope, id).await? {
-            Some(found) => found,
-            None => {
+        let found = match self.known(&scope, id).await {
+            Ok(Some(found)) => found,
+            Err(StoreError::Deleted) => return Ok(Admitted::Elsewhere),
+            Err(error) => return Err(error),
+            Ok(None) => {
                 self.first_sight(&scope, proven).await?;
                 match self.known(&scope, id).await? {
                     Some(made) => made,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use awooop_core::ProjectId;
 use awooop_core::audit::{Event, Head, Report, Tampering};
 use awooop_core::statement::Act;
 use awooop_journeys::db::{TestProject, TestStore, test_store};
@@ -21,7 +22,12 @@ use crate::stepping::create;
 
 /// Seals everything of a project. Returns how many events were sealed.
 pub(crate) async fn seal(test: &TestStore, project: &TestProject) -> usize {
-    test.store.seal(&project.id, Uuid::nil(), &HashSet::new()).await.unwrap().events
+    seal_project(test, &project.id).await
+}
+
+/// The same of a project that no test made, such as the operators'.
+pub(crate) async fn seal_project(test: &TestStore, project: &ProjectId) -> usize {
+    test.store.seal(project, Uuid::nil(), &HashSet::new()).await.unwrap().events
 }
 
 /// What a check of the whole finds.

@@ -224,8 +224,7 @@ async fn the_role_that_deletes_runs_reads_none_and_sees_one_project() {
         "SELECT body FROM step_journal",
         "SELECT arguments_sha256 FROM mcp_call",
         "UPDATE run_state SET completed_at = now()",
-        "DELETE FROM budget_ledger",
-        "DELETE FROM run_queue",
+        "UPDATE budget SET settled = 0",
         "SELECT amount FROM budget_ledger",
     ] {
         let error = client.batch_execute(refused).await.unwrap_err();

@@ -265,7 +265,7 @@ async fn what_is_left_is_naming_another_project_and_being_a_nuisance() {
     act_as(&app, MINE).await;
     let seen = attempt(
         &app,
-        &format!("SELECT awooop.set_project('{OTHER}'); SELECT DISTINCT project_id FROM run_state"),
+        &format!("SET LOCAL awooop.project_id = '{OTHER}'; SELECT DISTINCT project_id FROM run_state"),
     )
     .await;
     assert_eq!(seen.unwrap().last().map(String::as_str), Some(OTHER));

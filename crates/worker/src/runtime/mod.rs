@@ -91,6 +91,11 @@ impl Runtime {
         let is_sure = match result {
             Ok(()) => true,
             Err(RecordError::Fenced) => self.fenced(&run, life).await,
+            // with the project every lease goes
+            Err(RecordError::Store(StoreError::Deleted)) => {
+                tracing::info!(run_id = %run.run_id, "the run's project was deleted");
+                true
+            }
             Err(RecordError::Store(error)) => {
                 tracing::error!(run_id = %run.run_id, error = &error as &dyn std::error::Error, "a run was cut");
                 self.abandon(&run, &error, &in_flight, life, give_back).await
