@@ -11,6 +11,7 @@ mod admission;
 mod body;
 mod caller;
 mod errors_page;
+mod framing;
 mod health;
 mod mcp;
 mod metrics;

@@ -194,6 +194,11 @@ impl Server {
         self.started_in
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
     /// The process, for signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
