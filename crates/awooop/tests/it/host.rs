@@ -3,6 +3,11 @@
 //!
 //! Addresses, commands and credentials of this machine are asked for by every way a contract has.
 
+mod addresses;
+mod children;
+mod credentials;
+mod intruder;
+
 use awooop_journeys::client::Api;
 use serde_json::{Value, json};
 
