@@ -202,7 +202,9 @@ impl Operator {
                 "the operator configured no secrets folder".to_owned()
             }
             Some(CredentialRef::File(path)) if stays_below(path) => return,
-            Some(CredentialRef::File(_)) => "a file lies below the project's own folder of secrets".to_owned(),
+            Some(CredentialRef::File(_)) => {
+                "a file lies below the project's own folder of secrets".to_owned()
+            }
         };
         found.push(Violation::new(path, "operator", message));
     }

@@ -118,7 +118,8 @@ impl Furnished {
         let items = self.document["paths"].as_object().expect("paths").values();
         let all = items.flat_map(|item| item.as_object().expect("operations").values());
         let parameters = all.filter(|operation| operation["operationId"] == id);
-        let parameters = parameters.flat_map(|operation| operation["parameters"].as_array().into_iter().flatten());
+        let parameters =
+            parameters.flat_map(|operation| operation["parameters"].as_array().into_iter().flatten());
         let of_query = parameters.filter(|parameter| parameter["in"] == "query");
         of_query.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect()
     }

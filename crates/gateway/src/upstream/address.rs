@@ -407,7 +407,13 @@ mod tests {
             let found = pin_with(&url, &[], async |_, _| Ok(addresses.clone())).await.unwrap();
             let pinned = Pinned { host: "rebinds.example".to_owned(), addresses };
             let expected = expected.map(|()| pinned).map_err(|kind| kind.to_owned());
-            assert_eq!(found.map_err(|error| error.to_string().replace(NOT_LISTED, "").replace("the address is ", "")), expected);
+            assert_eq!(
+                found.map_err(|error| error
+                    .to_string()
+                    .replace(NOT_LISTED, "")
+                    .replace("the address is ", "")),
+                expected
+            );
         };
         check(&["8.8.8.8", "2606:4700::1111"], Ok(())).await;
         check(&["8.8.8.8", "10.0.0.1"], Err("private")).await;

@@ -68,8 +68,15 @@ mod tests {
         ] {
             assert!(is_allowed(host, None), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "10.0.0.5", "10.0.0.5:80", "127.0.0.2", "a b", "x@localhost"]
-        {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.5",
+            "10.0.0.5:80",
+            "127.0.0.2",
+            "a b",
+            "x@localhost",
+        ] {
             assert!(!is_allowed(host, None), "{host}");
         }
     }

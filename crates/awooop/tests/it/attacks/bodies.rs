@@ -32,7 +32,8 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 /// What a body is, its type, and the answer. The agent `odd` does not exist, so what is well-formed is 422 E-RUN-002.
 fn rows() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
     let (malformed, invalid, understood) = ("400 E-REQ-001", "422 E-REQ-003", "422 E-RUN-002");
-    let utf16: Vec<u8> = String::from_utf8(run("\"x\"")).unwrap().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> =
+        String::from_utf8(run("\"x\"")).unwrap().encode_utf16().flat_map(u16::to_le_bytes).collect();
     let gzip = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0];
     let bytes = |text: &str| text.as_bytes().to_vec();
     let text = |text: &[u8]| [b"{\"agent_id\":\"odd\",\"input\":\"", text, b"\"}"].concat();
@@ -123,14 +124,29 @@ async fn heavy_every_odd_body_gets_its_own_refusal_and_starts_nothing() {
 
 /// Every text of a body, and every number, once with something odd in its place.
 fn each_leaf(body: &Value) -> Vec<Value> {
-    let odd = [json!("\u{0}"), json!("a\u{0}b"), json!("x".repeat(70_000)), json!(u64::MAX), json!(-1.5e300), json!(null), json!([[]])];
-    leaves(body, "").iter().flat_map(|pointer| odd.iter().map(move |odd| replaced(body, pointer, odd))).collect()
+    let odd = [
+        json!("\u{0}"),
+        json!("a\u{0}b"),
+        json!("x".repeat(70_000)),
+        json!(u64::MAX),
+        json!(-1.5e300),
+        json!(null),
+        json!([[]]),
+    ];
+    leaves(body, "")
+        .iter()
+        .flat_map(|pointer| odd.iter().map(move |odd| replaced(body, pointer, odd)))
+        .collect()
 }
 
 fn leaves(value: &Value, at: &str) -> Vec<String> {
     match value {
-        Value::Object(members) => members.iter().flat_map(|(name, v)| leaves(v, &format!("{at}/{name}"))).collect(),
-        Value::Array(items) => items.iter().enumerate().flat_map(|(n, v)| leaves(v, &format!("{at}/{n}"))).collect(),
+        Value::Object(members) => {
+            members.iter().flat_map(|(name, v)| leaves(v, &format!("{at}/{name}"))).collect()
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().flat_map(|(n, v)| leaves(v, &format!("{at}/{n}"))).collect()
+        }
         _ => vec![at.to_owned()],
     }
 }

@@ -170,7 +170,8 @@ async fn check(operation: &Operation, callers: &Callers, furnished: &Furnished, 
         let answer = operation.ask(&callers.other.in_project(project)).await;
         expect("another project's key that names this one", &answer, "403 E-AUTH-003");
     }
-    let (_, _, allowed) = OPERATIONS.iter().find(|(known, ..)| *known == id).expect("a row in the core's table");
+    let (_, _, allowed) =
+        OPERATIONS.iter().find(|(known, ..)| *known == id).expect("a row in the core's table");
     for (role, api) in callers.by_role.iter().filter(|(role, _)| !allowed.contains(role)) {
         // a key without an agent is shown that it has no tools, and why
         let expected = if id == "use_mcp" { "200 -" } else { "403 E-AUTH-002" };

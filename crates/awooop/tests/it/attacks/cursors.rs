@@ -113,8 +113,14 @@ async fn heavy_a_list_reads_on_after_its_own_cursors_only() {
         if let Some(cursor) = page["next_cursor"].as_str() {
             good.push((path.clone(), cursor.to_owned()));
         }
-        for limit in ["-1", "0", "201", "1000000000", "18446744073709551616", "", "1.0", "0x1", "%2b1", "%d9%a1"] {
-            assert_eq!(told(&ground, &format!("{path}?limit={limit}")).await, "422 E-REQ-003", "{path} {limit}");
+        for limit in
+            ["-1", "0", "201", "1000000000", "18446744073709551616", "", "1.0", "0x1", "%2b1", "%d9%a1"]
+        {
+            assert_eq!(
+                told(&ground, &format!("{path}?limit={limit}")).await,
+                "422 E-REQ-003",
+                "{path} {limit}"
+            );
         }
         assert_eq!(told(&ground, &format!("{path}?limit=1&limit=2")).await, "422 E-REQ-003", "{path}");
     }
@@ -153,8 +159,14 @@ async fn heavy_a_cursor_that_somebody_made_up_shows_nothing_of_others_and_breaks
     for (path, list) in [("bulk-cancel", "bulk-cancel"), ("bulk-retry", "bulk-retry")] {
         for cursor in [made_up(list, OTHER, &run_id), made_up(list, MINE, "\0"), "AAAA".to_owned()] {
             let body = json!({"all": true, "dry_run": true, "cursor": cursor});
-            let answer = ground.furnished.mine.post(&format!("/v1/platform/runs/{path}"), &body).await.unwrap();
-            assert_eq!((answer.status, answer.code().as_str()), (400, "E-REQ-007"), "{path}: {}", answer.text);
+            let answer =
+                ground.furnished.mine.post(&format!("/v1/platform/runs/{path}"), &body).await.unwrap();
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (400, "E-REQ-007"),
+                "{path}: {}",
+                answer.text
+            );
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -21,7 +21,8 @@ fn place(reply: Option<Reply>) -> String {
 async fn heavy_a_request_names_one_project_in_one_way_or_is_refused() {
     let ground = Ground::start().await;
     let admin = format!("Authorization: Bearer {}", ground.stage.server.key());
-    let stranger = ground.stage.api(OTHER).create_key(&json!({"name": "theirs", "role": "admin"})).await.unwrap();
+    let stranger =
+        ground.stage.api(OTHER).create_key(&json!({"name": "theirs", "role": "admin"})).await.unwrap();
     let stranger = format!("Authorization: Bearer {stranger}");
     let long = "t".repeat(5000);
     let (mine, malformed) = (MINE, "400 E-REQ-001");
@@ -177,8 +178,10 @@ async fn heavy_a_request_is_for_one_host_and_tools_are_for_this_one() {
     let ground = Ground::start().await;
     let key = ground.key(json!({"name": "bound", "agent_id": "tester"})).await;
     let host = ground.wire.host().to_owned();
-    let rest = format!("Authorization: Bearer {key}\r\nAccept: application/json, text/event-stream\r\n\
-        Content-Type: application/json\r\nConnection: close\r\n");
+    let rest = format!(
+        "Authorization: Bearer {key}\r\nAccept: application/json, text/event-stream\r\n\
+        Content-Type: application/json\r\nConnection: close\r\n"
+    );
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string();
     #[rustfmt::skip]
     let rows: Vec<(&str, &str, Vec<String>, &[u16])> = vec![
@@ -211,7 +214,10 @@ async fn heavy_a_request_is_for_one_host_and_tools_are_for_this_one() {
             format!("POST {target} HTTP/1.1\r\n{headers}{rest}Content-Length: {}\r\n\r\n{list}", list.len());
         let replies = ground.wire.exchange(bytes.as_bytes()).await;
         let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
-        assert!(statuses.len() == 1 && expected.contains(&statuses[0]), "{what}: {statuses:?}, not {expected:?}");
+        assert!(
+            statuses.len() == 1 && expected.contains(&statuses[0]),
+            "{what}: {statuses:?}, not {expected:?}"
+        );
     }
     ground.assert_unharmed().await;
 }

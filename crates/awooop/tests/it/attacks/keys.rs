@@ -39,10 +39,13 @@ fn bent(key: &str, second: &str, others: &str) -> Vec<(&'static str, String)> {
         let parsed = awooop_core::key::parse(key).unwrap();
         (parsed.id.to_owned(), parsed.secret.to_owned())
     };
-    let ((id, secret), (second_id, second_secret), (_, others_secret)) = (parts(key), parts(second), parts(others));
+    let ((id, secret), (second_id, second_secret), (_, others_secret)) =
+        (parts(key), parts(second), parts(others));
     let whole = |project: &str, id: &str, secret: &str| format!("awp_{project}_{id}_{secret}");
-    let swapped: String =
-        secret.chars().map(|c| if c.is_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect();
+    let swapped: String = secret
+        .chars()
+        .map(|c| if c.is_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() })
+        .collect();
     vec![
         ("one character short", key[..key.len() - 1].to_owned()),
         ("without its first character", key[1..].to_owned()),
@@ -92,7 +95,8 @@ async fn heavy_what_is_nearly_a_key_is_answered_as_no_key_is() {
     let ground = Ground::start().await;
     let key = ground.key(json!({"name": "first", "role": "admin"})).await;
     let second = ground.key(json!({"name": "second", "role": "admin"})).await;
-    let others = ground.stage.api(OTHER).create_key(&json!({"name": "theirs", "role": "admin"})).await.unwrap();
+    let others =
+        ground.stage.api(OTHER).create_key(&json!({"name": "theirs", "role": "admin"})).await.unwrap();
     let ask = async |key: &str| {
         let header = format!("Authorization: Bearer {key}");
         ground.wire.ask(WHOAMI, &[&header], b"").await

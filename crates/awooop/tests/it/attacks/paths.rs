@@ -91,7 +91,9 @@ const ODD: &[&str] = &[
 /// Status and code, such as `404 E-REQ-004`.
 async fn get(ground: &Ground, method: &str, target: &str, bearer: &str) -> String {
     let reply = ground.wire.ask(&format!("{method} {target}"), &[bearer], b"").await;
-    reply.map_or("closed".to_owned(), |reply| format!("{} {}", reply.status, reply.code()).trim_end().to_owned())
+    reply.map_or("closed".to_owned(), |reply| {
+        format!("{} {}", reply.status, reply.code()).trim_end().to_owned()
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +157,9 @@ async fn heavy_no_value_of_a_path_or_a_query_is_a_fault_of_the_server() {
     for value in &odd {
         for (part, _) in &furnished.ids {
             let mut ids = furnished.ids.clone();
-            ids.iter_mut().filter(|(name, _)| name == part).for_each(|(_, known)| *known = (*value).to_owned());
+            ids.iter_mut()
+                .filter(|(name, _)| name == part)
+                .for_each(|(_, known)| *known = (*value).to_owned());
             let both = furnished.operations().into_iter().zip(furnished.operations_with(&ids));
             for (_, odd) in both.filter(|(plain, odd)| plain.path != odd.path) {
                 wrong.extend(ask(&ground, &odd, &odd.path, &bearer).await);

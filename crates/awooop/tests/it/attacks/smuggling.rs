@@ -18,7 +18,9 @@ impl Shapes {
     /// A request that starts a run, with these lines after the usual ones. `\r\n` ends each.
     fn create(&self, lines: &str, body: &str) -> String {
         let Shapes { host, bearer } = self;
-        format!("POST /v1/platform/runs HTTP/1.1\r\nHost: {host}\r\n{bearer}\r\nContent-Type: application/json\r\n{lines}\r\n{body}")
+        format!(
+            "POST /v1/platform/runs HTTP/1.1\r\nHost: {host}\r\n{bearer}\r\nContent-Type: application/json\r\n{lines}\r\n{body}"
+        )
     }
 
     /// What must not be carried out.
@@ -168,7 +170,8 @@ async fn heavy_a_request_is_read_in_one_way_and_what_is_hidden_in_it_is_never_ca
     let agent = json!({"kind": "agent", "project": super::MINE, "id": HIDDEN_AGENT, "spec": spec});
     ground.furnished.mine.apply(&[provider, agent]).await.unwrap();
     let key = ground.key(json!({"name": "smuggler", "role": "admin"})).await;
-    let shapes = Shapes { host: ground.wire.host().to_owned(), bearer: format!("Authorization: Bearer {key}") };
+    let shapes =
+        Shapes { host: ground.wire.host().to_owned(), bearer: format!("Authorization: Bearer {key}") };
     let mut wrong = Vec::new();
     for (what, sent, expected) in rows(&shapes) {
         let replies = ground.wire.exchange(format!("{sent}{}", shapes.last()).as_bytes()).await;

@@ -31,7 +31,9 @@ fn absent(name: &str, value: &str) -> String {
         // neither is anybody's: a number that exists in each contract or run, a kind, a page of the documentation
         "n" | "version" | "kind" | "code" => value.to_owned(),
         "key_id" => "0".repeat(value.len()),
-        name if name.ends_with("_id") && value.len() == 36 => format!("01890000-0000-7000-8000-{:012}", name.len()),
+        name if name.ends_with("_id") && value.len() == 36 => {
+            format!("01890000-0000-7000-8000-{:012}", name.len())
+        }
         _ => format!("{}x", &value[..value.len() - 1]),
     }
 }
@@ -40,7 +42,8 @@ fn absent(name: &str, value: &str) -> String {
 async fn heavy_ids_of_another_project_are_answered_as_ids_that_nobody_has() {
     let ground = Ground::start().await;
     let theirs = &ground.furnished.ids;
-    let nobodys: Vec<(&str, String)> = theirs.iter().map(|(name, value)| (*name, absent(name, value))).collect();
+    let nobodys: Vec<(&str, String)> =
+        theirs.iter().map(|(name, value)| (*name, absent(name, value))).collect();
     let mut compared = 0;
     let both = ground.furnished.operations().into_iter().zip(ground.furnished.operations_with(&nobodys));
     // a draft's body names what its path does: asked with the path of one and the body of another it is another request
@@ -59,9 +62,11 @@ async fn heavy_ids_of_another_project_are_answered_as_ids_that_nobody_has() {
     assert!(compared > 40, "{compared} comparisons");
     for (what, method, path, body) in mentions() {
         let ids = |value: &str| vec![("mentioned", value.to_owned())];
-        for (part, value) in [("run_id", ground.furnished.id("run_id")), ("agent", AGENT), ("project", MINE)] {
+        for (part, value) in [("run_id", ground.furnished.id("run_id")), ("agent", AGENT), ("project", MINE)]
+        {
             let nobody = absent(part, value);
-            let fill = |value: &str| (path.replace(part_mark(part), value), filled(&body, part_mark(part), value));
+            let fill =
+                |value: &str| (path.replace(part_mark(part), value), filled(&body, part_mark(part), value));
             if path == fill("").0 && body == fill("").1 {
                 continue;
             }
@@ -102,8 +107,13 @@ fn mentions() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ("a run's events", "GET", "/v1/platform/audit?run_id=RUN", Value::Null),
         ("a subject's events", "GET", "/v1/platform/audit?subject=agent/AGENT", Value::Null),
         ("an actor's events", "GET", "/v1/platform/audit?actor=PROJECT/owner", Value::Null),
-        ("a project's manifest", "POST", "/v1/platform/contracts", json!({"manifests": [
-            {"kind": "project", "project": "PROJECT", "id": "PROJECT", "spec": {"display_name": "x"}}]})),
+        (
+            "a project's manifest",
+            "POST",
+            "/v1/platform/contracts",
+            json!({"manifests": [
+            {"kind": "project", "project": "PROJECT", "id": "PROJECT", "spec": {"display_name": "x"}}]}),
+        ),
     ]
 }
 

@@ -53,7 +53,8 @@ impl Wire {
 
     /// A request with these further header lines, each without its end, that is the last of its connection.
     pub(super) fn request(&self, line: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
-        let mut bytes = format!("{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address).into_bytes();
+        let mut bytes =
+            format!("{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address).into_bytes();
         if !body.is_empty() {
             bytes.extend(format!("Content-Length: {}\r\n", body.len()).bytes());
         }
@@ -124,7 +125,8 @@ fn unchunked(mut bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     loop {
         let line = bytes.windows(2).position(|window| window == b"\r\n");
         let Some(end) = line else { return (body, &[]) };
-        let size = std::str::from_utf8(&bytes[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+        let size =
+            std::str::from_utf8(&bytes[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
         let (from, size) = (end + 2, size.expect("a chunk's size"));
         let Some(chunk) = bytes.get(from..from + size) else { return (body, &[]) };
         body.extend_from_slice(chunk);

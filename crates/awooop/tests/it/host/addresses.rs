@@ -100,6 +100,7 @@ const URLS: &[&str] = &[
     "https://[fe80::1%25eth0]:PORT/",
     "https://[::1%25lo]:PORT/",
     "https://[127.0.0.1]:PORT/",
+    "https://ｌocalhost:PORT/",
     "https:127.0.0.1:PORT",
     "//127.0.0.1:PORT/",
     "ftp://127.0.0.1:PORT/",
@@ -126,7 +127,8 @@ async fn publish(api: &Api, spec: Value) -> (u16, String, bool) {
     let body = json!({"manifests": [manifest("provider", PROJECT, "outside", spec)]});
     let answer = api.post("/v1/platform/contracts", &body).await.unwrap();
     let errors = answer.json()["errors"].as_array().cloned().unwrap_or_default();
-    let is_named = errors.iter().any(|e| e["path"].as_str().is_some_and(|p| p.starts_with("/manifests/0/spec")));
+    let is_named =
+        errors.iter().any(|e| e["path"].as_str().is_some_and(|p| p.starts_with("/manifests/0/spec")));
     (answer.status, answer.code(), is_named)
 }
 
@@ -144,7 +146,8 @@ async fn heavy_no_spelling_of_an_address_inside_is_published() {
     let listed = format!("http://127.0.0.1:{}/mcp", inside.port ^ 1);
     assert_eq!(publish(&api, mcp(&listed)).await.0, 200, "what is listed is published");
     let port = inside.port.to_string();
-    let hosts = HOSTS.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}:{port}/v1")));
+    let hosts =
+        HOSTS.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}:{port}/v1")));
     let urls: Vec<String> = hosts.chain(URLS.iter().map(|url| url.replace("PORT", &port))).collect();
     for url in &urls {
         for spec in [mcp(url), model(url)] {
@@ -202,7 +205,8 @@ impl Drop for Redirects {
 /// Calls a tool of each provider; each is refused in words that hold `reason`.
 async fn assert_refused(client: &Api, providers: &[(String, String)], reason: &str) {
     for (id, url) in providers {
-        let said = ask_mcp(client, "tools/call", json!({"name": format!("{id}__look")})).await.json().to_string();
+        let said =
+            ask_mcp(client, "tools/call", json!({"name": format!("{id}__look")})).await.json().to_string();
         assert!(said.contains("E-MCP-UPSTREAM-001") && said.contains(reason), "{url}: {said}");
     }
 }
@@ -224,7 +228,16 @@ async fn with_tester(stage: &Stage, providers: &[(String, String)], more: &[Valu
 /// An agent that thinks with the model at this address, and its provider.
 fn thinker(name: &str, url: &str) -> [Value; 2] {
     let provider = manifest("provider", PROJECT, &format!("brain-{name}"), model(url));
-    [provider, agent(PROJECT, &format!("thinker-{name}"), &format!("brain-{name}/m"), &[], json!({"max_attempts": 1}))]
+    [
+        provider,
+        agent(
+            PROJECT,
+            &format!("thinker-{name}"),
+            &format!("brain-{name}/m"),
+            &[],
+            json!({"max_attempts": 1}),
+        ),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,13 +247,16 @@ async fn heavy_neither_a_name_nor_a_redirect_leads_inside() {
     let list = format!("[projects.gated]\nprivate_addresses = [\"{}\"]\n", redirects.address);
     let stage = Stage::start(&[], Some(&list)).await;
     // a name says where it leads only when it is asked, so it is published, and refused when it is used
-    let hosts = ["localhost", "LOCALHOST", "localhost.", "ｌocalhost", "loc%61lhost"];
-    let urls = hosts.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}:{}/", inside.port)));
+    let hosts = ["localhost", "LOCALHOST", "loc%61lhost"];
+    let urls = hosts
+        .iter()
+        .flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}:{}/", inside.port)));
     let names: Vec<(String, String)> = urls.enumerate().map(|(n, url)| (format!("name{n}"), url)).collect();
     let statuses = [300, 301, 302, 303, 307, 308];
     let all = statuses.iter().flat_map(|status| (0..places.len()).map(move |n| (*status, n)));
-    let moved: Vec<(String, String)> =
-        all.map(|(status, n)| (format!("to{status}x{n}"), format!("http://{}/{status}/{n}", redirects.address))).collect();
+    let moved: Vec<(String, String)> = all
+        .map(|(status, n)| (format!("to{status}x{n}"), format!("http://{}/{status}/{n}", redirects.address)))
+        .collect();
     let thinkers: Vec<Value> = [
         thinker("named", &format!("http://localhost:{}/v1", inside.port)),
         thinker("named-tls", &format!("https://localhost:{}/v1", inside.port)),
@@ -271,7 +287,8 @@ async fn heavy_what_the_operator_takes_off_the_list_is_refused_at_its_next_use()
     server.kill().unwrap();
     std::fs::write(home.data_dir().join("operator.toml"), "[projects.gated]\n").unwrap();
     let server = home.start().await.expect("the server starts again");
-    let key = server.api().in_project(PROJECT).create_key(&json!({"name": "again", "agent_id": "tester"})).await;
+    let key =
+        server.api().in_project(PROJECT).create_key(&json!({"name": "again", "agent_id": "tester"})).await;
     let client = Api::new(server.url(), Some(&key.unwrap())).unwrap();
     assert_refused(&client, &providers, "the operator did not list it for this project").await;
     assert_eq!(inside.connections(), 0, "the contract is as active as it was");

@@ -5,17 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use awooop_journeys::client::Api;
-use awooop_journeys::db::TestDatabase;
 use awooop_journeys::server::{Home, Server};
 use serde_json::{Value, json};
 
 use super::intruder::{ARMED, TEST_NAME};
 use crate::gates::agent_client;
 use crate::scripted::{agent, ask_mcp, manifest};
-use crate::support::home_on;
 
-/// Uid of a server that is not root.
-const SERVER: u32 = 200_011;
 const GIVEN: (&str, &str) = ("AWOOOP_TEST_GIVEN", "given-value-7");
 const KEPT: (&str, &str) = ("AWOOOP_TEST_KEPT", "kept-value-7");
 /// Arguments that a shell would carry out.
@@ -65,8 +61,7 @@ fn set_mode(path: &Path, mode: u32) {
 
 /// The operator's list: the intruder for two projects, and secrets of theirs.
 fn operator(place: &Place, secrets: &Path) -> String {
-    let mut list =
-        format!("allow_same_uid_children = {}\nsecrets = \"{}\"\n", !is_root(), secrets.display());
+    let mut list = format!("allow_same_uid_children = {}\nsecrets = \"{}\"\n", !is_root(), secrets.display());
     for (project, uid) in [("gated", 200_021), ("guests", 200_022)] {
         list.push_str(&format!(
             "[projects.{project}]\nuid = {uid}\nenv = [\"{}\"]\ncommands = {{ intruder = \"{}\" }}\n",
@@ -75,6 +70,14 @@ fn operator(place: &Place, secrets: &Path) -> String {
         ));
     }
     list
+}
+
+/// Puts the operator's list where a server looks for it, for its user only, as the server itself would.
+fn write_list(home: &Home, list: &str) {
+    std::fs::create_dir(home.data_dir()).unwrap();
+    let path = home.data_dir().join("operator.toml");
+    std::fs::write(&path, list).unwrap();
+    set_mode(&path, 0o600);
 }
 
 /// An intruder in a project, as the agent that calls it.
@@ -98,13 +101,21 @@ async fn intrude(server: &Server, project: &str) -> Api {
     agent_client(&api, "tester").await
 }
 
-/// What one of them reached, and what it is.
-async fn look(client: &Api, provider: &str, asked: &Value) -> (Vec<String>, Value) {
+/// What one of them reached, and what it is. Paths are told by their names in `wanted`.
+async fn look(client: &Api, provider: &str, asked: &Value, wanted: &[Wanted]) -> (Vec<String>, Value) {
+    let mut asked = asked.clone();
+    asked["paths"] = wanted.iter().map(|(_, path)| json!(path)).collect();
     let call = json!({"name": format!("{provider}__look"), "arguments": asked});
     let said = ask_mcp(client, "tools/call", call).await.json();
     let seen = &said["result"]["structuredContent"];
     let reached = seen["reached"].as_array().unwrap_or_else(|| panic!("{said}"));
-    (reached.iter().map(|name| name.as_str().unwrap().to_owned()).collect(), seen["about"].clone())
+    let name = |told: &str| {
+        let known = wanted.iter().find(|(_, path)| path.as_path() == Path::new(told));
+        known.map_or(told, |(name, _)| *name).to_owned()
+    };
+    let mut reached: Vec<String> = reached.iter().map(|told| name(told.as_str().unwrap())).collect();
+    reached.sort();
+    (reached, seen["about"].clone())
 }
 
 fn pid(about: &Value) -> i64 {
@@ -128,10 +139,13 @@ fn assert_bounded(about: &Value) {
     assert_eq!(about["has_memory"], false, "3 GiB are too many");
 }
 
-/// Everything of the server that a child could want.
-fn wanted(home: &Home, server: &Server, secrets: &Path, more: &[(&str, PathBuf)]) -> Value {
+/// A file or a folder that a child could want, and what it is.
+type Wanted = (&'static str, PathBuf);
+
+/// All of them.
+fn wanted(home: &Home, secrets: &Path) -> Vec<Wanted> {
     let data = home.data_dir();
-    let paths = [
+    let wanted = vec![
         ("the keyring", data.join("keys/keyring.json")),
         ("the folder of keys", data.join("keys")),
         ("the data directory", data.clone()),
@@ -140,13 +154,13 @@ fn wanted(home: &Home, server: &Server, secrets: &Path, more: &[(&str, PathBuf)]
         ("another project's secret", secrets.join("guests/token")),
         ("the folder of secrets", secrets.to_owned()),
         ("shadow", PathBuf::from("/etc/shadow")),
+        ("PostgreSQL's folder", data.join("pg")),
+        ("PostgreSQL's files", data.join("pg/data")),
     ];
-    for (name, path) in paths.iter().chain(more) {
+    for (name, path) in &wanted {
         assert!(path.exists(), "{name} is not at {}, so nobody could reach it", path.display());
     }
-    let paths: serde_json::Map<String, Value> =
-        paths.iter().chain(more).map(|(name, path)| ((*name).to_owned(), json!(path))).collect();
-    json!({"processes": {"server": server.pid().as_raw()}, "paths": paths})
+    wanted
 }
 
 /// The folder of secrets, its one secret the guests'.
@@ -165,25 +179,19 @@ async fn heavy_a_child_with_a_uid_of_its_own_reaches_nothing_of_the_server_and_o
         return;
     }
     let place = Place::make();
-    // its own database too, so that there are PostgreSQL's files and socket to look for
+    // its own database too, so that there are PostgreSQL's files and its socket's folder to look for
     let home = Home::new().unwrap().env(GIVEN.0, GIVEN.1).env(KEPT.0, KEPT.1);
     let secrets = secrets(&home);
-    std::fs::create_dir(home.data_dir()).unwrap();
-    std::fs::write(home.data_dir().join("operator.toml"), operator(&place, &secrets)).unwrap();
+    write_list(&home, &operator(&place, &secrets));
     let server = home.start().await.expect("the server starts");
     let (mine, guests) = (intrude(&server, "gated").await, intrude(&server, "guests").await);
     let note = place.notes().join("of-guests");
-    let (_, guest) = look(&guests, "host", &json!({"make": note})).await;
+    let (_, guest) = look(&guests, "host", &json!({"make": note}), &[]).await;
     assert!(note.exists(), "the guest may write where anybody may");
-    let postgres = home.data_dir().join("pg");
-    let mut asked = wanted(&home, &server, &secrets, &[
-        ("PostgreSQL's folder", postgres.clone()),
-        ("PostgreSQL's files", postgres.join("data")),
-        ("a guest's file", note),
-    ]);
-    asked["processes"]["guest"] = guest["pid"].clone();
-    asked["set_uid"] = json!(place.set_uid());
-    let (reached, about) = look(&mine, "host", &asked).await;
+    let asked = json!({"processes": {"server": server.pid().as_raw(), "guest": guest["pid"]},
+        "set_uid": place.set_uid()});
+    let wanted = [wanted(&home, &secrets), vec![("a guest's file", note)]].concat();
+    let (reached, about) = look(&mine, "host", &asked, &wanted).await;
     assert_eq!(reached, Vec::<String>::new());
     assert_bounded(&about);
     assert_ne!(about["set_uid"], "0", "a program that belongs to root makes nobody root");
@@ -198,10 +206,12 @@ async fn heavy_a_child_with_a_uid_of_its_own_reaches_nothing_of_the_server_and_o
     assert!(limits.contains("Max processes             512 "), "{limits}");
 
     // children of one project are one another's: their uid is the project's
-    let (_, beside) = look(&mine, "beside", &json!({})).await;
+    let (_, beside) = look(&mine, "beside", &json!({}), &[]).await;
     let beside = json!({"processes": {"beside": beside["pid"]}});
-    let (reached, _) = look(&mine, "host", &beside).await;
-    assert!(reached.contains(&"beside: environment".to_owned()), "{reached:?}");
+    let (reached, _) = look(&mine, "host", &beside, &[]).await;
+    for what in ["environment", "memory", "open files", "its pipes", "signals"] {
+        assert!(reached.contains(&format!("beside: {what}")), "{what}: {reached:?}");
+    }
     assert_ne!(pid(&about), pid(&guest));
     let (code, found) = home.cli_json(&["doctor"]).await.unwrap();
     assert_eq!(code, 0, "{found}");
@@ -210,21 +220,23 @@ async fn heavy_a_child_with_a_uid_of_its_own_reaches_nothing_of_the_server_and_o
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_a_child_with_the_servers_uid_reaches_its_files_and_not_its_memory() {
     let place = Place::make();
-    let database = TestDatabase::private().await.expect("a database");
-    let mut home = home_on(database.urls()).env(GIVEN.0, GIVEN.1).env(KEPT.0, KEPT.1);
+    let mut home = Home::new().unwrap().env(GIVEN.0, GIVEN.1).env(KEPT.0, KEPT.1);
     let secrets = secrets(&home);
-    std::fs::create_dir(home.data_dir()).unwrap();
-    let list = operator(&place, &secrets).replace("children = false", "children = true");
-    std::fs::write(home.data_dir().join("operator.toml"), list).unwrap();
+    write_list(&home, &operator(&place, &secrets).replace("children = false", "children = true"));
     if is_root() {
-        home = home.under(SERVER).expect("root may");
+        // a user that PostgreSQL too finds by its name
+        let nobody = nix::unistd::User::from_name("nobody").unwrap().expect("a user without rights");
+        home = home.under(nobody.uid.as_raw()).expect("root may");
     }
     let server = home.start().await.expect("the server starts");
     let mine = intrude(&server, "gated").await;
-    let (reached, about) = look(&mine, "host", &wanted(&home, &server, &secrets, &[])).await;
+    let asked = json!({"processes": {"server": server.pid().as_raw()}});
+    let (reached, about) = look(&mine, "host", &asked, &wanted(&home, &secrets)).await;
     assert_bounded(&about);
     // files are a user's, and so are signals: what the page on this setting says
     let open = [
+        "PostgreSQL's files",
+        "PostgreSQL's folder",
         "another project's secret",
         "parent: signals",
         "server: signals",

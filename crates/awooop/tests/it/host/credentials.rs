@@ -56,8 +56,24 @@ const UNPUBLISHED: &[&str] = &[
 
 /// Files that lie, or seem to lie, in the project's folder and hold no credential of it.
 const UNUSED: &[&str] = &[
-    "link", "linked/token", "loop", "absolute", "environ", "zero", "keyring", "Token", "guests/token", "folder", ".",
-    "pipe", "big", "empty", "binary", "nothing", "token/", "token/.",
+    "link",
+    "linked/token",
+    "loop",
+    "absolute",
+    "environ",
+    "zero",
+    "keyring",
+    "Token",
+    "guests/token",
+    "folder",
+    ".",
+    "pipe",
+    "big",
+    "empty",
+    "binary",
+    "nothing",
+    "token/",
+    "token/.",
 ];
 
 /// The operator's folder, with everything that a link can lead to.
@@ -109,7 +125,12 @@ async fn heavy_a_contract_gets_no_credential_but_its_projects_own() {
     let id = |n: usize| format!("p{n}");
     let mut manifests = vec![
         manifest("project", PROJECT, PROJECT, json!({"display_name": "Guests"})),
-        manifest("provider", PROJECT, "brain", json!({"type": "llm", "dialect": "offline", "models": [{"name": "planner"}]})),
+        manifest(
+            "provider",
+            PROJECT,
+            "brain",
+            json!({"type": "llm", "dialect": "offline", "models": [{"name": "planner"}]}),
+        ),
     ];
     for (n, file) in used.iter().enumerate() {
         manifests.push(manifest("provider", PROJECT, &id(n), spec(&format!("file://{file}"))));
@@ -129,7 +150,8 @@ async fn heavy_a_contract_gets_no_credential_but_its_projects_own() {
     assert_eq!(api.get("/v1/platform/contracts").await.unwrap().text, before);
 
     let client = agent_client(&api, "tester").await;
-    let call = async |n: usize| ask_mcp(&client, "tools/call", json!({"name": format!("{}__look", id(n))})).await;
+    let call =
+        async |n: usize| ask_mcp(&client, "tools/call", json!({"name": format!("{}__look", id(n))})).await;
     for (n, file) in used.iter().enumerate() {
         let (asked, said) = (upstream.asked().len(), call(n).await);
         if n < 2 {

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -28,7 +28,9 @@ fn this_binary_is_also_a_tool_server_that_looks_around() {
                 "serverInfo": {"name": "intruder", "version": "1"}}),
             "tools/list" => json!({"tools": [
                 {"name": "look", "description": "Looks around", "inputSchema": {"type": "object"}}]}),
-            "tools/call" => json!({"content": [], "structuredContent": look(&message["params"]["arguments"])}),
+            "tools/call" => {
+                json!({"content": [], "structuredContent": look(&message["params"]["arguments"])})
+            }
             _ => json!({}),
         };
         // the harness's banner may stand at the line's beginning
@@ -38,7 +40,7 @@ fn this_binary_is_also_a_tool_server_that_looks_around() {
     }
 }
 
-/// What is looked for: `{"processes": {name: pid}, "paths": {name: path}, "sockets": {name: address}, "make": path}`.
+/// What is looked for: `{"processes": {name: pid}, "paths": [path], "make": path, "set_uid": program}`.
 fn look(asked: &Value) -> Value {
     let mut reached = Vec::new();
     let members = |of: &str| asked[of].as_object().cloned().unwrap_or_else(Map::new);
@@ -48,9 +50,9 @@ fn look(asked: &Value) -> Value {
     }
     let parent = nix::unistd::getppid().as_raw();
     reached.extend(of_process(parent).into_iter().map(|what| format!("parent: {what}")));
-    for (name, path) in members("paths") {
-        if is_readable(Path::new(path.as_str().unwrap())) {
-            reached.push(name);
+    for path in asked["paths"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if is_readable(Path::new(path)) {
+            reached.push(path.to_owned());
         }
     }
     if let Some(path) = asked["make"].as_str() {
@@ -110,11 +112,10 @@ fn of_process(pid: i32) -> Vec<&'static str> {
 /// What this process is and has.
 fn about(asked: &Value) -> Value {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-    let descriptors: Vec<String> = std::fs::read_dir("/proc/self/fd").map_or(Vec::new(), |all| {
-        let names = all.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        // the one that lists them is gone by now
-        names.filter(|name| Path::new("/proc/self/fd").join(name).exists()).collect()
-    });
+    let listed: Vec<PathBuf> = std::fs::read_dir("/proc/self/fd")
+        .map_or(Vec::new(), |all| all.flatten().map(|entry| entry.path()).collect());
+    // the one that listed them is closed by now
+    let descriptors: Vec<&PathBuf> = listed.iter().filter(|path| path.read_link().is_ok()).collect();
     let mut open = Vec::new();
     while open.len() < 1000 {
         match File::open("/dev/null") {
@@ -122,9 +123,13 @@ fn about(asked: &Value) -> Value {
             Err(_) => break,
         }
     }
+    let most_files = open.len();
+    drop(open);
     let mut names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
     names.sort();
-    let set_uid = asked["set_uid"].as_str().and_then(|program| std::process::Command::new(program).arg("-u").output().ok());
+    let set_uid = asked["set_uid"]
+        .as_str()
+        .and_then(|program| std::process::Command::new(program).arg("-u").output().ok());
     json!({
         "pid": std::process::id(),
         "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
@@ -133,7 +138,7 @@ fn about(asked: &Value) -> Value {
         "descriptors": descriptors,
         "status": read("status"),
         "limits": read("limits"),
-        "most_files": open.len(),
+        "most_files": most_files,
         "has_memory": Vec::<u8>::new().try_reserve_exact(3 << 30).is_ok(),
         "set_uid": set_uid.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
     })
