@@ -11,9 +11,11 @@ mod audit;
 mod backup;
 mod contract;
 mod halt;
+mod key;
 mod redact;
 mod runs;
 mod schedules;
+mod tools;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,13 +41,15 @@ pub(crate) use contract::{
     KeysCommand, KeysRetireArgs, KeysRotateArgs, NamedArgs, PinArgs, ProjectArgs, PublishArgs, ResignArgs,
     SchemaArgs, SignArgs, VersionArgs, VersionDiffArgs, Which,
 };
-
 pub(crate) use halt::{HaltsArgs, PauseArgs, ResumeArgs, StartArgs, StopArgs, StopTarget};
+pub(crate) use key::{KeyCommand, KeyCreateArgs, KeyListArgs, KeyRevokeArgs, KeyRole};
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
 pub(crate) use runs::{
-    RunArg, RunArgs, RunsCancelArgs, RunsCommand, RunsExpireArgs, RunsListArgs, RunsRetryArgs, RunsTopArgs,
+    RunArg, RunArgs, RunMode, RunsCancelArgs, RunsCommand, RunsExpireArgs, RunsListArgs, RunsRetryArgs,
+    RunsTopArgs,
 };
 pub(crate) use schedules::{SchedulesCommand, SchedulesFireArgs, SchedulesListArgs};
+pub(crate) use tools::{McpClient, McpCommand, McpConfigArgs, ToolsCommand, ToolsListArgs, ToolsWhyArgs};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
@@ -114,7 +118,7 @@ pub(crate) enum Command {
     /// Look at the calls that wait for people, allow or deny them
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
-    /// Look at the tools of a project
+    /// Look at the tools of a project, and at what the gates would say of a call
     #[command(subcommand)]
     Tools(ToolsCommand),
     /// Make, list, rotate and revoke API keys
@@ -343,154 +347,6 @@ pub(crate) struct InitArgs {
     /// The project's id [default: the directory's name, as far as an id may hold it]
     #[arg(long, value_name = "ID")]
     pub(crate) project: Option<String>,
-    /// Print exactly one JSON document on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `awooop tools …`.
-#[derive(Subcommand)]
-pub(crate) enum ToolsCommand {
-    /// List tools, their risk, whether they can be called, and who may
-    List(ToolsListArgs),
-}
-
-/// `awooop tools list`.
-#[derive(Args)]
-pub(crate) struct ToolsListArgs {
-    /// Only what this agent is granted
-    #[arg(long)]
-    pub(crate) agent: Option<String>,
-    /// Server, key, output.
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `awooop key …`.
-#[derive(Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Make a key and print it, once
-    Create(KeyCreateArgs),
-    /// List keys, without their secrets
-    List(KeyListArgs),
-    /// Make a key's successor and print it, once; the former goes on for a while
-    Rotate(KeyRotateArgs),
-    /// Refuse a key from now on
-    Revoke(KeyRevokeArgs),
-}
-
-/// What a key may do.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KeyRole {
-    /// Everything in its project.
-    Admin,
-    /// Runs to start and stop; reads.
-    Operator,
-    /// Signs for contracts; reads.
-    Approver,
-    /// Reads.
-    Viewer,
-}
-
-impl KeyRole {
-    /// As the API spells it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            KeyRole::Admin => "admin",
-            KeyRole::Operator => "operator",
-            KeyRole::Approver => "approver",
-            KeyRole::Viewer => "viewer",
-        }
-    }
-}
-
-/// `awooop key create`.
-#[derive(Args)]
-pub(crate) struct KeyCreateArgs {
-    /// Whose key it is [default: the agent's name, or the role's]
-    pub(crate) name: Option<String>,
-    /// What it may do [default: viewer; an agent's key needs none]
-    #[arg(long, value_enum, conflicts_with = "agent")]
-    pub(crate) role: Option<KeyRole>,
-    /// The person it belongs to, by the one name they have in every project: signatures are people's. Only a
-    /// platform admin may name another [default: nobody; a service account's]
-    #[arg(long, value_name = "NAME", conflicts_with = "agent")]
-    pub(crate) person: Option<String>,
-    /// Bind it to this agent: it may call the agent's tools and nothing else
-    #[arg(long)]
-    pub(crate) agent: Option<String>,
-    /// Narrow it to these scopes, such as runs:read,create_run: groups or operation ids, as docs/access.md lists them
-    /// [default: all that its principal may]
-    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
-    pub(crate) scopes: Vec<String>,
-    /// How long it is valid, such as 90s, 30m, 12h, 30d, 2w [default: until revoked]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub(crate) expires_in: Option<Duration>,
-    /// Server, key, output.
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `awooop key list`.
-#[derive(Args)]
-pub(crate) struct KeyListArgs {
-    /// Server, key, output.
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `awooop key revoke`.
-#[derive(Args)]
-pub(crate) struct KeyRevokeArgs {
-    /// The key's public id, as `key list` shows it
-    pub(crate) key_id: String,
-    /// Server, key, output.
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
-/// `awooop mcp …`.
-#[derive(Subcommand)]
-pub(crate) enum McpCommand {
-    /// Print ready-to-paste settings that give an MCP client an agent's tools
-    Config(McpConfigArgs),
-}
-
-/// An MCP client whose settings are known.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum McpClient {
-    /// A shell command.
-    ClaudeCode,
-    /// The contents of mcp.json.
-    Cursor,
-}
-
-impl McpClient {
-    /// The name as typed.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            McpClient::ClaudeCode => "claude-code",
-            McpClient::Cursor => "cursor",
-        }
-    }
-}
-
-/// `awooop mcp config`.
-#[derive(Args)]
-pub(crate) struct McpConfigArgs {
-    /// The client to configure
-    #[arg(long, value_enum)]
-    pub(crate) client: McpClient,
-    /// The agent whose tools it gets
-    #[arg(long)]
-    pub(crate) agent: String,
-    /// Use this key of the agent instead of making one. (The key that makes one comes from AWOOOP_KEY or
-    /// `dev.env`)
-    #[arg(long, value_name = "KEY")]
-    pub(crate) key: Option<SecretString>,
-    /// Address and project.
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
     /// Print exactly one JSON document on stdout
     #[arg(long)]
     pub(crate) json: bool,

@@ -129,6 +129,7 @@ pub const OPERATIONS: &[(&str, &str, &[Role])] = &[
     ("resign_contracts", "contracts:write", &[]),
     ("list_projects", "contracts:read", READERS),
     ("list_tools", "tools:read", &[Role::Operator, Role::Approver, Role::Viewer, Role::Agent]),
+    ("explain_tool_call", "tools:read", &[Role::Operator, Role::Approver, Role::Viewer, Role::Agent]),
     ("create_key", "access:write", &[]),
     ("list_keys", "access:read", &[]),
     ("revoke_key", "access:write", &[]),

@@ -117,6 +117,7 @@ impl Gateway {
             scope: run.scope(),
             agent: &run.agent_id,
             step: Some((run, n)),
+            is_rehearsal: false,
             mode: run.mode,
             name,
             arguments,
@@ -145,7 +146,8 @@ impl Gateway {
         trace_id: Option<String>,
     ) -> Result<ClientResult, CallError> {
         let (step, mode, arguments) = (None, Mode::Shadow, Ok(arguments));
-        let request = Request { scope, agent, step, mode, name, arguments, deadline: None };
+        let request =
+            Request { scope, agent, step, is_rehearsal: false, mode, name, arguments, deadline: None };
         let idempotency_key = self.inner.store.clock().new_id().to_string();
         let trace = Trace { trace_id, traceparent: None, idempotency_key };
         let invocation = match Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_model)).await {
@@ -439,7 +441,7 @@ fn step_limit(run: &ClaimedRun) -> Option<Duration> {
 }
 
 /// What a call is told that a stop covers; without the halt, one that was under way when it came.
-fn stopped(halt: Option<&Halt>) -> Refusal {
+pub(crate) fn stopped(halt: Option<&Halt>) -> Refusal {
     let gate = if halt.is_none_or(Halt::is_of_runs) { 1 } else { 2 };
     let message =
         halt.map_or_else(|| "the call was stopped while it was under way".to_owned(), Halt::sentence);

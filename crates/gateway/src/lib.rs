@@ -18,6 +18,7 @@ pub mod result;
 mod stops;
 mod tools;
 pub mod upstream;
+mod why;
 
 pub use call::{CallError, Called, ClientResult, Invocation};
 pub use gateway::Gateway;
@@ -25,3 +26,4 @@ pub use models::{CompleteError, PassError, PassedRequest};
 pub use operator::{HostRules, Operator};
 pub use stops::{Ear, WATCH_EVERY};
 pub use tools::{ListedTool, ToolStatus};
+pub use why::{Prospect, Why, Word};

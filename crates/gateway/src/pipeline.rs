@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub agent: &'a AgentId,
     /// The run and the step it belongs to, if any.
     pub step: Option<(&'a ClaimedRun, i32)>,
+    /// Are the gates only asked what they would say? Then nothing is written.
+    pub is_rehearsal: bool,
     /// How far its effects may go.
     pub mode: Mode,
     /// The tool's full name, as the caller wrote it.
@@ -175,7 +177,7 @@ impl Registered {
         let definition = offered.iter().find(|d| d.name == tool.name.tool());
         let seen = definition.map(ToolDefinition::sha256_hex);
         gate::registry(request.name, Some(&registered(&tool)), seen.as_deref()).map_err(Stopped::Refused)?;
-        if let (None, Some(seen)) = (&tool.pinned_sha256, &seen) {
+        if let (None, Some(seen), false) = (&tool.pinned_sha256, &seen, request.is_rehearsal) {
             let store = &gateway.inner.store;
             store.pin_tool(request.scope, &tool.name, seen).await.map_err(Stopped::Store)?;
         }
@@ -191,6 +193,12 @@ pub(crate) fn registered(tool: &ToolFacts) -> gate::RegisteredTool {
 fn authority(tool: &ToolFacts) -> gate::Authority<'_> {
     let denied_by = tool.denied_by.as_ref().map(|(policy, pattern)| (policy.as_str(), pattern.as_str()));
     gate::Authority { is_granted: tool.is_granted, denied_by, risk: tool.risk }
+}
+
+/// What gate 5 knows of the call itself.
+fn class<'a>(tool: &'a ToolFacts, mode: Mode, action_sha256: &'a str) -> CallClass<'a> {
+    let demand = tool.demand.as_ref();
+    CallClass { risk: tool.risk, is_idempotent: tool.is_idempotent(), mode, demand, action_sha256 }
 }
 
 /// Gate 3: this agent may, in this mode.
@@ -290,14 +298,8 @@ impl Cleared {
         let (project, version) = (request.scope.project(), tool.server.version_id);
         let action_sha256 =
             action_sha256(project, run.run_id, n, request.name, version, &validated.arguments);
-        let class = CallClass {
-            risk: tool.risk,
-            is_idempotent: tool.is_idempotent(),
-            mode: request.mode,
-            demand: tool.demand.as_ref(),
-            action_sha256: &action_sha256,
-        };
-        let clearance = clearance(class, facts).map_err(Stopped::Refused)?;
+        let clearance =
+            clearance(class(tool, request.mode, &action_sha256), facts).map_err(Stopped::Refused)?;
         let cleared = Self { validated, spec, clearance, is_again: facts.is_intended, action_sha256 };
         match &cleared.clearance {
             Clearance::Ask(demand) => Err(Stopped::Asks(Box::new(cleared.request(n, demand.clone())))),
@@ -320,6 +322,14 @@ impl Cleared {
     /// nothing.
     pub fn outcome_request(&self, n: i32) -> Option<ApprovalRequest> {
         (self.tool().risk != Risk::ReadOnly).then(|| self.request(n, Demand::of_outcome()))
+    }
+
+    /// What people would be asked before a first call of a run in this mode.
+    pub(crate) fn demand(&self, mode: Mode) -> Option<Demand> {
+        match clearance(class(self.tool(), mode, ""), &StepFacts::default()) {
+            Ok(Clearance::Ask(demand)) => Some(demand),
+            _ => None,
+        }
     }
 
     /// Was it announced before, by a claim that was cut?

@@ -8,8 +8,8 @@ use secrecy::SecretString;
 /// `awooop backup`.
 #[derive(Args)]
 #[command(
-    after_help = "The database is the running one of `awooop dev`, or as AWOOOP_BACKUP_DATABASE_URL names it. Servers go on \
-working meanwhile.\n\
+    after_help = "The database is the one that AWOOOP_BACKUP_DATABASE_URL names, or else, and always where --data-dir is given, the \
+running one of `awooop dev`. Servers go on working meanwhile.\n\
 An encrypted backup holds the keyring as well; `age --decrypt` opens its files too. See docs/backup.md."
 )]
 pub(crate) struct BackupArgs {
@@ -41,8 +41,8 @@ pub(crate) struct BackupArgs {
 /// `awooop restore`.
 #[derive(Args)]
 #[command(
-    after_help = "Into an empty database only: the data directory of a `dev` that is not started, or, where \
-AWOOOP_DATABASE_URL is set, the database named by it and --admin-url. No server may run on it. See docs/backup.md."
+    after_help = "Into an empty database only: the one that AWOOOP_DATABASE_URL and --admin-url name, or, where that is not set and \
+always where --data-dir is given, that of a `dev` that is not started. No server may run on it. See docs/backup.md."
 )]
 pub(crate) struct RestoreArgs {
     /// The backup

@@ -148,8 +148,10 @@ impl HasJson for SchedulesCommand {
 
 impl HasJson for ToolsCommand {
     fn is_json(&self) -> bool {
-        let ToolsCommand::List(args) = self;
-        args.client.json
+        match self {
+            ToolsCommand::List(args) => args.client.json,
+            ToolsCommand::Why(args) => args.client.json,
+        }
     }
 }
 

@@ -66,7 +66,8 @@ async fn body(args: &RunArgs) -> Result<Value, Failure> {
     Ok(body)
 }
 
-async fn stdin() -> Result<String, Failure> {
+/// Text from standard input, at most 16 MiB.
+pub(super) async fn stdin() -> Result<String, Failure> {
     let read = || {
         let mut text = String::new();
         let mut bytes = std::io::stdin().lock().take(STDIN_MAX_BYTES + 1);

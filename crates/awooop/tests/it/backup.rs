@@ -362,13 +362,15 @@ async fn is_empty(urls: &ClusterUrls) -> bool {
 }
 
 /// A directory of PostgreSQL's programs, of which this one is a script that goes on only while its caller lives. The
-/// script touches `reached` in the directory when it is in the middle.
+/// script touches `reached` in the directory when it is in the middle. A `before` in it is carried out when the program
+/// is asked for its version, which is after a backup was read through and before its archive goes in.
 fn half_way(directory: &Path, program: &str, script: &str) {
     std::fs::create_dir(directory).unwrap();
     let real = awooop_store::embedded::find_postgres(None).unwrap().dir;
     let path = directory.join(program);
     let text = format!(
-        "#!/bin/sh\nreal={real}/{program}\nhere={here}\n[ \"$1\" = --version ] && exec $real --version\n\
+        "#!/bin/sh\nreal={real}/{program}\nhere={here}\n\
+         if [ \"$1\" = --version ]; then [ -e $here/before ] && . $here/before; exec $real --version; fi\n\
          hold() {{ touch $here/reached; while kill -0 $PPID 2>/dev/null; do sleep 0.02; done; }}\n{script}\n",
         real = real.display(),
         here = directory.display(),
@@ -387,7 +389,7 @@ async fn killed(mut command: Command, programs: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heavy_a_backup_or_restore_that_is_killed_leaves_nothing_half_done() {
+async fn heavy_a_backup_or_restore_that_is_killed_or_changed_underneath_leaves_nothing_half_done() {
     let source = Empty::new().await;
     let site = install(&source.urls()).await;
     let at = |name: &str| site.home.path().join(name);
@@ -432,6 +434,18 @@ async fn heavy_a_backup_or_restore_that_is_killed_leaves_nothing_half_done() {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     until("nobody is in it", async || admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0).await;
     assert!(is_empty(&target.urls()).await);
+
+    let changing = at("changing");
+    copy(&backup, &changing, "manifest.json", |_| {});
+    half_way(&at("meanwhile"), "pg_restore", "exec $real \"$@\"");
+    let change = format!("printf x >> {}/database.dump\n", shown(&changing));
+    std::fs::write(at("meanwhile").join("before"), change).unwrap();
+    let mut changed = into(&home, &target.urls(), &[shown(&changing)]);
+    changed.env("AWOOOP_PG_BIN", at("meanwhile"));
+    let changed = output(changed).await;
+    assert!(changed.0 == 2 && changed.2.contains("its hash differs"), "{changed:?}");
+    assert!(is_empty(&target.urls()).await);
+
     let restored = output(into(&home, &target.urls(), &[shown(&backup)])).await;
     assert!(restored.0 == 0 && restored.1.contains("doctor: nothing is wrong"), "{restored:?}");
     target.drop().await;

@@ -343,6 +343,76 @@ async fn check_tool_states(g: &Gates) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn heavy_why_says_what_each_gate_would_say_and_leaves_no_trace() {
+    let g = Gates::start().await;
+    // a policy that denies and asks, and a tool without its credential
+    let rules = json!({"deny": ["kit__leaks"], "approvals": [{"risk": "write", "signatures": 2, "expires_in_s": 600}]});
+    let mut all = manifests(PROJECT, &g.tools, &g._model);
+    let mut locked = with_credential(g.tools.tool_spec(&[("echo", "read_only")]), "env://AWOOOP_TEST_ABSENT");
+    locked["timeout_ms"] = json!(400);
+    all.push(manifest("provider", PROJECT, "locked", locked));
+    all.push(manifest("policy", PROJECT, "house", rules));
+    all.push(agent(PROJECT, "keyless", "brain/caller", &["locked__echo"], json!({})));
+    g.api.apply(&all).await.unwrap();
+
+    let ask = async |words: &[&str]| {
+        let words = [&["tools", "why", "--project", PROJECT], words].concat();
+        g.stage.home.cli_json(&words).await.unwrap()
+    };
+    for (words, exit, prospect, gate, verdict, code) in [
+        ("tester kit__echo {\"text\":\"a\"}", 0, "call", 5, "pass", Value::Null),
+        ("tester kit__writes {\"text\":\"a\"}", 0, "stub", 3, "stub", Value::Null),
+        ("bold kit__writes {\"text\":\"a\"}", 5, "ask", 5, "ask", json!("E-MCP-GATE-008")),
+        ("tester kit__nothing {}", 3, "refused", 2, "refuse", json!("E-MCP-GATE-002")),
+        ("tester kit__pinned {}", 3, "refused", 2, "refuse", json!("E-MCP-GATE-003")),
+        ("tester kit__ungranted {}", 3, "refused", 3, "refuse", json!("E-MCP-GATE-004")),
+        ("tester kit__leaks {}", 3, "refused", 3, "refuse", json!("E-MCP-GATE-005")),
+        ("tester kit__bounded {\"text\":\"four\"}", 3, "refused", 4, "refuse", json!("E-MCP-GATE-006")),
+        ("keyless locked__echo {}", 3, "refused", 2, "refuse", json!("E-MCP-GATE-009")),
+        ("tester dead__echo {}", 4, "unreachable", 2, "unknown", json!("E-MCP-UPSTREAM-001")),
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        let (found, said) = ask(&words).await;
+        assert_eq!((found, &said["prospect"]), (exit, &json!(prospect)), "{words:?}: {said}");
+        let gates = said["gates"].as_array().unwrap();
+        assert_eq!(gates.len(), 5, "{said}");
+        let word = &gates[gate - 1];
+        assert_eq!((&word["verdict"], &word["code"]), (&json!(verdict), &code), "{words:?}: {said}");
+        assert!(gates[..gate - 1].iter().all(|word| word["verdict"] == "pass"), "{said}");
+        let rest = if matches!(verdict, "refuse" | "unknown") { "not_asked" } else { "pass" };
+        assert!(gates[gate..].iter().all(|word| word["verdict"] == rest), "{said}");
+    }
+    let bold = ["bold", "kit__writes", "{\"text\":\"a\"}"];
+    let (_, said) = ask(&bold).await;
+    assert_eq!(said["approval"], json!({"asked_by": "policy house", "needed": 2, "expires_in_s": 600}));
+    assert_eq!(ask(&[&bold[..], &["--mode", "shadow"]].concat()).await.1["prospect"], "stub");
+    let above = ask(&["tester", "kit__echo", "--mode", "live"]).await.1;
+    assert_eq!(above["error"]["code"], "E-RUN-003", "{above}");
+    let stop = json!({"kind": "stop", "target": "provider", "name": "kit", "reason": "a look"});
+    g.api.post("/v1/platform/halts", &stop).await.unwrap().expect(201).unwrap();
+    let (exit, said) = ask(&["tester", "kit__echo"]).await;
+    assert_eq!(
+        (exit, &said["prospect"], &said["gates"][1]["code"]),
+        (3, &json!("stopped"), &json!("E-STOP-001"))
+    );
+
+    // an agent's own key asks about its own calls, and about no other's
+    let ask = json!({"agent_id": "bold", "tool": "kit__writes"});
+    assert_eq!(g.client.post("/v1/platform/tools/why", &ask).await.unwrap().code(), "E-AUTH-002");
+    let own = json!({"agent_id": "tester", "tool": "kit__writes"});
+    g.client.post("/v1/platform/tools/why", &own).await.unwrap().expect(200).unwrap();
+
+    let called = g.tools.asked().iter().filter(|asked| asked.body["method"] == "tools/call").count();
+    assert_eq!(called, 0, "nothing was called");
+    let admin = g.stage.database.admin().await;
+    let sql = "SELECT (SELECT count(*) FROM mcp_call), (SELECT count(*) FROM mcp_pin),
+        (SELECT count(*) FROM approval), (SELECT count(*) FROM audit_event WHERE action LIKE 'tool.%')";
+    let row = admin.query_one(sql, &[]).await.unwrap();
+    let left: Vec<i64> = (0..4).map(|n| row.get(n)).collect();
+    assert_eq!(left, [0, 0, 0, 0], "calls, pins, approvals, refusals");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn heavy_only_a_living_key_of_the_agent_itself_reaches_a_tool() {
     let g = Gates::start().await;
     let others = manifests(OTHER, &g.tools, &g._model);

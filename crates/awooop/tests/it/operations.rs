@@ -143,6 +143,7 @@ impl Operation {
             "grant_role" => json!({"role": "viewer"}),
             "create_key" => json!({"name": "further", "role": "viewer"}),
             "decide_approval" => json!({"decision": "deny"}),
+            "explain_tool_call" => json!({"agent_id": AGENT, "tool": format!("{PROVIDER}__echo")}),
             "deliver_result" => json!({"content": [{"type": "text", "text": "done"}]}),
             "use_mcp" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
             _ if self.has_body => json!({}),

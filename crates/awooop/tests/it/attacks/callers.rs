@@ -30,6 +30,7 @@ const ANSWERS: &[(&str, &str, &str, &str)] = &[
     ("diff_contract", "404 E-REQ-004", "404 E-REQ-004", "200 -"),
     ("disable_principal", "404 E-REQ-004", "404 E-REQ-004", "200 -"),
     ("enable_principal", "404 E-REQ-004", "404 E-REQ-004", "200 -"),
+    ("explain_tool_call", "422 E-RUN-002", "422 E-RUN-002", "200 -"),
     ("export_audit", "200 -", "200 -", "200 -"),
     ("fire_schedule", "404 E-REQ-004", "404 E-REQ-004", "202 -"),
     ("get_activity", "200 -", "200 -", "200 -"),

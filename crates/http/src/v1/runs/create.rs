@@ -146,7 +146,7 @@ async fn check(
 }
 
 /// The active agent with what a run of it depends on.
-pub(super) async fn agent(state: &AppState, access: &Access, agent: &AgentId) -> Result<AgentFacts, Problem> {
+pub(crate) async fn agent(state: &AppState, access: &Access, agent: &AgentId) -> Result<AgentFacts, Problem> {
     let absent = || Problem::new(ErrorCode::Run002, format!("the project has no active agent `{agent}`"));
     state.store.find_agent(access.scope(), agent).await?.ok_or_else(absent)
 }

@@ -1,6 +1,5 @@
 //! The project's tools with how each stands; with an agent, what that agent would get.
 
-use awooop_core::{AgentId, ErrorCode};
 use awooop_gateway::ToolStatus;
 use axum::Json;
 use axum::extract::State;
@@ -58,24 +57,13 @@ pub(crate) async fn list_tools(
     Params(query): Params<ToolQuery>,
 ) -> Result<Json<Page<ToolItem>>, Problem> {
     let limit = query::limit(query.limit.as_deref())?;
-    let agent = agent(&access, query::agent_id(query.agent_id.as_deref())?)?;
+    let agent = super::agent(&access, query::agent_id(query.agent_id.as_deref())?)?;
     let list = List { name: "tools", project: access.scope().project() };
     let after = list.read(query.cursor.as_deref(), |key| Some(key.to_owned()))?.unwrap_or_default();
     let mut tools = state.gateway.inspect_tools(access.scope(), agent.as_ref()).await?;
     tools.retain(|tool| tool.name > after);
     tools.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Json(list.page(tools, limit, |tool| tool.name.clone(), item)))
-}
-
-/// A key bound to an agent sees that agent's tools and no other's.
-fn agent(access: &Access, asked: Option<AgentId>) -> Result<Option<AgentId>, Problem> {
-    match (access.caller.agent(), asked) {
-        (Some(own), Some(asked)) if *own != asked => {
-            Err(Problem::new(ErrorCode::Auth002, "a key bound to an agent sees that agent's tools only"))
-        }
-        (Some(own), _) => Ok(Some(own.clone())),
-        (None, asked) => Ok(asked),
-    }
 }
 
 fn item(tool: ToolStatus) -> ToolItem {

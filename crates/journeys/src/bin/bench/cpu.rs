@@ -32,16 +32,19 @@ pub(crate) fn of_postgres(postmaster: u32) -> anyhow::Result<f64> {
 
 /// Ticks of the children that live, or have ended and are not collected.
 fn of_children(parent: u32) -> anyhow::Result<u64> {
-    let mut ticks = 0;
-    for entry in std::fs::read_dir("/proc").context("there is no /proc")?.flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        if let Some(child) = pid.and_then(|pid| Stat::read(pid).ok())
-            && child.parent == parent
-        {
-            ticks += child.own;
-        }
-    }
-    Ok(ticks)
+    Ok(stats_of_children(parent)?.into_iter().map(|(_, child)| child.own).sum())
+}
+
+/// The children that live, or have ended and are not collected.
+pub(crate) fn children(parent: u32) -> anyhow::Result<Vec<u32>> {
+    Ok(stats_of_children(parent)?.into_iter().map(|(pid, _)| pid).collect())
+}
+
+fn stats_of_children(parent: u32) -> anyhow::Result<Vec<(u32, Stat)>> {
+    let entries = std::fs::read_dir("/proc").context("there is no /proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let stats = pids.filter_map(|pid| Some((pid, Stat::read(pid).ok()?)));
+    Ok(stats.filter(|(_, stat)| stat.parent == parent).collect())
 }
 
 /// CPU seconds in which any process, ours or not, kept a core of this machine busy.

@@ -7,7 +7,7 @@
 //! 2 wrong usage, 130 interrupted. `awooop-bench schema` measures the validation of outputs instead,
 //! `awooop-bench contracts` how long it takes to put 1,000 contracts into force, `awooop-bench audit` what writing,
 //! sealing and checking audit events costs, `awooop-bench engine FILE` the engine alone beside queues, into a report,
-//! `awooop-bench redact` how fast the redactor reads a text.
+//! `awooop-bench redact` how fast the redactor reads a text, `awooop-bench tenancy PROJECTS` what separating projects costs.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod audit;
@@ -16,6 +16,7 @@ mod cpu;
 mod disk;
 mod engine;
 mod load;
+mod memory;
 mod peer;
 mod profile;
 mod redact;
@@ -23,6 +24,7 @@ mod report;
 mod schema;
 mod site;
 mod stats;
+mod tenancy;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,30 +53,35 @@ async fn main() -> ExitCode {
         ["contracts"] => return ended(contracts::measure().await),
         ["engine", file, ref rest @ ..] => return engine(file, rest).await,
         ["audit"] => return ended(audit::measure().await),
+        ["tenancy", projects] => {
+            let Ok(projects) = projects.parse() else { return wrong("how many idle projects?") };
+            return unless_interrupted(tenancy::measure(projects)).await;
+        }
         ["redact", file, seconds] => return ended(redact::measure(file, seconds)),
         ["redact-spans"] => return ended(redact::spans()),
         _ => {}
     }
     let options = match Options::parse(words) {
         Ok(options) => options,
-        Err(error) => {
-            eprintln!(
-                "awooop-bench: {error}\nusage: awooop-bench [--runs N] [--callers N] [--rounds N] [--rate N] \
-                 [--seconds N] [--profile]\n       awooop-bench schema|contracts|audit|redact FILE SECONDS|redact-spans\n       awooop-bench engine FILE [--quick] [--rounds N] [--queued N] [--only PEER,…]"
-            );
-            return ExitCode::from(2);
-        }
+        Err(error) => return wrong(&error),
     };
     unless_interrupted(measure(&options)).await
+}
+
+fn wrong(error: &str) -> ExitCode {
+    eprintln!(
+        "awooop-bench: {error}\nusage: awooop-bench [--runs N] [--callers N] [--rounds N] [--rate N] \
+         [--seconds N] [--profile]\n       awooop-bench schema|contracts|audit|redact FILE SECONDS|redact-spans\n       \
+         awooop-bench tenancy PROJECTS\n       \
+         awooop-bench engine FILE [--quick] [--rounds N] [--queued N] [--only PEER,…]"
+    );
+    ExitCode::from(2)
 }
 
 async fn engine(file: &str, arguments: &[&str]) -> ExitCode {
     match Sizes::parse(arguments) {
         Ok(sizes) => unless_interrupted(engine::measure(Path::new(file), &sizes)).await,
-        Err(error) => {
-            eprintln!("awooop-bench: {error}");
-            ExitCode::from(2)
-        }
+        Err(error) => wrong(&error),
     }
 }
 

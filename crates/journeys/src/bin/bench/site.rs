@@ -13,7 +13,7 @@ use awooop_journeys::server::{Home, Server};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
 
-use crate::cpu;
+use crate::{cpu, memory};
 
 /// The agent that every project here has.
 pub(crate) const AGENT: &str = "clerk";
@@ -112,16 +112,25 @@ impl Site {
         connect(&self.cluster.urls().admin).await
     }
 
+    /// Bytes of memory of the server's process and of PostgreSQL.
+    pub(crate) fn memory(&mut self) -> anyhow::Result<(u64, u64)> {
+        let postmaster = self.cluster.postmaster_pid().context("the cluster runs")?;
+        Ok((memory::of_process(self.server_pid())?, memory::of_postgres(postmaster)?))
+    }
+
+    fn server_pid(&mut self) -> u32 {
+        self.server.process().pid().as_raw().unsigned_abs()
+    }
+
     /// Reads all counters.
     pub(crate) async fn read(&mut self) -> anyhow::Result<Reading> {
         let sql = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
                           pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
         let row = self.admin.query_one(sql, &[]).await?;
-        let server = self.server.process().pid().as_raw().unsigned_abs();
         let postmaster = self.cluster.postmaster_pid().context("the cluster runs")?;
         Ok(Reading {
             at: Instant::now(),
-            server: cpu::of_process(server)?,
+            server: cpu::of_process(self.server_pid())?,
             postgres: cpu::of_postgres(postmaster)?,
             client: cpu::of_process(std::process::id())?,
             machine: cpu::of_machine()?,

@@ -1,0 +1,95 @@
+//! `awooop tools …` and `awooop mcp …`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+use super::{ClientArgs, RunMode, ServerArgs};
+
+/// `awooop tools …`.
+#[derive(Subcommand)]
+pub(crate) enum ToolsCommand {
+    /// List tools, their risk, whether they can be called, and who may
+    List(ToolsListArgs),
+    /// Say what each gate would say of a call, and make none
+    Why(ToolsWhyArgs),
+}
+
+/// `awooop tools list`.
+#[derive(Args)]
+pub(crate) struct ToolsListArgs {
+    /// Only what this agent is granted
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop tools why`.
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 it would be made (or answered in shadow), 3 a gate or a stop refuses it, 4 the tool's \
+server does not answer, 5 people would be asked first."
+)]
+pub(crate) struct ToolsWhyArgs {
+    /// The agent that would call
+    pub(crate) agent: String,
+    /// The tool's full name, such as shop__refund
+    pub(crate) tool: String,
+    /// What the tool would get, a JSON object; `-` reads it from stdin
+    #[arg(default_value = "{}")]
+    pub(crate) arguments: String,
+    /// As a run in this mode [default: the highest that the agent may]
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<RunMode>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop mcp …`.
+#[derive(Subcommand)]
+pub(crate) enum McpCommand {
+    /// Print ready-to-paste settings that give an MCP client an agent's tools
+    Config(McpConfigArgs),
+}
+
+/// An MCP client whose settings are known.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum McpClient {
+    /// A shell command.
+    ClaudeCode,
+    /// The contents of mcp.json.
+    Cursor,
+}
+
+impl McpClient {
+    /// The name as typed.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            McpClient::ClaudeCode => "claude-code",
+            McpClient::Cursor => "cursor",
+        }
+    }
+}
+
+/// `awooop mcp config`.
+#[derive(Args)]
+pub(crate) struct McpConfigArgs {
+    /// The client to configure
+    #[arg(long, value_enum)]
+    pub(crate) client: McpClient,
+    /// The agent whose tools it gets
+    #[arg(long)]
+    pub(crate) agent: String,
+    /// Use this key of the agent instead of making one. (The key that makes one comes from AWOOOP_KEY or
+    /// `dev.env`)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<SecretString>,
+    /// Address and project.
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Print exactly one JSON document on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
