@@ -49,7 +49,9 @@ pub(crate) use runs::{
     RunsTopArgs,
 };
 pub(crate) use schedules::{SchedulesCommand, SchedulesFireArgs, SchedulesListArgs};
-pub(crate) use tools::{McpClient, McpCommand, McpConfigArgs, ToolsCommand, ToolsListArgs, ToolsWhyArgs};
+pub(crate) use tools::{
+    McpClient, McpCommand, McpConfigArgs, McpStdioArgs, ToolsCommand, ToolsListArgs, ToolsWhyArgs,
+};
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.
 #[derive(Parser)]
@@ -142,7 +144,7 @@ pub(crate) enum Command {
     /// Look things up in the audit, and show that nobody changed it
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Settings for MCP clients
+    /// Give MCP clients an agent's tools
     #[command(subcommand)]
     Mcp(McpCommand),
     /// Mask credentials and personal data in files or standard input; needs no server

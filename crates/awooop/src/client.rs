@@ -19,6 +19,8 @@ use crate::sign_in::{self, Session};
 
 /// Longer than the server ever waits on behalf of `Prefer: wait`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longer than a tool may take, which is ten minutes.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(630);
 /// How many items a page of a list holds at most.
 const PAGE: &str = "200";
 
@@ -209,6 +211,29 @@ impl Client {
         let key = HeaderValue::try_from(key)
             .map_err(|_| Failure::invalid("the idempotency key holds characters that no header may hold"))?;
         self.answer(self.request(Method::POST, path, &[]).json(body).header("Idempotency-Key", key)).await
+    }
+
+    /// Sends a message of the Model Context Protocol and gives back the status and the answer; null where it has none.
+    ///
+    /// # Errors
+    /// As [`Client::get`], but not for the answer's status.
+    pub(crate) async fn post_mcp(
+        &self,
+        path: &[String],
+        message: &Value,
+        revision: Option<&str>,
+    ) -> Result<(u16, Value), Failure> {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let mut request = self.request(Method::POST, &path, &[]).json(message);
+        request = request.header(ACCEPT, "application/json, text/event-stream");
+        if let Some(revision) = revision {
+            request = request.header("MCP-Protocol-Version", revision);
+        }
+        let sent = self.proven(request).await?.timeout(TOOL_TIMEOUT).send().await;
+        let response = sent.map_err(|e| self.transport_failure(&e))?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(|e| self.transport_failure(&e))?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
     /// Opens an event stream, after the event with the given id.

@@ -152,6 +152,7 @@ pub const OPERATIONS: &[(&str, &str, &[Role])] = &[
     ("decide_approval", "approvals:decide", &[Role::Approver]),
     ("deliver_result", "runs:write", &[Role::Operator]),
     ("use_mcp", "tools:use", &[Role::Agent]),
+    ("use_mcp_of_provider", "tools:use", &[Role::Agent]),
 ];
 
 /// Everybody who looks after a project.

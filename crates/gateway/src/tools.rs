@@ -2,7 +2,7 @@
 
 use awooop_core::contract::{Risk, TransportSpec};
 use awooop_core::gate;
-use awooop_core::{AgentId, ProjectId};
+use awooop_core::{AgentId, ProjectId, ProviderId};
 use awooop_redact::Redactor;
 use awooop_store::tool::{Server, ToolFacts};
 use awooop_store::{ProjectScope, StoreError};
@@ -46,12 +46,13 @@ pub struct ToolStatus {
     pub definition_sha256: Option<String>,
 }
 impl Gateway {
-    /// The tools gates 1 to 3 let the agent see, in the order of their names. A server that does not
+    /// The tools gates 1 to 3 let the agent see, all or one server's, in the order of their names. A server that does not
     /// answer takes only its own tools away; one that is stopped is not asked.
     pub async fn list_tools(
         &self,
         scope: &ProjectScope,
         agent: &AgentId,
+        provider: Option<&ProviderId>,
     ) -> Result<Vec<ListedTool>, StoreError> {
         let facts = self.inner.store.call_facts(scope, agent, None, None).await?;
         let to_model = facts.redactors.to_model.redactor();
@@ -59,7 +60,9 @@ impl Gateway {
             return Ok(Vec::new());
         }
         let tools = self.inner.store.list_tools(scope, Some(agent)).await?;
-        let offered = self.definitions(scope, tools.into_iter().filter(is_open).collect()).await;
+        let is_wanted =
+            |tool: &ToolFacts| is_open(tool) && provider.is_none_or(|p| p == tool.name.provider());
+        let offered = self.definitions(scope, tools.into_iter().filter(is_wanted).collect()).await;
         let mut listed = Vec::new();
         for (tool, definition) in offered {
             let Ok(Some(definition)) = definition else { continue };

@@ -99,7 +99,7 @@ fn operations_of(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Oper
 /// Adds to an operation what follows from its kind.
 fn complete(path: &str, operation: &mut Operation) {
     operation.parameters.iter_mut().flatten().for_each(without_null);
-    let is_mcp = path == "/mcp";
+    let is_mcp = path.starts_with("/mcp");
     let is_open = operation.security.is_some();
     if !is_open {
         let ways = ["bearer", "person"];
@@ -109,7 +109,7 @@ fn complete(path: &str, operation: &mut Operation) {
         say_who_may(operation);
     }
     if is_mcp {
-        return;
+        return complete_mcp(operation);
     }
     if !is_open {
         add(operation, "400", "E-REQ-001: malformed");
@@ -130,6 +130,29 @@ fn complete(path: &str, operation: &mut Operation) {
         add_parts(path, operation);
     }
     give_problems(operation);
+}
+
+/// What the MCP endpoints answer besides a result: JSON-RPC errors.
+const MCP_REFUSALS: [(&str, &str); 9] = [
+    ("400", "Not a JSON-RPC message, or an unknown revision"),
+    ("401", "E-MCP-GATE-001: no valid key"),
+    ("403", "E-AUTH-002 or E-AUTH-003, or a foreign Host or Origin"),
+    ("404", "Not here"),
+    ("406", "Accept must name application/json and text/event-stream"),
+    ("408", "E-REQ-008: the body came too slowly"),
+    ("413", "E-REQ-002: larger than 1 MiB"),
+    ("415", "Content-Type must be application/json"),
+    ("503", "E-STORE-001: the database cannot answer"),
+];
+
+fn complete_mcp(operation: &mut Operation) {
+    let object = || ObjectBuilder::new().schema_type(Type::Object);
+    for (status, description) in MCP_REFUSALS {
+        let content = ContentBuilder::new().schema(Some(object())).build();
+        let response =
+            ResponseBuilder::new().description(description).content("application/json", content).build();
+        operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
+    }
 }
 
 /// Who may call it, from the core's table: for machines as extensions, for people in the description.

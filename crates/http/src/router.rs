@@ -62,6 +62,7 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(v1::audit::verify::verify_audit))
         .routes(routes!(v1::audit::prove::prove_audit_event))
         .routes(routes!(mcp::use_mcp))
+        .routes(routes!(mcp::use_mcp_of_provider))
         .merge(health())
         .routes(routes!(errors_page::get_error_page))
         .routes(routes!(openapi::get_openapi))

@@ -1,5 +1,6 @@
 //! `awooop tools …` and `awooop mcp …`.
 
+use awooop_core::ProviderId;
 use clap::{Args, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
@@ -52,6 +53,8 @@ pub(crate) struct ToolsWhyArgs {
 pub(crate) enum McpCommand {
     /// Print ready-to-paste settings that give an MCP client an agent's tools
     Config(McpConfigArgs),
+    /// Be an MCP server on stdin and stdout, for clients that can only spawn a program
+    Stdio(McpStdioArgs),
 }
 
 /// An MCP client whose settings are known.
@@ -59,8 +62,14 @@ pub(crate) enum McpCommand {
 pub(crate) enum McpClient {
     /// A shell command.
     ClaudeCode,
-    /// The contents of mcp.json.
+    /// The contents of claude_desktop_config.json; spawns `awooop mcp stdio`.
+    ClaudeDesktop,
+    /// The contents of .cursor/mcp.json.
     Cursor,
+    /// The contents of .vscode/mcp.json.
+    Vscode,
+    /// A table of ~/.codex/config.toml.
+    Codex,
 }
 
 impl McpClient {
@@ -68,7 +77,10 @@ impl McpClient {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             McpClient::ClaudeCode => "claude-code",
+            McpClient::ClaudeDesktop => "claude-desktop",
             McpClient::Cursor => "cursor",
+            McpClient::Vscode => "vscode",
+            McpClient::Codex => "codex",
         }
     }
 }
@@ -82,6 +94,12 @@ pub(crate) struct McpConfigArgs {
     /// The agent whose tools it gets
     #[arg(long)]
     pub(crate) agent: String,
+    /// Only the tools of this server, under their own names
+    #[arg(long, value_name = "PROVIDER")]
+    pub(crate) provider: Option<ProviderId>,
+    /// Let the client spawn `awooop mcp stdio` instead of reaching the server itself
+    #[arg(long)]
+    pub(crate) stdio: bool,
     /// Use this key of the agent instead of making one. (The key that makes one comes from AWOOOP_KEY or
     /// `dev.env`)
     #[arg(long, value_name = "KEY")]
@@ -92,4 +110,19 @@ pub(crate) struct McpConfigArgs {
     /// Print exactly one JSON document on stdout
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `awooop mcp stdio`.
+#[derive(Args)]
+#[command(after_help = "`awooop mcp config` prints the settings of a client that spawns this.")]
+pub(crate) struct McpStdioArgs {
+    /// Only the tools of this server, under their own names
+    #[arg(long, value_name = "PROVIDER")]
+    pub(crate) provider: Option<ProviderId>,
+    /// A key of the agent. Other users of this machine can read a command line: prefer the environment
+    #[arg(long, env = "AWOOOP_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<SecretString>,
+    /// Address and project.
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }

@@ -36,8 +36,8 @@ use std::sync::OnceLock;
 
 use crate::cli::{
     ApplyArgs, ApprovalsCommand, AuditCommand, ContractCommand, DiffArgs, GetArgs, HaltsArgs, KeyCommand,
-    LoginArgs, LogoutArgs, McpCommand, McpConfigArgs, NamedArgs, PauseArgs, PrincipalsCommand, ResumeArgs,
-    RolesCommand, RunArgs, RunsCommand, SchedulesCommand, StartArgs, StopArgs, ToolsCommand, WhoamiArgs,
+    LoginArgs, LogoutArgs, McpCommand, NamedArgs, PauseArgs, PrincipalsCommand, ResumeArgs, RolesCommand,
+    RunArgs, RunsCommand, SchedulesCommand, StartArgs, StopArgs, ToolsCommand, WhoamiArgs,
 };
 use crate::failure::Failure;
 use crate::output::{Reply, finish};
@@ -213,7 +213,9 @@ impl HasJson for AuditCommand {
 
 impl HasJson for McpCommand {
     fn is_json(&self) -> bool {
-        let McpCommand::Config(McpConfigArgs { json, .. }) = self;
-        *json
+        match self {
+            McpCommand::Config(args) => args.json,
+            McpCommand::Stdio(_) => false,
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! `/mcp` as the official Python SDK sees it, with a key bound to an agent: lists, calls, and the gates'
 //! refusals in the form each has on MCP.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use awooop_journeys::client::Api;
 use awooop_journeys::fixture_mcp::{BIG_CHARS, FixtureMcp, PLANTED};
+use awooop_journeys::server::Home;
 use serde_json::{Value, json};
 
 use crate::support::{make_project, python, root, site};
@@ -12,11 +14,17 @@ use crate::support::{make_project, python, root, site};
 /// What a model gets of one result at most, marker included.
 const RESULT_CHARS: usize = 16_384;
 
-/// Runs the SDK against the server and returns what it printed.
+/// Runs the SDK against the server's own endpoint and returns what it printed.
 async fn ask(url: &str, key: &str, mode: &str, calls: Value) -> Result<Value, String> {
+    let headers = json!({"Authorization": format!("Bearer {key}")});
+    drive(&json!({"url": format!("{url}/mcp"), "headers": headers}), mode, calls).await
+}
+
+/// Runs the SDK with the settings of a server and returns what it printed.
+async fn drive(server: &Value, mode: &str, calls: Value) -> Result<Value, String> {
     let mut command = Command::new(python());
     command.arg(root().join("crates/awooop/tests/it/mcp_client.py"));
-    command.args([&format!("{url}/mcp"), key, mode, &calls.to_string()]);
+    command.args([&server.to_string(), mode, &calls.to_string()]);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     match output.status.success() {
         true => Ok(serde_json::from_slice(&output.stdout).expect("one JSON document")),
@@ -93,6 +101,189 @@ async fn heavy_the_official_sdk_lists_and_calls_and_is_refused_at_the_gates() {
     assert!(other.calls().is_empty(), "another project's server is never called");
     let (code, found) = site.home.cli_json(&["doctor"]).await.unwrap();
     assert_eq!(code, 0, "{found}");
+}
+
+/// The words that a shell makes of a command of `claude`.
+fn words_of(command: &str) -> Vec<String> {
+    let script = format!("claude() {{ printf '%s\\0' \"$@\"; }}; {command}");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_terminator('\0').map(str::to_owned).collect()
+}
+
+/// What a client makes of the settings that were printed for it: the one server in them.
+fn server_of(client: &str, printed: &Value) -> Value {
+    let only = |servers: &Value| {
+        let servers = servers.as_object().unwrap();
+        assert_eq!(servers.len(), 1, "{servers:?}");
+        servers.values().next().unwrap().clone()
+    };
+    let mut server = match client {
+        "vscode" => only(&printed["servers"]),
+        "codex" => {
+            let table: toml::Table = printed.as_str().unwrap().parse().unwrap();
+            only(&serde_json::to_value(&table["mcp_servers"]).unwrap())
+        }
+        "claude-code" => {
+            let words = words_of(printed.as_str().unwrap());
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            match words[..] {
+                ["mcp", "add", "--transport", "http", _, url, "--header", header] => {
+                    let (name, value) = header.split_once(": ").unwrap();
+                    json!({"url": url, "headers": {name: value}})
+                }
+                ["mcp", "add", _, "--env", url, "--env", key, "--", program, ref rest @ ..] => {
+                    let env = [url, key].map(|text| text.split_once('=').unwrap());
+                    let env: serde_json::Map<String, Value> =
+                        env.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+                    json!({"command": program, "args": rest, "env": env})
+                }
+                _ => panic!("{words:?}"),
+            }
+        }
+        _ => only(&printed["mcpServers"]),
+    };
+    if let Some(headers) = server.get("http_headers").cloned() {
+        server["headers"] = headers;
+    }
+    let keep = ["url", "headers", "command", "args", "env"];
+    server.as_object_mut().unwrap().retain(|member, _| keep.contains(&member.as_str()));
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_what_is_printed_for_each_client_gives_it_its_tools() {
+    let (site, fixture) = (site().await, FixtureMcp::start().await.unwrap());
+    make_project(site.server.api(), "mcp-one", &fixture, "fail").await;
+    let config = async |words: &[&str]| {
+        let words = [&["mcp", "config", "--project", "mcp-one", "--agent", "tester"], words].concat();
+        let (code, said) = site.home.cli_json(&words).await.unwrap();
+        assert_eq!(code, 0, "{said}");
+        said
+    };
+    for (client, more, is_spawned) in [
+        ("claude-code", &[][..], false),
+        ("claude-code", &["--stdio"], true),
+        ("claude-desktop", &[], true),
+        ("cursor", &["--provider", "kit"], false),
+        ("vscode", &["--stdio", "--provider", "kit"], true),
+        ("vscode", &[], false),
+        ("codex", &["--provider", "kit"], false),
+        ("codex", &["--stdio"], true),
+    ] {
+        let said = config(&[&["--client", client], more].concat()).await;
+        let server = server_of(client, &said["config"]);
+        assert_eq!(server.get("command").is_some(), is_spawned, "{client}: {server}");
+        let is_of_one = more.contains(&"--provider");
+        let echo = if is_of_one { "echo" } else { "kit__echo" };
+        fixture.forget();
+        let seen = drive(&server, "auto", json!([[echo, {"text": client}], ["nothing", {}]])).await.unwrap();
+        let mut names: Vec<&str> =
+            seen["tools"].as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
+        names.sort_unstable();
+        match is_of_one {
+            true => assert_eq!(names, ["big", "echo", "secret", "slow"], "{client}"),
+            false => assert_eq!(names, ["kit__big", "kit__echo", "kit__secret", "kit__slow"], "{client}"),
+        }
+        assert_eq!(text(&seen["calls"][0]), format!("echo: {client}"));
+        assert_refused(&seen["calls"][1], -32602, "E-MCP-GATE-002");
+        assert_eq!(fixture.calls().len(), 1, "{client}");
+    }
+}
+
+/// `awooop mcp stdio` with lines to send and answers to read.
+struct Spoken {
+    child: Child,
+    input: Option<ChildStdin>,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Spoken {
+    fn start(home: &Home, url: &str, key: &str) -> Spoken {
+        let mut command = home.command(&["mcp", "stdio"]);
+        command.env("AWOOOP_URL", url).env("AWOOOP_KEY", key);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
+        Spoken { child, input, answers: BufReader::new(output).lines() }
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn hear(&mut self) -> Value {
+        serde_json::from_str(&self.answers.next().unwrap().unwrap()).expect("each line is one message")
+    }
+
+    /// The exit code after the input has ended, and that nothing more was said.
+    fn end(mut self) -> Option<i32> {
+        drop(self.input.take());
+        assert!(self.answers.next().is_none(), "nothing more is said");
+        self.child.wait().unwrap().code()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_spawned_server_answers_each_line_and_outlives_nonsense_and_a_server_that_is_away() {
+    let (site, fixture) = (site().await, FixtureMcp::start().await.unwrap());
+    let owner = make_project(site.server.api(), "mcp-one", &fixture, "fail").await;
+    let key = agent_key(&owner).await;
+    fixture.hold();
+    let mut spoken = Spoken::start(&site.home, site.server.url(), &key);
+    let call = |id: &str, tool: &str| {
+        let arguments = if tool == "kit__slow" { json!({}) } else { json!({"text": id}) };
+        let params = json!({"name": tool, "arguments": arguments});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string()
+    };
+    tokio::task::spawn_blocking(move || {
+        spoken.say(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#);
+        let hello = spoken.hear();
+        assert_eq!((&hello["id"], &hello["result"]["protocolVersion"]), (&json!(0), &json!("2025-06-18")));
+        spoken.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        for nonsense in ["", "nonsense", "[]", r#"{"jsonrpc":"1.0","id":3,"method":"ping"}"#] {
+            spoken.say(nonsense);
+            if !nonsense.is_empty() {
+                assert!(spoken.hear()["error"]["code"].is_i64(), "{nonsense}");
+            }
+        }
+        // what is slow keeps nothing back, and what is cancelled is not answered
+        spoken.say(&call("slow", "kit__slow"));
+        spoken.say(&call("quick", "kit__echo"));
+        assert_eq!(spoken.hear()["id"], "quick");
+        spoken.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"slow"}}"#);
+        spoken.say(&call("last", "kit__echo"));
+        assert_eq!(spoken.hear()["id"], "last");
+        assert_eq!(spoken.end(), Some(0));
+    })
+    .await
+    .unwrap();
+
+    let gone = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let mut away = Spoken::start(&site.home, &gone, &key);
+    let mut refused = Spoken::start(&site.home, site.server.url(), &format!("{key}x"));
+    tokio::task::spawn_blocking(move || {
+        for id in [1, 2] {
+            away.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#));
+            let said = away.hear();
+            assert_eq!((&said["id"], &said["error"]["code"]), (&json!(id), &json!(-32603)), "{said}");
+        }
+        assert_eq!(away.end(), Some(0));
+        refused.say(r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#);
+        let said = refused.hear();
+        assert_eq!(
+            (&said["id"], &said["error"]["data"]["code"]),
+            (&json!(7), &json!("E-MCP-GATE-001")),
+            "{said}"
+        );
+        assert_eq!(refused.end(), Some(0));
+    })
+    .await
+    .unwrap();
+    let keyless = site.home.cli(&["mcp", "stdio"]).await.unwrap();
+    assert_eq!(keyless.status.code(), Some(2), "the key of this machine's administrator is no agent's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

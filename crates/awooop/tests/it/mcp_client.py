@@ -1,20 +1,32 @@
-"""Drives an MCP endpoint with the official SDK: lists the tools, makes the calls it is told to make.
+"""Drives an MCP server with the official SDK: lists the tools, makes the calls it is told to make.
 
-usage: mcp_client.py URL KEY MODE CALLS    (CALLS: JSON list of [tool, arguments])
+usage: mcp_client.py SERVER MODE CALLS
+SERVER: a server's settings as MCP clients have them, {"url", "headers"} or {"command", "args", "env"}.
+CALLS: JSON list of [tool, arguments].
 Prints one JSON document: {"tools": [...], "instructions": ..., "calls": [{"result"} | {"error"}]}.
 """
 
 import asyncio
+import contextlib
 import json
 import sys
 
 import mcp
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 
 
-async def main(url, key, mode, calls):
-    http = create_mcp_http_client(headers={"Authorization": f"Bearer {key}"})
-    async with http, mcp.Client(streamable_http_client(url, http_client=http), mode=mode) as client:
+@contextlib.asynccontextmanager
+async def reach(server):
+    if "command" in server:
+        yield stdio_client(StdioServerParameters(**server))
+    else:
+        async with create_mcp_http_client(headers=server["headers"]) as http:
+            yield streamable_http_client(server["url"], http_client=http)
+
+
+async def main(server, mode, calls):
+    async with reach(server) as transport, mcp.Client(transport, mode=mode) as client:
         listed = await client.list_tools()
         answers = []
         for name, arguments in calls:
@@ -33,4 +45,4 @@ async def main(url, key, mode, calls):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4])))
+    asyncio.run(main(json.loads(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])))

@@ -131,6 +131,11 @@ impl Operation {
         format!("{} {} {}", self.id, self.method, self.path)
     }
 
+    /// Is it one of the tools' endpoints? They speak MCP, where a server that is not there has no tools.
+    pub(crate) fn is_mcp(&self) -> bool {
+        self.id.starts_with("use_mcp")
+    }
+
     /// A body that is valid in `project`, for operations that take one.
     pub(crate) fn body(&self, project: &str) -> Option<Value> {
         let body = match self.id.as_str() {
@@ -145,7 +150,7 @@ impl Operation {
             "decide_approval" => json!({"decision": "deny"}),
             "explain_tool_call" => json!({"agent_id": AGENT, "tool": format!("{PROVIDER}__echo")}),
             "deliver_result" => json!({"content": [{"type": "text", "text": "done"}]}),
-            "use_mcp" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
+            "use_mcp" | "use_mcp_of_provider" => json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
             _ if self.has_body => json!({}),
             _ => return None,
         };

@@ -4,7 +4,7 @@
 //! may grow but not change. A model's tool arguments are kept as the raw text it wrote: text that is not
 //! JSON has to reach gate 4, so that the model is told what it did wrong instead of the run failing.
 //! Invariants: no credential is part of any value here, and `ModelError` never carries a provider's body.
-//! Two kinds of model answer: [`openai`] (any server of that API) and [`offline`] (rules, no network).
+//! Two kinds of model answer: `openai` (any server of that API) and `offline` (rules, no network).
 
 use awooop_core::ErrorCode;
 use awooop_core::error::Violation;
@@ -12,8 +12,8 @@ use awooop_core::schema::MAX_VIOLATIONS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub mod offline;
-pub mod openai;
+pub(crate) mod offline;
+pub(crate) mod openai;
 
 /// One call of a model: everything it is shown, and how much it may answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ use super::{ModelError, ModelReply, ModelRequest};
 use wire::Shape;
 
 /// Most bytes of an answer that are read.
-pub const MAX_RESPONSE_BYTES: u64 = 8 * 1024 * 1024;
+pub(crate) const MAX_RESPONSE_BYTES: u64 = 8 * 1024 * 1024;
 /// Most bytes of a refusal that are read; its text is only searched, never shown.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
 const TRIES: u32 = 3;
@@ -31,7 +31,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 
 /// A client of one server with one credential.
-pub struct OpenAiClient {
+pub(crate) struct OpenAiClient {
     endpoint: Url,
     authorization: Option<HeaderValue>,
     http: reqwest::Client,
@@ -61,7 +61,7 @@ impl OpenAiClient {
     ///
     /// # Errors
     /// [`ModelError::Malformed`] when the address cannot carry a path, or the key is no header value.
-    pub fn new(
+    pub(crate) fn new(
         base_url: Url,
         api_key: Option<SecretString>,
         http: reqwest::Client,
@@ -86,7 +86,7 @@ impl OpenAiClient {
 
     /// The same client with another total time for an answer, all tries and waits included.
     #[must_use]
-    pub fn with_total_timeout(mut self, timeout: Duration) -> Self {
+    pub(crate) fn with_total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = timeout;
         self
     }
@@ -96,7 +96,7 @@ impl OpenAiClient {
     /// # Errors
     /// See [`ModelError`]; those that are retryable were tried three times already, except a time-out
     /// and an answer cut off in the middle (which the provider may have billed).
-    pub async fn complete(&self, request: &ModelRequest) -> Result<ModelReply, ModelError> {
+    pub(crate) async fn complete(&self, request: &ModelRequest) -> Result<ModelReply, ModelError> {
         tokio::time::timeout(self.total_timeout, self.complete_with_retries(request)).await.unwrap_or_else(
             |_| {
                 let after_ms = u64::try_from(self.total_timeout.as_millis()).unwrap_or(u64::MAX);

@@ -1,5 +1,5 @@
 //! `/mcp`: the project's tools for any MCP client (Streamable HTTP, revision 2025-11-25 and older), without
-//! sessions, answered as JSON. The key is checked before a byte of the body is read, `Host` and `Origin`
+//! sessions, answered as JSON. `/mcp/{provider_id}` shows one tool server's, under their own names. The key is checked before a byte of the body is read, `Host` and `Origin`
 //! before anything is done.
 //!
 //! rmcp speaks the protocol (`handshake`); `tools/list` and `tools/call` take a thin path of our own
@@ -13,6 +13,7 @@ mod tools;
 
 pub(crate) use handshake::{McpServer, server};
 
+use awooop_core::ProviderId;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, header};
@@ -21,12 +22,29 @@ use serde_json::Value;
 
 use crate::body;
 use crate::caller::{self, Access};
+use crate::query::PathPart;
 use crate::state::AppState;
 use crate::telemetry::Trace;
 use reply::Refusal;
 
-/// The operation id of this endpoint in the table of roles.
-const OPERATION: &str = "use_mcp";
+/// Which tools a client sees here, and under which names.
+#[derive(Debug)]
+enum View {
+    /// All of its agent, under full names.
+    All,
+    /// One server's, under its own names; `None` for a name that no server can have.
+    Of(Option<ProviderId>),
+}
+
+impl View {
+    /// The operation id of this endpoint in the table of roles.
+    fn operation(&self) -> &'static str {
+        match self {
+            View::All => "use_mcp",
+            View::Of(_) => "use_mcp_of_provider",
+        }
+    }
+}
 
 /// A JSON-RPC message from a client, as far as it must be known to be routed.
 #[derive(Debug, Deserialize)]
@@ -43,26 +61,40 @@ struct Message {
     request_body(content = Object, content_type = "application/json", description = "A JSON-RPC 2.0 message"),
     responses(
         (status = 200, description = "The JSON-RPC response, or an error of the request itself", body = Object),
-        (status = 202, description = "A notification was taken"),
-        (status = 400, description = "Not a JSON-RPC message, or an unknown revision", body = Object),
-        (status = 401, description = "E-MCP-GATE-001: no valid key", body = Object),
-        (status = 403, description = "E-AUTH-002 or E-AUTH-003, or a foreign Host or Origin", body = Object),
-        (status = 404, description = "Not here", body = Object),
-        (status = 406, description = "Accept must name application/json and text/event-stream", body = Object),
-        (status = 408, description = "E-REQ-008: the body came too slowly", body = Object),
-        (status = 413, description = "E-REQ-002: larger than 1 MiB", body = Object),
-        (status = 415, description = "Content-Type must be application/json", body = Object),
-        (status = 503, description = "E-STORE-001: the database cannot answer", body = Object)))]
+        (status = 202, description = "A notification was taken")))]
 pub(crate) async fn use_mcp(State(state): State<AppState>, request: Request) -> Response {
-    match serve(&state, request).await {
+    answer(&state, View::All, request).await
+}
+
+/// One JSON-RPC message of the Model Context Protocol, with the tools of one server under their own names.
+#[utoipa::path(post, path = "/mcp/{provider_id}", operation_id = "use_mcp_of_provider", tag = "mcp",
+    params(("provider_id" = String, Path, description = "The tool server; one that the project does not have has no tools"),
+        ("MCP-Protocol-Version" = Option<String>, Header, description = "The revision that was agreed on")),
+    request_body(content = Object, content_type = "application/json", description = "A JSON-RPC 2.0 message"),
+    responses(
+        (status = 200, description = "The JSON-RPC response, or an error of the request itself", body = Object),
+        (status = 202, description = "A notification was taken")))]
+pub(crate) async fn use_mcp_of_provider(
+    State(state): State<AppState>,
+    PathPart(provider): PathPart,
+    request: Request,
+) -> Response {
+    answer(&state, View::Of(ProviderId::parse(&provider).ok()), request).await
+}
+
+async fn answer(state: &AppState, view: View, request: Request) -> Response {
+    match serve(state, &view, request).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn serve(state: &AppState, request: Request) -> Result<Response, Refusal> {
+async fn serve(state: &AppState, view: &View, request: Request) -> Result<Response, Refusal> {
     site::check(request.headers(), request.uri(), &state.hosts)?;
-    let access = identify(request.headers(), state).await?;
+    let access = identify(request.headers(), state, view.operation()).await?;
+    if matches!(view, View::Of(None)) {
+        return Err(Refusal::transport(404, "no tool server can have this name"));
+    }
     check_headers(request.headers())?;
     let (parts, body) = request.into_parts();
     let trace = parts.extensions.get::<Trace>().cloned();
@@ -74,21 +106,22 @@ async fn serve(state: &AppState, request: Request) -> Result<Response, Refusal> 
     let is_legacy = handshake::check_revision(&parts.headers, message.params.as_ref())?;
     match (message.method.as_deref(), message.id) {
         (Some("tools/list"), Some(id)) if is_legacy => {
-            Ok(tools::list(state, &access, id, message.params).await)
+            Ok(tools::list(state, &access, view, id, message.params).await)
         }
         (Some("tools/call"), Some(id)) if is_legacy => {
-            Ok(tools::call(state, &access, id, message.params, trace.and_then(|t| t.given())).await)
+            let trace_id = trace.and_then(|t| t.given());
+            Ok(tools::call(state, &access, view, id, message.params, trace_id).await)
         }
         _ => handshake::forward(state, access, parts, bytes).await,
     }
 }
 
 /// Who calls. A key that is bound to no agent reaches no tool whatever its role, and is told so.
-async fn identify(headers: &HeaderMap, state: &AppState) -> Result<Access, Refusal> {
+async fn identify(headers: &HeaderMap, state: &AppState, operation: &'static str) -> Result<Access, Refusal> {
     let access = caller::identify(headers, state).await.map_err(|p| Refusal::of_problem(&p))?;
-    if access.caller.agent().is_some() && !access.caller.may(OPERATION) {
-        state.store.note_refused_call(access.scope(), "use_mcp", awooop_core::ErrorCode::Auth002);
-        return Err(Refusal::of_problem(&caller::not_allowed(&access.caller, OPERATION)));
+    if access.caller.agent().is_some() && !access.caller.may(operation) {
+        state.store.note_refused_call(access.scope(), operation, awooop_core::ErrorCode::Auth002);
+        return Err(Refusal::of_problem(&caller::not_allowed(&access.caller, operation)));
     }
     Ok(access)
 }

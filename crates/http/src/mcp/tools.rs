@@ -1,6 +1,6 @@
 //! `tools/list` and `tools/call`: what the gateway lets through, in JSON as it came. A definition keeps
-//! every member its server wrote, only its name is the full one; a result is the gateway's, redacted and
-//! within its cap.
+//! every member its server wrote, only its name is the full one where several servers are seen; a result is the
+//! gateway's, redacted and within its cap.
 
 use awooop_core::{AgentId, ErrorCode};
 use awooop_gateway::{CallError, ClientResult, ListedTool};
@@ -8,6 +8,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::View;
 use super::reply::{self, INVALID_PARAMS, REFUSED};
 use crate::caller::Access;
 use crate::state::AppState;
@@ -24,8 +25,14 @@ struct CallParams {
     arguments: Option<Map<String, Value>>,
 }
 
-/// All tools of the caller's agent, on one page.
-pub(super) async fn list(state: &AppState, access: &Access, id: Value, params: Option<Value>) -> Response {
+/// The tools of the caller's agent that the view has, on one page.
+pub(super) async fn list(
+    state: &AppState,
+    access: &Access,
+    view: &View,
+    id: Value,
+    params: Option<Value>,
+) -> Response {
     if params.is_some_and(|p| p.get("cursor").is_some_and(|cursor| !cursor.is_null())) {
         return reply::error(&id, INVALID_PARAMS, "no page of this list gave a cursor", ErrorCode::Req007);
     }
@@ -33,19 +40,23 @@ pub(super) async fn list(state: &AppState, access: &Access, id: Value, params: O
         let reason = json!({"awooop/reason": WITHOUT_AGENT, "awooop/code": ErrorCode::Gate001});
         return reply::result(&id, &json!({"tools": [], "_meta": reason}));
     };
-    match state.gateway.list_tools(access.scope(), agent).await {
+    let provider = match view {
+        View::All => None,
+        View::Of(provider) => provider.as_ref(),
+    };
+    match state.gateway.list_tools(access.scope(), agent, provider).await {
         Ok(tools) => {
-            let tools: Vec<Value> = tools.into_iter().map(definition).collect();
+            let tools: Vec<Value> = tools.into_iter().map(|tool| definition(view, tool)).collect();
             reply::result(&id, &json!({"tools": tools}))
         }
         Err(error) => reply::store_error(&id, error),
     }
 }
 
-/// The server's own definition under the full name.
-fn definition(tool: ListedTool) -> Value {
+/// The server's own definition, under the full name where several servers' tools are seen.
+fn definition(view: &View, tool: ListedTool) -> Value {
     let mut raw = tool.definition.raw;
-    if let Some(members) = raw.as_object_mut() {
+    if let (View::All, Some(members)) = (view, raw.as_object_mut()) {
         members.insert("name".to_owned(), Value::String(tool.name));
     }
     raw
@@ -55,6 +66,7 @@ fn definition(tool: ListedTool) -> Value {
 pub(super) async fn call(
     state: &AppState,
     access: &Access,
+    view: &View,
     id: Value,
     params: Option<Value>,
     trace_id: Option<String>,
@@ -62,10 +74,13 @@ pub(super) async fn call(
     let Some(agent) = access.caller.agent() else {
         return reply::error(&id, REFUSED, WITHOUT_AGENT, ErrorCode::Gate001);
     };
-    let Ok(params) = serde_json::from_value::<CallParams>(params.unwrap_or_default()) else {
+    let Ok(mut params) = serde_json::from_value::<CallParams>(params.unwrap_or_default()) else {
         let message = "params are an object with name and, where the tool has some, arguments";
         return reply::error(&id, INVALID_PARAMS, message, ErrorCode::Req003);
     };
+    if let View::Of(Some(provider)) = view {
+        params.name = format!("{provider}__{}", params.name);
+    }
     match finish(state, access, agent.clone(), params, trace_id).await {
         Some(Ok(result)) => reply::result(&id, &wire(result)),
         Some(Err(CallError::Refused(refusal))) => {

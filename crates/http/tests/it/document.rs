@@ -94,7 +94,8 @@ fn every_refusal_is_documented_as_a_problem() {
             assert!(responses.contains_key(status), "{method} {path} {status}");
         }
         for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
-            let media = if path == "/mcp" { "application/json" } else { "application/problem+json" };
+            let media =
+                if path.starts_with("/mcp") { "application/json" } else { "application/problem+json" };
             assert!(response["content"].get(media).is_some(), "{method} {path} {status}: {response}");
         }
     }

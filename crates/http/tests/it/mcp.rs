@@ -75,6 +75,53 @@ async fn a_client_initializes_lists_and_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_server_s_tools_are_seen_under_their_own_names() {
+    let api = Api::new().await;
+    let fixture = FixtureMcp::start().await.unwrap();
+    let (project, key) = with_tools(&api, fixture.provider_spec(), &["fx__echo", "fx__secret"]).await;
+    let ask = async |path: &str, key: &str, method: &str, params: Value| {
+        let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+        api.post_with(key, path, &[ACCEPT, REVISION], &body).await
+    };
+    let names = async |path: &str| -> Vec<String> {
+        let listed = ask(path, &key, "tools/list", json!({})).await.json();
+        let tools = listed["result"]["tools"].as_array().unwrap().clone();
+        tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("/mcp/fx").await, ["echo", "secret"]);
+    assert_eq!(names("/mcp").await, ["fx__echo", "fx__secret"]);
+    let echo = json!({"name": "echo", "arguments": {"text": "hi"}});
+    let echoed = ask("/mcp/fx", &key, "tools/call", echo.clone()).await.json();
+    assert_eq!(echoed["result"]["structuredContent"], json!({"text": "hi"}));
+    // the gates are the same: what is not granted, what is not there, a full name where it is none
+    for (tool, code) in
+        [("fail", "E-MCP-GATE-004"), ("nothing", "E-MCP-GATE-002"), ("fx__echo", "E-MCP-GATE-002")]
+    {
+        let said = ask("/mcp/fx", &key, "tools/call", json!({"name": tool, "arguments": {}})).await.json();
+        assert_eq!(said["error"]["data"]["code"], code, "{said}");
+    }
+    // a server of nobody has no tools, whether another project has one of this name or not
+    let other = FixtureMcp::start().await.unwrap();
+    let id = project.id.as_str();
+    let (theirs, _) = with_tools(&api, other.provider_spec(), &["fx__echo"]).await;
+    let body = json!({"manifests": [{"kind": "provider", "project": theirs.id.as_str(), "id": "theirs",
+        "spec": other.provider_spec()}]});
+    assert_eq!(api.post(&admin(&theirs), "/v1/platform/contracts", &body).await.status, 200, "{id}");
+    let mut said = Vec::new();
+    for provider in ["theirs", "nobody"] {
+        let path = format!("/mcp/{provider}");
+        assert!(names(&path).await.is_empty(), "{provider}");
+        let answer = ask(&path, &key, "tools/call", echo.clone()).await.json();
+        said.push(answer.to_string().replace(provider, "x"));
+    }
+    assert_eq!(said[0], said[1]);
+    for path in ["/mcp/No%20Name", "/mcp/a__b", "/mcp/..", "/mcp/fx/more"] {
+        assert_eq!(ask(path, &key, "tools/list", json!({})).await.status, 404, "{path}");
+    }
+    assert_eq!(ask("/mcp/fx", "awp_no_key", "tools/list", json!({})).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_gate_refuses_in_its_own_form() {
     let api = Api::new().await;
     let fixture = FixtureMcp::start().await.unwrap();

@@ -57,7 +57,7 @@ impl Runtime {
         };
         let mut talk = Conversation::new(agent, &run.input);
         self.resume(run, &mut talk).await?;
-        let tools = self.gateway.list_tools(run.scope(), &run.agent_id).await?;
+        let tools = self.gateway.list_tools(run.scope(), &run.agent_id, None).await?;
         let tools =
             tools.into_iter().map(|t| (names::model_facing(&t.name), t)).map(|(n, t)| (t, n)).collect();
         let drive = Drive { runtime: self, run, agent, tools, in_flight };

@@ -368,7 +368,7 @@ async fn a_stopped_tool_server_is_sent_nothing_not_even_for_the_list_of_its_tool
     stop(&test, &project, &of_kit).await;
     let run_id = create(&test, &project).await;
     completed(&test, &project, run_id).await;
-    assert!(node.gateway.list_tools(&project.scope, &agent_id()).await.unwrap().is_empty());
+    assert!(node.gateway.list_tools(&project.scope, &agent_id(), None).await.unwrap().is_empty());
     for agent in [None, Some(&agent_id())] {
         let shown = node.gateway.inspect_tools(&project.scope, agent).await.unwrap();
         assert!(!shown.is_empty());
@@ -379,10 +379,10 @@ async fn a_stopped_tool_server_is_sent_nothing_not_even_for_the_list_of_its_tool
     }
     assert_eq!(kit.requests(), 0);
     start_again(&test, &project, &of_kit).await;
-    assert_eq!(node.gateway.list_tools(&project.scope, &agent_id()).await.unwrap().len(), 2);
+    assert_eq!(node.gateway.list_tools(&project.scope, &agent_id(), None).await.unwrap().len(), 2);
     // one of its tools alone
     stop(&test, &project, &Target::parse("tool", "kit__slow").unwrap()).await;
-    let listed = node.gateway.list_tools(&project.scope, &agent_id()).await.unwrap();
+    let listed = node.gateway.list_tools(&project.scope, &agent_id(), None).await.unwrap();
     assert_eq!(listed.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["kit__echo"]);
     node.end(&test).await;
 }

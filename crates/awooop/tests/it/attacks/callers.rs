@@ -68,6 +68,7 @@ const ANSWERS: &[(&str, &str, &str, &str)] = &[
     ("search_audit", "200 -", "200 -", "200 -"),
     ("sign_version", "404 E-REQ-004", "404 E-REQ-004", "409 E-CONTRACT-007"),
     ("use_mcp", "200 -", "200 -", "200 -"),
+    ("use_mcp_of_provider", "200 -", "200 -", "200 -"),
     ("verify_audit", "200 -", "200 -", "200 -"),
     ("watch_run", "404 E-REQ-004", "404 E-REQ-004", "200 -"),
 ];
@@ -79,6 +80,7 @@ const BOUND: &[(&str, &str)] = &[
     ("get_whoami", "200 -"),
     ("list_tools", "200 -"),
     ("use_mcp", "200 -"),
+    ("use_mcp_of_provider", "200 -"),
 ];
 
 /// Status and code of an answer, such as `404 E-REQ-004`; `-` where there is no code.
@@ -89,9 +91,9 @@ fn told(answer: &Answer) -> String {
 }
 
 /// The same refusal as `/mcp` tells it.
-fn as_told_by(operation: &str, refusal: &str) -> String {
-    match (operation, refusal) {
-        ("use_mcp", "401 E-AUTH-001") => "401 E-MCP-GATE-001".to_owned(),
+fn as_told_by(operation: &Operation, refusal: &str) -> String {
+    match (operation.is_mcp(), refusal) {
+        (true, "401 E-AUTH-001") => "401 E-MCP-GATE-001".to_owned(),
         _ => refusal.to_owned(),
     }
 }
@@ -165,7 +167,7 @@ async fn check(operation: &Operation, callers: &Callers, furnished: &Furnished, 
     };
     for (who, key) in &callers.nobody {
         let answer = operation.ask(&furnished.mine.with_key(key.as_deref())).await;
-        expect(who, &answer, &as_told_by(id, "401 E-AUTH-001"));
+        expect(who, &answer, &as_told_by(operation, "401 E-AUTH-001"));
     }
     for project in [MINE, "no-such-project"] {
         let answer = operation.ask(&callers.other.in_project(project)).await;
@@ -175,7 +177,7 @@ async fn check(operation: &Operation, callers: &Callers, furnished: &Furnished, 
         OPERATIONS.iter().find(|(known, ..)| *known == id).expect("a row in the core's table");
     for (role, api) in callers.by_role.iter().filter(|(role, _)| !allowed.contains(role)) {
         // a key without an agent is shown that it has no tools, and why
-        let expected = if id == "use_mcp" { "200 -" } else { "403 E-AUTH-002" };
+        let expected = if operation.is_mcp() { "200 -" } else { "403 E-AUTH-002" };
         expect(role.as_str(), &operation.ask(api).await, expected);
     }
     let bound = BOUND.iter().find(|(known, _)| *known == id).map_or("403 E-AUTH-002", |(_, told)| told);

@@ -31,14 +31,14 @@ use pick::{Known, Picked, Tools};
 
 /// The planner as a model: waits, then plans.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OfflineModel {
+pub(crate) struct OfflineModel {
     /// How long an answer takes, in milliseconds: lets a demo or test act in the middle of a run.
     pub delay_ms: u64,
 }
 
 impl OfflineModel {
     /// Answers after `delay_ms`. It cannot fail.
-    pub async fn complete(&self, request: &ModelRequest) -> ModelReply {
+    pub(crate) async fn complete(&self, request: &ModelRequest) -> ModelReply {
         if self.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(self.delay_ms)).await;
         }
@@ -55,7 +55,7 @@ const MAX_QUESTION_CHARS: usize = 2_000;
 /// Answers a request: tool calls for a fresh question, a final answer after their results.
 ///
 /// Usage is bytes / 4, rounded up, and marked as estimated; output never counts more than the ceiling.
-pub fn plan(request: &ModelRequest) -> ModelReply {
+pub(crate) fn plan(request: &ModelRequest) -> ModelReply {
     let mut question = request.last_question().map(answer::plain_question).unwrap_or_default();
     if let Some((end, _)) = question.char_indices().nth(MAX_QUESTION_CHARS) {
         question.truncate(end);
