@@ -10,6 +10,7 @@ mod approvals;
 mod audit;
 mod backup;
 mod contract;
+mod edge;
 mod halt;
 mod key;
 mod redact;
@@ -41,6 +42,7 @@ pub(crate) use contract::{
     KeysCommand, KeysRetireArgs, KeysRotateArgs, NamedArgs, PinArgs, ProjectArgs, PublishArgs, ResignArgs,
     SchemaArgs, SignArgs, VersionArgs, VersionDiffArgs, Which,
 };
+pub(crate) use edge::{EdgeArgs, TlsArgs};
 pub(crate) use halt::{HaltsArgs, PauseArgs, ResumeArgs, StartArgs, StopArgs, StopTarget};
 pub(crate) use key::{KeyCommand, KeyCreateArgs, KeyListArgs, KeyRevokeArgs, KeyRole};
 pub(crate) use redact::{Personal, RedactArgs, ReportFormat};
@@ -165,6 +167,9 @@ pub(crate) struct ServerArgs {
     /// Where `awooop dev` keeps its data, and `dev.env` with the address and key
     #[arg(long, value_name = "PATH", help_heading = "Server")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Trust the certificates of this authority (PEM) as well as the host's, for an https address
+    #[arg(long, env = "AWOOOP_CA_FILE", value_name = "FILE", help_heading = "Server")]
+    pub(crate) ca_file: Option<String>,
 }
 
 /// What every command that talks to the server takes.
@@ -250,6 +255,9 @@ pub(crate) struct ServeArgs {
     /// End at once when standard input ends: for a supervisor that must leave no process behind
     #[arg(long)]
     pub(crate) end_with_stdin: bool,
+    /// What is let in at the address.
+    #[command(flatten)]
+    pub(crate) edge: EdgeArgs,
 }
 
 /// `awooop migrate`.
@@ -286,6 +294,9 @@ pub(crate) struct DoctorArgs {
     /// The directory of the server's own keys [default: the one in the data directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
+    /// The listener's certificate.
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Print exactly one JSON document on stdout
     #[arg(long)]
     pub(crate) json: bool,
@@ -332,6 +343,9 @@ pub(crate) struct ConfigCheckArgs {
     /// The directory of the server's own keys [default for dev: the one in the data directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
+    /// The listener's certificate.
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Connect to nothing: only parse the URLs
     #[arg(long)]
     pub(crate) offline: bool,

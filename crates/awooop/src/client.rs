@@ -4,10 +4,13 @@
 //! mean. Invariants: it follows no redirect and reads no proxy from the environment, so the key goes to the
 //! server it is meant for; the key never prints. A request that gets no answer within a minute failed.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_MATCH};
 use reqwest::{Method, RequestBuilder, Response};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use url::Url;
@@ -82,7 +85,9 @@ impl Client {
 
     fn of(settings: &Settings, proof: Option<Proof>) -> Result<Self, Failure> {
         let project = settings.project.clone().map(project_header).transpose()?;
-        let http = awooop_gateway::http_client::http_client().map_err(|e| Failure::invalid(e.to_string()))?;
+        let authorities = settings.ca_file.as_deref().map(authorities).transpose()?.unwrap_or_default();
+        let http = awooop_gateway::http_client::http_client_trusting(authorities);
+        let http = http.map_err(|e| Failure::invalid(e.to_string()))?;
         Ok(Self { http, url: settings.url.clone(), proof, project })
     }
 
@@ -363,6 +368,19 @@ impl Client {
             json!({"title": status.canonical_reason(), "status": status.as_u16(), "detail": detail})
         });
         Failure::Problem(Box::new(Problem { status: status.as_u16(), document, url: self.url() }))
+    }
+}
+
+/// The certificates in a file of PEM.
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let shown = path.display();
+    match read {
+        Ok(found) if found.is_empty() => {
+            Err(Failure::invalid(format!("{shown} holds no certificate in PEM")))
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(Failure::invalid(format!("the authorities in {shown} cannot be read: {error}"))),
     }
 }
 

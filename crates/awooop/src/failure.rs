@@ -266,6 +266,10 @@ impl Failure {
                 lines
             }
             Failure::Problem(problem) => problem_lines(problem),
+            Failure::Unreachable { reason, .. } if reason.contains("invalid peer certificate") => vec![
+                format!("error: {self}"),
+                "name the authority of its certificate with --ca-file or AWOOOP_CA_FILE".to_owned(),
+            ],
             Failure::Unreachable { .. } => vec![
                 format!("error: {self}"),
                 "start a server here with `awooop dev`, or name another with --url or AWOOOP_URL".to_owned(),

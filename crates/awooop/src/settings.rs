@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) proof: Option<Proof>,
     /// The project to act in, where it is not the key's own.
     pub(crate) project: Option<String>,
+    /// A file of authorities that are trusted besides the host's.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// What proves who the command is.
@@ -79,7 +81,8 @@ impl Settings {
                 None => dev.key.filter(|_| is_dev_server).map(Proof::DevEnv),
             },
         };
-        Ok(Self { url, proof, project: server.project.clone() })
+        let ca_file = server.ca_file.as_deref().filter(|f| !f.is_empty()).map(PathBuf::from);
+        Ok(Self { url, proof, project: server.project.clone(), ca_file })
     }
 }
 
@@ -165,7 +168,12 @@ mod tests {
     }
 
     fn args(url: Option<&str>, dir: &Path) -> ServerArgs {
-        ServerArgs { url: url.map(str::to_owned), project: None, data_dir: Some(dir.to_owned()) }
+        ServerArgs {
+            url: url.map(str::to_owned),
+            project: None,
+            data_dir: Some(dir.to_owned()),
+            ca_file: None,
+        }
     }
 
     #[test]

@@ -57,6 +57,8 @@ codes! {
     Req006 = "E-REQ-006", 422, false, "The idempotency key was used with another body";
     Req007 = "E-REQ-007", 400, false, "The cursor is not valid";
     Req008 = "E-REQ-008", 408, true, "The request came too slowly";
+    Req009 = "E-REQ-009", 431, false, "The request's head is too large";
+    Req010 = "E-REQ-010", 414, false, "The request's path and query are too long";
     Run001 = "E-RUN-001", 409, false, "The run's state forbids this";
     Run002 = "E-RUN-002", 422, false, "The project has no active agent of this name";
     Run003 = "E-RUN-003", 403, false, "The mode is above the agent's";
@@ -70,6 +72,9 @@ codes! {
     Budget001 = "E-BUDGET-001", 402, false, "The budget is spent";
     Budget002 = "E-BUDGET-002", 429, true, "The rest of the budget is held by other calls";
     Limit002 = "E-LIMIT-002", 429, true, "The queue is full";
+    Limit003 = "E-LIMIT-003", 503, true, "No room for another connection";
+    Limit004 = "E-LIMIT-004", 429, true, "Too many requests with this key";
+    Limit005 = "E-LIMIT-005", 429, true, "Too many keys that are not valid";
     Contract001 = "E-CONTRACT-001", 422, false, "The manifest is not valid";
     Contract002 = "E-CONTRACT-002", 409, false, "A contract is not what was signed";
     Contract003 = "E-CONTRACT-003", 409, false, "Signatures are missing";
@@ -94,6 +99,7 @@ codes! {
     Upstream003 = "E-MCP-UPSTREAM-003", 502, false, "The tool's server broke the protocol";
     Stop001 = "E-STOP-001", 503, true, "Stopped by people";
     Audit001 = "E-AUDIT-001", 409, true, "The event is in no seal yet";
+    Tls001 = "E-TLS-001", 500, false, "The listener's certificate cannot be used";
     Store001 = "E-STORE-001", 503, true, "The database cannot be reached";
 }
 

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+
 use crate::upstream::address::Pinned;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +31,18 @@ pub enum HttpClientError {
 /// # Errors
 /// [`HttpClientError`], which only a faulty build can meet.
 pub fn http_client() -> Result<reqwest::Client, HttpClientError> {
-    http_client_pinned(None)
+    build(None, Vec::new())
+}
+
+/// The same client, which trusts these authorities besides the host's. What is no certificate of an authority adds
+/// nothing.
+///
+/// # Errors
+/// [`HttpClientError`], which only a faulty build can meet.
+pub fn http_client_trusting(
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<reqwest::Client, HttpClientError> {
+    build(None, authorities)
 }
 
 /// The same client, bound to the addresses that were judged for one host: what a name resolves to later
@@ -38,7 +51,15 @@ pub fn http_client() -> Result<reqwest::Client, HttpClientError> {
 /// # Errors
 /// [`HttpClientError`], which only a faulty build can meet.
 pub fn http_client_pinned(pinned: Option<&Pinned>) -> Result<reqwest::Client, HttpClientError> {
+    build(pinned, Vec::new())
+}
+
+fn build(
+    pinned: Option<&Pinned>,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<reqwest::Client, HttpClientError> {
     let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(authorities);
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)

@@ -1,5 +1,6 @@
 //! The one way in: key or token, then project, then role and scope x operation. Nothing of the request is read before
-//! it succeeds. Every key and every token that is not valid gets the same answer. The operation is found by the route's own method and path in the OpenAPI document; one
+//! it succeeds. Every key and every token that is not valid gets the same answer; an address from which too many of them
+//! came, and a key that asks too often, are refused by the `edge`. The operation is found by the route's own method and path in the OpenAPI document; one
 //! without a row in the core's table is refused to everybody.
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use axum::extract::{FromRequestParts, MatchedPath};
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
+use crate::edge::Client;
 use crate::problem::Problem;
 use crate::state::AppState;
 use crate::telemetry::Trace;
@@ -41,7 +43,8 @@ impl FromRequestParts<AppState> for Access {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let access = identify(&parts.headers, state).await?;
+        let client = parts.extensions.get::<Client>().copied().unwrap_or(Client(None));
+        let access = identify(&parts.headers, &client, state).await?;
         if let Some(trace) = parts.extensions.get::<Trace>() {
             // set once: a request acts in one project
             let _ = trace.project.set(access.scope().project().clone());
@@ -64,15 +67,39 @@ pub(crate) enum Identity {
 }
 
 /// Who it is and in which project, before any question of role.
-pub(crate) async fn identify(headers: &HeaderMap, state: &AppState) -> Result<Access, Problem> {
-    let identity = authenticate(headers, state).await?;
+pub(crate) async fn identify(
+    headers: &HeaderMap,
+    client: &Client,
+    state: &AppState,
+) -> Result<Access, Problem> {
+    let identity = authenticate(headers, client, state).await?;
     let named = named_project(headers)?;
     place(identity, named, state).await
 }
 
-/// Whom the request's key or token proves.
-pub(crate) async fn authenticate(headers: &HeaderMap, state: &AppState) -> Result<Identity, Problem> {
+/// Whom the request's key or token proves, if it may ask once more. Nothing is looked up for an address that failed too
+/// often.
+pub(crate) async fn authenticate(
+    headers: &HeaderMap,
+    client: &Client,
+    state: &AppState,
+) -> Result<Identity, Problem> {
     let token = bearer(headers).ok_or_else(denied)?;
+    state.edge.may_try(client)?;
+    let identity = prove(token, state).await.inspect_err(|problem| {
+        if problem.code() == ErrorCode::Auth001 {
+            state.edge.has_failed(client);
+        }
+    })?;
+    match &identity {
+        Identity::Key(caller) => state.edge.request_with(caller.credential())?,
+        Identity::Person(proven) => state.edge.request_of_person(proven.subject())?,
+    }
+    Ok(identity)
+}
+
+/// Whom a key or a token proves.
+async fn prove(token: &str, state: &AppState) -> Result<Identity, Problem> {
     if let Some(issuer) = state.gateway.issuer().filter(|_| !token.starts_with("awp_")) {
         return match issuer.prove(token).await {
             Ok(proven) => Ok(Identity::Person(proven)),

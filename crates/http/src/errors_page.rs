@@ -43,6 +43,8 @@ fn page(code: ErrorCode) -> &'static str {
         C::Req006 => page!("E-REQ-006"),
         C::Req007 => page!("E-REQ-007"),
         C::Req008 => page!("E-REQ-008"),
+        C::Req009 => page!("E-REQ-009"),
+        C::Req010 => page!("E-REQ-010"),
         C::Run001 => page!("E-RUN-001"),
         C::Run002 => page!("E-RUN-002"),
         C::Run003 => page!("E-RUN-003"),
@@ -59,6 +61,9 @@ fn page(code: ErrorCode) -> &'static str {
         C::Budget001 => page!("E-BUDGET-001"),
         C::Budget002 => page!("E-BUDGET-002"),
         C::Limit002 => page!("E-LIMIT-002"),
+        C::Limit003 => page!("E-LIMIT-003"),
+        C::Limit004 => page!("E-LIMIT-004"),
+        C::Limit005 => page!("E-LIMIT-005"),
         C::Contract001 => page!("E-CONTRACT-001"),
         C::Contract002 => page!("E-CONTRACT-002"),
         C::Contract003 => page!("E-CONTRACT-003"),
@@ -80,6 +85,7 @@ fn page(code: ErrorCode) -> &'static str {
         C::Upstream003 => page!("E-MCP-UPSTREAM-003"),
         C::Stop001 => page!("E-STOP-001"),
         C::Audit001 => page!("E-AUDIT-001"),
+        C::Tls001 => page!("E-TLS-001"),
         C::Store001 => page!("E-STORE-001"),
     }
 }

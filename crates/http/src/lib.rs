@@ -10,6 +10,7 @@
 mod admission;
 mod body;
 mod caller;
+mod edge;
 mod errors_page;
 mod framing;
 mod health;
@@ -28,7 +29,11 @@ mod state;
 mod telemetry;
 mod v1;
 
+pub use edge::{
+    ADDRESS_SHARE, BadRange, ENDS_SOON, Edge, EdgeConfig, FAILED_AUTH_RATE, HEAD_WITHIN, KEY_RATE,
+    LOOK_EVERY, MAX_CONNECTIONS, Tls, TlsError, TlsFiles, TrustedProxies,
+};
 pub use openapi::openapi;
 pub use router::{health_router, router};
-pub use serve::{HEAD_WITHIN, serve};
+pub use serve::serve;
 pub use state::AppState;

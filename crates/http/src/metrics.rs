@@ -9,12 +9,14 @@ use std::fmt::Write;
 use awooop_store::activity::Queued;
 use awooop_store::figures::{Figures, Histogram};
 use awooop_store::vacuum::Holdback;
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 
 use crate::caller::{identify, not_allowed};
+use crate::edge::{Client, Edge};
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -32,11 +34,12 @@ const OTHERS: &str = "_others";
         (status = 503, description = "E-STORE-001: the database does not answer")))]
 pub(crate) async fn get_metrics(
     State(state): State<AppState>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let is_by_project = headers.contains_key(header::AUTHORIZATION);
     if is_by_project {
-        let access = identify(&headers, &state).await?;
+        let access = identify(&headers, &client, &state).await?;
         if !access.caller.is_platform_admin() {
             return Err(not_allowed(&access.caller, "get_metrics"));
         }
@@ -51,6 +54,7 @@ pub(crate) async fn get_metrics(
     let mut text = Exposition::default();
     audit(&mut text, &state).await?;
     process(&mut text, store.figures());
+    at_the_edge(&mut text, &state.edge);
     let queued = store.queued(None).await?;
     rows(&mut text, &queued, store.queued_estimate().await?, now);
     workers(&mut text, &state, now).await?;
@@ -126,6 +130,19 @@ fn process(text: &mut Exposition, figures: &Figures) {
     if let Some(slots) = figures.slots() {
         text.gauge("awooop_worker_slots", "Runs this process can hold at the same time.", slots.total as f64);
         text.gauge("awooop_worker_slots_used", "Runs this process holds.", slots.used as f64);
+    }
+}
+
+/// What the listener holds, refuses and shows.
+fn at_the_edge(text: &mut Exposition, edge: &Edge) {
+    let (open, most) = edge.connections();
+    text.gauge("awooop_http_connections", "Open connections.", open as f64);
+    text.gauge("awooop_http_connections_max", "Connections that may be open.", most as f64);
+    let help = "Connections and requests that the edge refused, by why.";
+    text.labelled("awooop_http_refused_total", "counter", help, "reason", &edge.refused());
+    if let Some(tls) = edge.tls() {
+        let help = "How long the listener's certificate is still valid; negative when it has ended.";
+        text.gauge("awooop_tls_certificate_expires_in_seconds", help, tls.ends_in_seconds());
     }
 }
 

@@ -108,6 +108,8 @@ fn complete(path: &str, operation: &mut Operation) {
         add_project_header(operation);
         say_who_may(operation);
     }
+    add(operation, "414", "E-REQ-010: path and query are too long");
+    add(operation, "431", "E-REQ-009: the head is too large");
     if is_mcp {
         return complete_mcp(operation);
     }
@@ -115,7 +117,12 @@ fn complete(path: &str, operation: &mut Operation) {
         add(operation, "400", "E-REQ-001: malformed");
         add(operation, "401", "E-AUTH-001: no valid key or token");
         add(operation, "403", "E-AUTH-002: the role, E-AUTH-003: the project, or what the detail says");
-        add(operation, "503", "E-STORE-001: the database cannot answer; E-AUTH-004: nor the tokens' issuer");
+        let often =
+            "E-LIMIT-004: too many requests with the key; E-LIMIT-005: too many keys that are not valid";
+        add(operation, "429", often);
+        let away = "E-STORE-001: the database cannot answer; E-AUTH-004: nor the tokens' issuer; E-LIMIT-003: no room \
+                    for the connection";
+        add(operation, "503", away);
     }
     if operation.request_body.is_some() {
         let most = crate::router::max_body_bytes(path) >> 20;
@@ -133,7 +140,7 @@ fn complete(path: &str, operation: &mut Operation) {
 }
 
 /// What the MCP endpoints answer besides a result: JSON-RPC errors.
-const MCP_REFUSALS: [(&str, &str); 9] = [
+const MCP_REFUSALS: [(&str, &str); 10] = [
     ("400", "Not a JSON-RPC message, or an unknown revision"),
     ("401", "E-MCP-GATE-001: no valid key"),
     ("403", "E-AUTH-002 or E-AUTH-003, or a foreign Host or Origin"),
@@ -142,6 +149,7 @@ const MCP_REFUSALS: [(&str, &str); 9] = [
     ("408", "E-REQ-008: the body came too slowly"),
     ("413", "E-REQ-002: larger than 1 MiB"),
     ("415", "Content-Type must be application/json"),
+    ("429", "E-LIMIT-004: too many requests with the key; E-LIMIT-005: too many keys that are not valid"),
     ("503", "E-STORE-001: the database cannot answer"),
 ];
 
@@ -153,6 +161,8 @@ fn complete_mcp(operation: &mut Operation) {
             ResponseBuilder::new().description(description).content("application/json", content).build();
         operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
     }
+    // what the edge refuses is no message yet
+    give_problems(operation);
 }
 
 /// Who may call it, from the core's table: for machines as extensions, for people in the description.

@@ -3,6 +3,7 @@
 //! and never holds an inner error's text.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use awooop_core::ErrorCode;
 use awooop_core::error::Violation;
@@ -27,13 +28,20 @@ pub(crate) struct Problem {
     detail: String,
     errors: Vec<Violation>,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    retry_after_s: u64,
 }
 
 impl Problem {
     /// A refusal with the code's own status.
     pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(code.status()).expect("the table holds HTTP statuses");
-        Self { code, status, detail: detail.into(), errors: Vec::new(), cause: None }
+        Self { code, status, detail: detail.into(), errors: Vec::new(), cause: None, retry_after_s: 1 }
+    }
+
+    /// The same, that may succeed after this time: whole seconds, at least one.
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after_s: seconds.max(1), ..self }
     }
 
     /// 422 E-REQ-003 with what is wrong and where.
@@ -112,7 +120,7 @@ impl Problem {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(header::RETRY_AFTER, self.retry_after_s.into());
             }
             _ => {}
         }

@@ -1,39 +1,54 @@
-//! Connections: accepted, answered by the router, and ended when their time is up. Whoever sends the head of a request
-//! slowly, or opens a connection and sends nothing, is cut after [`HEAD_WITHIN`]; slow bodies are `body`'s. So what a
-//! slow caller holds is one connection, for a bounded time.
+//! Connections: accepted, seated by the [`Edge`], encrypted where that is asked, answered by the router, and ended when
+//! their time is up. Whoever sends the head of a request slowly, or opens a connection and sends nothing, is cut after
+//! [`HEAD_WITHIN`](crate::HEAD_WITHIN); slow bodies are `body`'s. So what a slow caller holds is one connection, for a
+//! bounded time.
 //!
 //! A connection that waits for its next request counts the same: clients keep theirs for reuse, and open another when it
-//! is closed.
+//! is closed. The loop that accepts waits for nobody: a handshake, and the answer to whoever finds no seat, are made in
+//! the connection's own task.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use awooop_store::scope;
 use axum::Router;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Longest time from the moment a connection can take a request until its head is there.
-pub const HEAD_WITHIN: Duration = Duration::from_secs(30);
+use crate::edge::{Edge, Peer, Refused};
+
 /// Between two tries when no connection can be accepted, such as when the process has no descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+/// Longest head that is read at all, in bytes. Beyond it the answer is a bare 431; the bound with a problem document is
+/// half of it (`edge/guard.rs`).
+const MAX_READ_BYTES: usize = 64 * 1024;
+/// Most headers that are read at all.
+const MAX_READ_HEADERS: usize = 200;
+/// Longest time that whoever is turned away may take to send a head.
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Serves until `stop`, then takes no further connection and waits until those that are open have had their answers.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, head_within: Duration) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_within);
+pub async fn serve(listener: TcpListener, router: Router, edge: Edge, stop: CancellationToken) {
     let open = GracefulShutdown::new();
     loop {
-        let tcp = tokio::select! {
+        let (tcp, address) = tokio::select! {
             () = stop.cancelled() => break,
-            Ok(tcp) = accept(&listener) => tcp,
+            Ok(accepted) = accept(&listener) => accepted,
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = open.watch(http.serve_connection(TokioIo::new(tcp), service));
+        let Some(seat) = edge.seat(address) else { continue };
+        let peer = Peer { address, is_tls: edge.tls().is_some(), seat: Arc::new(seat) };
+        let service = Connected { router: TowerToHyperService::new(router.clone()), peer };
+        let connection = connection(tcp, service, edge.clone(), open.watcher(), stop.clone());
         scope::spawn_service("connection", async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection was cut");
@@ -44,13 +59,77 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     open.shutdown().await;
 }
 
-async fn accept(listener: &TcpListener) -> Result<TcpStream, Infallible> {
+/// What carries a request to the router, with whom it came from.
+struct Connected {
+    router: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Connected {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as hyper::service::Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer.clone());
+        self.router.call(request)
+    }
+}
+
+type Cut = Box<dyn std::error::Error + Send + Sync>;
+
+/// One connection from its beginning to its end.
+async fn connection(
+    tcp: TcpStream,
+    service: Connected,
+    edge: Edge,
+    watcher: Watcher,
+    stop: CancellationToken,
+) -> Result<(), Cut> {
+    let http = protocol(&service, &edge);
+    let Some(tls) = edge.tls() else { return talk(&http, tcp, service, watcher).await };
+    let handshake = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        made = tls.accept(tcp) => made,
+    };
+    let stream = handshake.inspect_err(|_| edge.count(Refused::Handshake))?;
+    talk(&http, stream, service, watcher).await
+}
+
+async fn talk<T>(http: &http1::Builder, stream: T, service: Connected, watcher: Watcher) -> Result<(), Cut>
+where
+    T: 'static,
+    TokioIo<T>: Read + Write + Unpin,
+{
+    Ok(watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await?)
+}
+
+/// HTTP/1.1 with each of its limits.
+fn protocol(service: &Connected, edge: &Edge) -> http1::Builder {
+    let is_turned_away = service.peer.seat.turned_away().is_some();
+    let head_within = match is_turned_away {
+        true => edge.head_within().min(TURNED_AWAY_WITHIN),
+        false => edge.head_within(),
+    };
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(head_within)
+        .keep_alive(!is_turned_away)
+        .half_close(false)
+        .max_headers(MAX_READ_HEADERS)
+        .max_header_size(MAX_READ_BYTES)
+        .max_buf_size(MAX_READ_BYTES);
+    http
+}
+
+async fn accept(listener: &TcpListener) -> Result<(TcpStream, IpAddr), Infallible> {
     loop {
         match listener.accept().await {
-            Ok((tcp, _)) => {
+            Ok((tcp, address)) => {
                 // event streams would wait 40 ms for an acknowledgement otherwise
                 let _ = tcp.set_nodelay(true);
-                return Ok(tcp);
+                // an IPv4 client of an IPv6 listener is who it is
+                return Ok((tcp, address.ip().to_canonical()));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted");
@@ -63,6 +142,7 @@ async fn accept(listener: &TcpListener) -> Result<TcpStream, Infallible> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::EdgeConfig;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -70,7 +150,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let router = Router::new().route("/", get(|| async { "hello" }));
-        scope::spawn_service("test", serve(listener, router, stop.clone(), head_within));
+        let edge = Edge::new(EdgeConfig { head_within, ..EdgeConfig::default() });
+        scope::spawn_service("test", serve(listener, router, edge, stop.clone()));
         (address, stop)
     }
 
@@ -111,7 +192,10 @@ mod tests {
                 "hello"
             }),
         );
-        let server = scope::spawn_service("test", serve(listener, router, stop.clone(), HEAD_WITHIN));
+        let server = scope::spawn_service(
+            "test",
+            serve(listener, router, Edge::new(EdgeConfig::default()), stop.clone()),
+        );
         let mut tcp = TcpStream::connect(address).await.unwrap();
         tcp.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         is_asked.recv().await.unwrap();

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{MOST_CREATING, Places};
 use crate::body::BODY_WITHIN;
+use crate::edge::{Edge, EdgeConfig};
 use crate::mcp::McpServer;
 
 /// The state of the router.
@@ -24,6 +25,7 @@ pub struct AppState {
     pub(crate) creating: Arc<Places>,
     pub(crate) scraping: Arc<Semaphore>,
     pub(crate) body_within: Duration,
+    pub(crate) edge: Edge,
 }
 
 impl AppState {
@@ -35,7 +37,14 @@ impl AppState {
         // one look at the rows at a time: whoever asks for figures takes no beat its connection
         let scraping = Arc::new(Semaphore::new(1));
         let (hosts, body_within) = (hosts.into(), BODY_WITHIN);
-        Self { store, gateway, hosts, draining, mcp, creating, scraping, body_within }
+        let edge = Edge::new(EdgeConfig::of_this_machine());
+        Self { store, gateway, hosts, draining, mcp, creating, scraping, body_within, edge }
+    }
+
+    /// The same behind this edge: the one that [`crate::serve`] seats connections by. Without it there are no rates.
+    #[must_use]
+    pub fn behind(self, edge: Edge) -> Self {
+        Self { edge, ..self }
     }
 
     /// The same with another patience for the bodies of requests than 30 s.

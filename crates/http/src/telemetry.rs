@@ -1,5 +1,6 @@
-//! The outermost layer: one span and one log line a request, the trace id, and the problem documents. It
-//! logs method, path template, status, project and trace; never a body, a query or a key.
+//! The outermost layer: one span and one log line a request, the trace id, the problem documents, and what every answer
+//! says of itself. It logs method, path template, status, project, trace and the client's address; never a body, a query
+//! or a key.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +12,7 @@ use axum::response::Response;
 use http::{HeaderMap, header};
 use tracing::Instrument;
 
+use crate::edge::{self, Client, Peer};
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -50,7 +52,14 @@ pub(crate) async fn trace(State(state): State<AppState>, mut request: Request, n
         trace_id = trace.id,
         project = tracing::field::Empty,
         status = tracing::field::Empty,
+        client = tracing::field::Empty,
     );
+    let client = Client::of(&request, &state.edge);
+    if let Some(address) = client.0 {
+        span.record("client", tracing::field::display(address));
+    }
+    let is_tls = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);
+    request.extensions_mut().insert(client);
     request.extensions_mut().insert(trace.clone());
     let run = async {
         let mut response = next.run(request).await;
@@ -64,6 +73,7 @@ pub(crate) async fn trace(State(state): State<AppState>, mut request: Request, n
             }
             response = rendered;
         }
+        edge::secure(response.headers_mut(), is_tls);
         tracing::Span::current().record("status", response.status().as_u16());
         tracing::info!("answered");
         response

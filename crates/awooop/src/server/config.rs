@@ -18,8 +18,9 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{checks, logging, operator, reference, required, setting};
-use crate::cli::{CheckedRole, ConfigCheckArgs};
+use super::edge::Certificate;
+use super::{checks, edge, logging, operator, reference, required, setting};
+use crate::cli::{CheckedRole, ConfigCheckArgs, TlsArgs};
 use crate::failure::Exit;
 use crate::output::{note, write_document, write_raw};
 use crate::settings::default_data_dir;
@@ -28,6 +29,7 @@ const DATABASE: &str = "database";
 const KEYRING: &str = "keyring";
 const OPERATOR: &str = "operator's list";
 const DATA_DIR: &str = "data directory";
+const CERTIFICATE: &str = "certificate";
 const ENVIRONMENT: &str = "environment";
 
 /// How a finding bears on the start of the server.
@@ -76,6 +78,7 @@ struct Subject {
     data_dir: Option<PathBuf>,
     operator: Option<PathBuf>,
     keys: Option<PathBuf>,
+    tls: TlsArgs,
     is_offline: bool,
 }
 
@@ -88,7 +91,7 @@ impl Subject {
             |name: &str| data_dir.as_ref().filter(|_| role == CheckedRole::Dev).map(|dir| dir.join(name));
         let operator = args.operator.or_else(|| of_dev("operator.toml"));
         let keys = args.keys.or_else(|| of_dev("keys"));
-        Self { role, operator, keys, is_offline: args.offline, data_dir }
+        Self { role, operator, keys, tls: args.tls, is_offline: args.offline, data_dir }
     }
 
     fn is_dev(&self) -> bool {
@@ -106,6 +109,7 @@ pub(crate) async fn run(args: ConfigCheckArgs) -> anyhow::Result<ExitCode> {
     findings.extend(keyring(&subject));
     findings.extend(operators_list(&subject));
     findings.extend(data_directory(&subject));
+    findings.extend(certificate(&subject));
     findings.extend(redis());
     findings.extend(variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())));
     // a parser repeats the line it stumbled over
@@ -341,6 +345,35 @@ fn open_files(path: &Path) -> Vec<Finding> {
     let names = checks::SECRET_FILES.into_iter().filter(|name| *name != "keys/keyring.json");
     let open = checks::open_to_others(path, &names.collect::<Vec<_>>());
     open.into_iter().map(|problem| invalid(DATA_DIR, problem)).collect()
+}
+
+/// The listener's certificate; `dev` and `migrate` have none.
+fn certificate(subject: &Subject) -> Option<Finding> {
+    if matches!(subject.role, CheckedRole::Dev | CheckedRole::Migrate) {
+        return None;
+    }
+    let files = match edge::tls_files(&subject.tls) {
+        Ok(files) => files?,
+        Err(error) => return Some(invalid(CERTIFICATE, error.to_string())),
+    };
+    Some(match edge::examine(&files, Clock::system().now()) {
+        Certificate::Well(message) => match open_key(&files.key) {
+            None => well(CERTIFICATE, message),
+            Some(mode) => {
+                let key = files.key.display();
+                let message = format!("everybody can read {key} (mode {mode:o}): chmod 600 {key}");
+                finding(CERTIFICATE, Status::Warning, message)
+            }
+        },
+        Certificate::Ends(message) => finding(CERTIFICATE, Status::Warning, message),
+        Certificate::Unusable(message) => invalid(CERTIFICATE, message),
+    })
+}
+
+/// The mode of a key that everybody on this machine can read. A group may: certificates are often kept for one.
+fn open_key(path: &Path) -> Option<u32> {
+    let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
+    (mode & 0o007 != 0).then_some(mode)
 }
 
 fn redis() -> Option<Finding> {

@@ -83,6 +83,8 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         retention,
         listener: Some(listener),
         answers: Answers::Everything,
+        edge: super::edge::of_this_machine(),
+        public_hosts: Vec::new(),
     };
     data.write_private("dev.env", env.as_bytes())?;
     data.announce_url(&url)?;

@@ -10,8 +10,9 @@ use awooop_store::keyring::{KeyState, Keyring, KeyringError};
 use awooop_store::{Clock, DatabaseUrls, Store};
 use serde_json::{Value, json};
 
-use super::{checks, logging, operator, setting};
-use crate::cli::DoctorArgs;
+use super::edge::Certificate;
+use super::{checks, edge, logging, operator, setting};
+use crate::cli::{DoctorArgs, TlsArgs};
 use crate::output::{note, write_document, write_raw};
 use crate::settings::default_data_dir;
 
@@ -43,6 +44,7 @@ pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     checks.push(about_keys);
     checks.extend(database(&data_dir, keyring).await);
     checks.push(operators_list(&data_dir, list));
+    checks.extend(certificate(&args.tls));
     let is_well = checks.iter().all(|check| check.problems.is_empty());
     if args.json {
         let items: Vec<Value> = checks
@@ -193,6 +195,19 @@ fn urls(data_dir: &Path) -> anyhow::Result<DatabaseUrls> {
     let known: Value = serde_json::from_slice(&text)?;
     let text = |name: &str| known[name].as_str().unwrap_or_default().to_owned().into();
     Ok(DatabaseUrls { app: text("app"), dispatch: text("dispatch") })
+}
+
+/// The listener's certificate, where one is named.
+fn certificate(args: &TlsArgs) -> Option<Check> {
+    let name = "certificate";
+    let files = match edge::tls_files(args) {
+        Ok(files) => files?,
+        Err(error) => return Some(Check::wrong(name, error.to_string())),
+    };
+    Some(match edge::examine(&files, Clock::system().now()) {
+        Certificate::Well(detail) => Check::well(name, detail),
+        Certificate::Ends(problem) | Certificate::Unusable(problem) => Check::wrong(name, problem),
+    })
 }
 
 fn operators_list(data_dir: &Path, named: Option<PathBuf>) -> Check {

@@ -7,6 +7,7 @@ mod checks;
 pub(crate) mod config;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+mod edge;
 pub(crate) mod keys;
 pub(crate) mod logging;
 pub(crate) mod migrate;

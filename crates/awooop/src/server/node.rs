@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use awooop_gateway::{Gateway, Operator};
-use awooop_http::{AppState, HEAD_WITHIN};
+use awooop_http::{AppState, Edge, EdgeConfig};
 use awooop_store::Store;
 use awooop_store::audit::{Sealer, SealerConfig};
 use awooop_store::claim::Worker;
@@ -38,6 +38,10 @@ pub(super) struct Node {
     pub(super) listener: Option<TcpListener>,
     /// What is answered there.
     pub(super) answers: Answers,
+    /// What is let in there.
+    pub(super) edge: EdgeConfig,
+    /// Names by which others reach it.
+    pub(super) public_hosts: Vec<String>,
 }
 
 /// What a node answers by HTTP.
@@ -75,16 +79,22 @@ impl Node {
         let watching = awooop_store::scope::spawn_service("stops", watching);
         let worker =
             self.worker.map(|me| awooop_worker::start(self.store.clone(), gateway.clone(), me, self.config));
+        let certificate = self.edge.tls.clone();
+        let certificate =
+            certificate.map(|tls| awooop_store::scope::spawn_service("certificate", tls.follow()));
         let server = match self.listener {
             None => None,
             Some(listener) => {
-                let hosts = vec![listener.local_addr()?.to_string()];
+                let mut hosts = self.public_hosts;
+                hosts.push(listener.local_addr()?.to_string());
+                let edge = Edge::new(self.edge);
                 let state = AppState::new(self.store.clone(), gateway.clone(), hosts, draining.clone());
+                let state = state.behind(edge.clone());
                 let router = match self.answers {
                     Answers::Everything => awooop_http::router(state),
                     Answers::Health => awooop_http::health_router(state),
                 };
-                let serve = awooop_http::serve(listener, router, draining.clone(), HEAD_WITHIN);
+                let serve = awooop_http::serve(listener, router, edge, draining.clone());
                 Some(awooop_store::scope::spawn_service("http", serve))
             }
         };
@@ -93,7 +103,12 @@ impl Node {
         tracing::info!("stopping: no new work, runs end or are given back");
         draining.cancel();
         following.abort();
-        for_audit.iter().chain(&for_runs).chain(&keeping).for_each(tokio::task::JoinHandle::abort);
+        for_audit
+            .iter()
+            .chain(&for_runs)
+            .chain(&keeping)
+            .chain(&certificate)
+            .for_each(tokio::task::JoinHandle::abort);
         let drain = async {
             if let Some(worker) = worker {
                 worker.drain().await;

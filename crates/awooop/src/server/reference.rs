@@ -104,6 +104,30 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("10")
         .like("60"),
     option("--end-with-stdin", "serve", "Ends at once when standard input ends: for a supervisor that must leave no process behind.").or("off"),
+    option("--tls-cert", "serve", "The certificate to answer TLS with: the chain in PEM, the server's own first. Changed files are taken over within 5 seconds ([network.md](network.md)).")
+        .or("`AWOOOP_TLS_CERT`, else plain HTTP")
+        .like("/etc/awooop/tls.crt"),
+    option("--tls-key", "serve", "The certificate's private key in PEM, without a passphrase.")
+        .or("`AWOOOP_TLS_KEY`, else plain HTTP")
+        .like("/etc/awooop/tls.key"),
+    option("--public-hosts", "serve", "Names, or `name:port`, by which others reach `/mcp`, parted by commas. It answers to no other `Host` and to no page of another site.")
+        .or("none: names of this machine and the address of `--listen`")
+        .like("awooop.internal,agents.example.com"),
+    option("--trusted-proxies", "serve", "Addresses or ranges, parted by commas, whose `X-Forwarded-For` and `Forwarded` are believed.")
+        .or("none: these headers say nothing")
+        .like("10.0.3.0/24,fd00::/8"),
+    option("--max-connections", "serve", "Most open connections (1 to 1000000). Fewer where the limit of open files leaves less than 1,024 for all else.")
+        .or("8192")
+        .like("2000"),
+    option("--max-connections-per-address", "serve", "Of them, of one address (of IPv6, a /64) that is no trusted proxy's; behind such a proxy, requests under way.")
+        .or("a quarter of `--max-connections`")
+        .like("200"),
+    option("--key-rate", "serve", "Requests a second with one key, or of one person (0 to 100000), twice as many at once after a rest; 0 for no limit. Each process counts for itself.")
+        .or("200")
+        .like("50"),
+    option("--failed-auth-rate", "serve", "Keys and tokens that are not valid, a second, from one address (0 to 100000), ten times as many at once; 0 for no limit.")
+        .or("20")
+        .like("5"),
     option("--admin-url", "migrate", "A superuser's URL, used once to make the roles. Other users of the machine can read a command line.")
         .or("none: roles are left alone")
         .like("postgres://postgres:…@db.internal/awooop")
@@ -145,6 +169,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     option("--keys", "doctor", "The keyring's directory. Without its keys no signature and no audit event can be checked.")
         .or("`keys` in the data directory")
         .like("/etc/awooop/keys"),
+    option("--tls-cert", "doctor", "The listener's certificate: the chain in PEM, the server's own first.")
+        .or("`AWOOOP_TLS_CERT`, else none")
+        .like("/etc/awooop/tls.crt"),
+    option("--tls-key", "doctor", "The certificate's private key in PEM.")
+        .or("`AWOOOP_TLS_KEY`, else none")
+        .like("/etc/awooop/tls.key"),
     option("--json", "doctor", "Prints one JSON document.").or("off"),
     option("--role", "config check", "Whose settings to check: `dev`, `api`, `worker`, `all` (of `serve`) or `migrate`.")
         .or("`all` where `AWOOOP_DATABASE_URL` is set, else `dev`")
@@ -156,6 +186,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     option("--keys", "config check", "The keyring's directory.")
         .or("for `dev`, `keys` in the data directory")
         .like("/etc/awooop/keys"),
+    option("--tls-cert", "config check", "The listener's certificate: the chain in PEM, the server's own first.")
+        .or("`AWOOOP_TLS_CERT`, else none")
+        .like("/etc/awooop/tls.crt"),
+    option("--tls-key", "config check", "The certificate's private key in PEM.")
+        .or("`AWOOOP_TLS_KEY`, else none")
+        .like("/etc/awooop/tls.key"),
     option("--offline", "config check", "Connects to nothing: URLs are only parsed.").or("off"),
     option("--json", "config check", "Prints one JSON document.").or("off"),
     option("--keys", "keys", "The directory of the keyring to list or change.")
@@ -218,6 +254,15 @@ pub(crate) const SETTINGS: &[Setting] = &[
     variable("AWOOOP_LOG_FORMAT", "dev, serve, migrate, backup, restore, doctor, config check", "`json` for one JSON object a line.")
         .or("text")
         .like("json"),
+    variable("AWOOOP_TLS_CERT", "serve, doctor, config check", "The listener's certificate, as `--tls-cert`.")
+        .or("none: plain HTTP")
+        .like("/etc/awooop/tls.crt"),
+    variable("AWOOOP_TLS_KEY", "serve, doctor, config check", "The file of its private key, as `--tls-key`.")
+        .or("none: plain HTTP")
+        .like("/etc/awooop/tls.key"),
+    variable("AWOOOP_CA_FILE", "the client commands", "Authorities, in PEM, that are trusted for the server's address besides the host's, as `--ca-file`.")
+        .or("the host's alone")
+        .like("/etc/awooop/ca.pem"),
     variable("AWOOOP_URL", "the client commands", "The server's address, as `--url`.")
         .or("the one in `dev.env`, else http://127.0.0.1:7700")
         .like("https://awooop.internal"),

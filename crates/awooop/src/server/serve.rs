@@ -40,12 +40,16 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         Some(path) => operator::read(path)?,
         None => operator::none()?,
     };
+    let edge = super::edge::config(&args.edge, &Clock::system())?;
     let store = Store::open_with(&urls, Clock::system(), keyring, announcer()?).await?;
     let has_worker = args.role != ServeRole::Api;
     let (worker, _data) = if has_worker { identity(args.data_dir)? } else { (None, None) };
     let listener = listener(args.role, args.listen).await?;
     let place = match &listener {
-        Some(listener) => format!("http://{}", listener.local_addr()?),
+        Some(listener) => {
+            let scheme = if edge.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", listener.local_addr()?)
+        }
         None => "as a worker".to_owned(),
     };
     let config = WorkerConfig {
@@ -54,7 +58,18 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         ..WorkerConfig::default().with_silence(Duration::from_secs(args.silent_after))
     };
     let answers = if args.role == ServeRole::Worker { Answers::Health } else { Answers::Everything };
-    let node = Node { store, operator, worker, separate: None, config, retention: None, listener, answers };
+    let node = Node {
+        store,
+        operator,
+        worker,
+        separate: None,
+        config,
+        retention: None,
+        listener,
+        answers,
+        edge,
+        public_hosts: args.edge.public_hosts,
+    };
     let serving = node.serve(|| note(&format!("AwoooP serves {place} after {}", seconds(began))));
     if !args.end_with_stdin {
         return serving.await;

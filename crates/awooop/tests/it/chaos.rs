@@ -184,6 +184,8 @@ impl World {
             "2",
             "--slots",
             "8",
+            "--key-rate",
+            "0",
         ]);
         if node.role == "api" {
             command.arg("--listen").arg(format!("127.0.0.1:{}", self.port));

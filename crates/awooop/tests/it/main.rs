@@ -38,3 +38,4 @@ mod serving;
 mod sign_in;
 mod support;
 mod tidy;
+mod tls;

@@ -97,6 +97,13 @@ impl Node {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Where it says that it serves.
+    pub(crate) fn url(&self) -> String {
+        let log = self.log();
+        let rest = log.split("AwoooP serves ").nth(1).unwrap_or_else(|| panic!("no address: {log}"));
+        rest.split_whitespace().next().unwrap().to_owned()
+    }
+
     pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
         self.process.signal(Signal::SIGTERM).unwrap();
         self.process.wait(PATIENCE).await.unwrap().expect("it ends")
@@ -106,9 +113,14 @@ impl Node {
 impl Site {
     /// Starts a node and waits until it says that it serves.
     pub(crate) async fn serve(&self, role: &str, name: &str) -> Node {
+        self.serve_with(role, name, &[]).await
+    }
+
+    /// The same with further options.
+    pub(crate) async fn serve_with(&self, role: &str, name: &str, options: &[&str]) -> Node {
         let (data, log) = (self.home.path().join(name), self.home.path().join(format!("{name}.log")));
         let mut command = self.command(role);
-        command.arg("--data-dir").arg(&data).env("AWOOOP_LOG", "info");
+        command.args(options).arg("--data-dir").arg(&data).env("AWOOOP_LOG", "info");
         let file = File::create(&log).unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file);
         let mut node = Node { process: Process::spawn(&mut command).unwrap(), log, data };
@@ -121,7 +133,7 @@ impl Site {
         node
     }
 
-    fn command(&self, role: &str) -> Command {
+    pub(crate) fn command(&self, role: &str) -> Command {
         let (keys, list) = (shown(&self.keys), shown(&self.list));
         let listen = ["--listen", "127.0.0.1:0"];
         self.home
@@ -155,10 +167,7 @@ impl Site {
 
     /// The API of a node that answers HTTP.
     fn api(&self, node: &Node) -> Api {
-        let log = node.log();
-        let rest = log.split("serves http://").nth(1).unwrap_or_else(|| panic!("no address: {log}"));
-        let address = rest.split_whitespace().next().unwrap();
-        Api::new(&format!("http://{address}"), Some(&self.key)).unwrap().in_project(PROJECT)
+        Api::new(&node.url(), Some(&self.key)).unwrap().in_project(PROJECT)
     }
 }
 

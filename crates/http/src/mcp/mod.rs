@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::body;
 use crate::caller::{self, Access};
+use crate::edge::Client;
 use crate::query::PathPart;
 use crate::state::AppState;
 use crate::telemetry::Trace;
@@ -91,7 +92,8 @@ async fn answer(state: &AppState, view: View, request: Request) -> Response {
 
 async fn serve(state: &AppState, view: &View, request: Request) -> Result<Response, Refusal> {
     site::check(request.headers(), request.uri(), &state.hosts)?;
-    let access = identify(request.headers(), state, view.operation()).await?;
+    let client = request.extensions().get::<Client>().copied().unwrap_or(Client(None));
+    let access = identify(request.headers(), &client, state, view.operation()).await?;
     if matches!(view, View::Of(None)) {
         return Err(Refusal::transport(404, "no tool server can have this name"));
     }
@@ -117,8 +119,13 @@ async fn serve(state: &AppState, view: &View, request: Request) -> Result<Respon
 }
 
 /// Who calls. A key that is bound to no agent reaches no tool whatever its role, and is told so.
-async fn identify(headers: &HeaderMap, state: &AppState, operation: &'static str) -> Result<Access, Refusal> {
-    let access = caller::identify(headers, state).await.map_err(|p| Refusal::of_problem(&p))?;
+async fn identify(
+    headers: &HeaderMap,
+    client: &Client,
+    state: &AppState,
+    operation: &'static str,
+) -> Result<Access, Refusal> {
+    let access = caller::identify(headers, client, state).await.map_err(|p| Refusal::of_problem(&p))?;
     if access.caller.agent().is_some() && !access.caller.may(operation) {
         state.store.note_refused_call(access.scope(), operation, awooop_core::ErrorCode::Auth002);
         return Err(Refusal::of_problem(&caller::not_allowed(&access.caller, operation)));

@@ -4,13 +4,14 @@ use awooop_core::role::{Role, Roles};
 use awooop_core::scopes::Scopes;
 use awooop_store::auth::{Caller, Credential};
 use awooop_store::sign_in::Proven;
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::caller::{self, Identity};
+use crate::edge::Client;
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -64,9 +65,10 @@ pub(crate) struct Membership {
     responses((status = 200, description = "Who the caller is", body = Whoami)))]
 pub(crate) async fn get_whoami(
     State(state): State<AppState>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Json<Whoami>, Problem> {
-    let identity = caller::authenticate(&headers, &state).await?;
+    let identity = caller::authenticate(&headers, &client, &state).await?;
     let named = caller::named_project(&headers)?;
     if let (Identity::Person(proven), None) = (&identity, &named)
         && proven.home(None).is_none()

@@ -74,6 +74,11 @@ impl Api {
         Api { router: awooop_http::router(change(state)), draining, test }
     }
 
+    /// The server's service, for a listener.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     pub(crate) fn platform_key(&self) -> String {
         self.test.platform_key.expose_secret().to_owned()
     }

@@ -44,8 +44,7 @@ async fn without_a_database_everything_says_so_and_nothing_leaks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_is_refused_after_its_time_and_leaves_its_place_to_others() {
-    // long enough that all of the flood below has come before the first of it is cut
-    let patience = std::time::Duration::from_secs(1);
+    let patience = std::time::Duration::from_millis(800);
     let test = TestStore::private().await;
     let api = Api::with(test, |state| state.with_bodies_within(patience)).await;
     let project = api.test.project().await;

@@ -89,6 +89,7 @@ impl Node {
         let log = home.path().join(format!("{name}.log"));
         let file = File::create(&log)?;
         let mut command: Command = home.command(&["serve", "--role", role, "--listen", "127.0.0.1:0"]);
+        command.args(["--key-rate", "0"]);
         command.arg("--keys").arg(home.path().join("keys"));
         command.arg("--operator").arg(home.path().join("operator.toml"));
         command.arg("--data-dir").arg(home.path().join(name));
