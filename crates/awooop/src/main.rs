@@ -10,6 +10,7 @@ mod client;
 mod commands;
 mod failure;
 mod output;
+mod seclusion;
 mod server;
 mod settings;
 mod sign_in;
@@ -23,6 +24,7 @@ use failure::Failure;
 use serde_json::json;
 
 fn main() -> ExitCode {
+    seclusion::seclude();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

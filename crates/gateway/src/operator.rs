@@ -5,7 +5,7 @@
 //! Asked when a contract is applied, and again at each use: the list may have changed in between.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use awooop_core::ProjectId;
 use awooop_core::contract::{CredentialRef, LlmSpec, Manifest, McpSpec, ProviderSpec, Spec, TransportSpec};
@@ -198,17 +198,36 @@ impl Operator {
             Some(CredentialRef::Env(name)) => {
                 format!("the operator does not list the variable `{name}` for project `{project}`")
             }
-            Some(CredentialRef::File(_)) if self.secrets.is_some() => return,
-            Some(CredentialRef::File(_)) => "the operator configured no secrets folder".to_owned(),
+            Some(CredentialRef::File(_)) if self.secrets.is_none() => {
+                "the operator configured no secrets folder".to_owned()
+            }
+            Some(CredentialRef::File(path)) if stays_below(path) => return,
+            Some(CredentialRef::File(_)) => {
+                "a file lies below the project's own folder of secrets".to_owned()
+            }
         };
         found.push(Violation::new(path, "operator", message));
     }
+}
+
+/// Does the path, as it is written, lead nowhere but down? What links lead to is judged when it is read.
+fn stays_below(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_file_is_named_below_its_folder() {
+        for (path, is_below) in
+            [("token", true), ("a/./token", true), ("/token", false), ("a/../token", false), ("..", false)]
+        {
+            assert_eq!(stays_below(path), is_below, "{path}");
+        }
+    }
 
     fn operator() -> Operator {
         let project = ProjectId::parse("ewoooc").unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use awooop_core::ErrorCode;
 use awooop_core::schema::Schema;
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
@@ -54,6 +54,11 @@ impl<T: DeserializeOwned + PartialSchema + 'static> FromRequest<AppState> for Bo
 /// The whole body, at most what the router allows this path, within the server's time.
 pub(crate) async fn read(request: Request, state: &AppState) -> Result<Bytes, Problem> {
     let limit = crate::router::max_body_bytes(request.uri().path());
+    let too_large = || Problem::new(ErrorCode::Req002, format!("a body has at most {limit} bytes"));
+    // by its own word: what is too large is not waited for
+    if request.body().size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
     let read = tokio::time::timeout(state.body_within, Bytes::from_request(request, state)).await;
     let read = read.map_err(|_| {
         let detail =
@@ -62,7 +67,7 @@ pub(crate) async fn read(request: Request, state: &AppState) -> Result<Bytes, Pr
     })?;
     read.map_err(|rejection| {
         if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::new(ErrorCode::Req002, format!("a body has at most {limit} bytes"))
+            too_large()
         } else {
             Problem::new(ErrorCode::Req001, "the body could not be read to its end")
         }

@@ -12,6 +12,7 @@ mod body;
 mod caller;
 mod edge;
 mod errors_page;
+mod framing;
 mod health;
 mod mcp;
 mod metrics;

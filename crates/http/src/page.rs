@@ -5,12 +5,15 @@
 use awooop_core::{ErrorCode, ProjectId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::problem::Problem;
 
 const CHECK_BYTES: usize = 8;
+/// 1970 to 3000: no row of ours was made at another time, and PostgreSQL and jiff end at different ones.
+const MICROSECONDS: std::ops::RangeInclusive<i64> = 0..=32_503_680_000_000_000;
 
 /// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -68,7 +71,8 @@ impl List<'_> {
     fn open(self, text: &str) -> Option<String> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (check, key) = bytes.split_at_checked(CHECK_BYTES)?;
-        let key = std::str::from_utf8(key).ok()?;
+        // anybody can compute the check, so a key may still be one that no row has; PostgreSQL takes no NUL
+        let key = std::str::from_utf8(key).ok().filter(|key| !key.contains('\0'))?;
         (check == self.check(key)).then(|| key.to_owned())
     }
 
@@ -79,9 +83,24 @@ impl List<'_> {
     }
 }
 
+/// The key of a row in a list by time: microseconds and an id.
+pub(crate) fn time_and_id(key: &str) -> Option<(Timestamp, String)> {
+    let (at, id) = key.split_once('/')?;
+    let at = at.parse().ok().filter(|at| MICROSECONDS.contains(at))?;
+    Some((Timestamp::from_microsecond(at).ok()?, id.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_no_row_has_is_no_cursor() {
+        assert!(time_and_id("1767225600000000/a").is_some_and(|(_, id)| id == "a"));
+        for key in ["", "1", "x/a", "-1/a", "-377705023201000000/a", "9223372036854775807/a"] {
+            assert!(time_and_id(key).is_none(), "{key}");
+        }
+    }
 
     #[test]
     fn a_cursor_reads_back_in_its_own_list_and_nowhere_else() {
@@ -98,6 +117,7 @@ mod tests {
             bad.replace_range(i..=i, replacement);
             assert!(read(list, &bad).is_err(), "{bad}");
         }
+        assert!(read(list, &list.cursor("a\0b")).is_err(), "a NUL, with the right check");
         for nonsense in ["", "A", "%%", "null", &"A".repeat(10_000)] {
             assert!(read(list, nonsense).is_err(), "{nonsense}");
         }

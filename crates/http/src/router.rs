@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 
 use crate::problem::Problem;
 use crate::state::AppState;
-use crate::{edge, errors_page, health, mcp, metrics, openapi, telemetry, v1};
+use crate::{edge, errors_page, framing, health, mcp, metrics, openapi, telemetry, v1};
 
 /// Largest request body, but for manifests: 1 MiB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -116,6 +116,7 @@ fn service(router: Router<AppState>, state: AppState) -> Router {
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(axum::middleware::from_fn_with_state(state.clone(), edge::guard))
+        .layer(axum::middleware::from_fn(framing::read_one_way))
         .layer(axum::middleware::from_fn_with_state(state.clone(), telemetry::trace))
         .with_state(state)
 }

@@ -9,7 +9,7 @@ use awooop_redact::Redactor;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use tracing::Instrument;
 
 use crate::edge::{self, Client, Peer};
@@ -66,8 +66,10 @@ pub(crate) async fn trace(State(state): State<AppState>, mut request: Request, n
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             problem.log();
             let mut rendered = problem.render(&path, &trace.id, &refusals(&state, &trace));
-            if let Some(allow) = response.headers_mut().remove(http::header::ALLOW) {
-                rendered.headers_mut().insert(http::header::ALLOW, allow);
+            for name in [header::ALLOW, header::CONNECTION] {
+                if let Some(value) = response.headers_mut().remove(&name) {
+                    rendered.headers_mut().insert(name, value);
+                }
             }
             response = rendered;
         }

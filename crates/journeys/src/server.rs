@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ pub struct Home {
     directory: TempDir,
     environment: Vec<(String, String)>,
     program: PathBuf,
+    uid: Option<u32>,
     has_separate_worker: bool,
 }
 
@@ -45,13 +47,24 @@ impl Home {
             .context("no temporary directory")?;
         let has_separate_worker = std::env::var_os(SEPARATE_WORKER).is_some();
         let program = program("AWOOOP_BIN", "awooop")?;
-        Ok(Home { directory, environment: Vec::new(), program, has_separate_worker })
+        Ok(Home { directory, environment: Vec::new(), program, uid: None, has_separate_worker })
     }
 
     /// Runs are carried out in a process of their own.
     pub fn with_separate_worker(mut self) -> Home {
         self.has_separate_worker = true;
         self
+    }
+
+    /// Everything runs under another uid, to which the directory and all that is in it by now then belong. Only root
+    /// may. The program is copied to where that uid can reach it.
+    pub fn under(mut self, uid: u32) -> anyhow::Result<Home> {
+        let program = self.directory.path().join("awooop");
+        std::fs::copy(&self.program, &program).context("the program can be copied")?;
+        self.program = program;
+        self.uid = Some(uid);
+        give(self.directory.path(), uid).context("only root gives files away")?;
+        Ok(self)
     }
 
     /// Adds a variable to the server's environment.
@@ -88,6 +101,9 @@ impl Home {
             command.env_remove(name);
         }
         command.env_remove("AWOOOP_OWNER_DATABASE_URL");
+        if let Some(uid) = self.uid {
+            command.gid(uid).uid(uid);
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -163,6 +179,17 @@ impl Home {
     }
 }
 
+/// Gives a directory and all that is in it to a uid and the gid of the same number.
+fn give(path: &Path, uid: u32) -> std::io::Result<()> {
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in path.read_dir()? {
+            give(&entry?.path(), uid)?;
+        }
+    }
+    Ok(())
+}
+
 /// A server that is ready.
 #[derive(Debug)]
 pub struct Server {
@@ -192,6 +219,11 @@ impl Server {
     /// From the start of the process to ready.
     pub fn started_in(&self) -> Duration {
         self.started_in
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// The process, for signals.

@@ -3,6 +3,11 @@
 //!
 //! Addresses, commands and credentials of this machine are asked for by every way a contract has.
 
+mod addresses;
+mod children;
+mod credentials;
+mod intruder;
+
 use awooop_journeys::client::Api;
 use serde_json::{Value, json};
 
@@ -19,7 +24,8 @@ fn with_credential(mut spec: Value, credential: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_a_contract_names_nothing_that_the_operator_did_not_list() {
-    let list = "private_addresses = [\"127.0.0.0/8\"]\n[projects.gated]\nuid = 200008\n";
+    let list = "private_addresses = [\"127.0.0.0/8\"]\n[projects.gated]\nuid = 200008\n\
+        commands = { listed = \"/usr/bin/id\" }\n";
     let stage = Stage::start(&[], Some(list)).await;
     let offline = json!({"type": "llm", "dialect": "offline", "models": [{"name": "planner"}]});
     let kept = [
@@ -33,6 +39,11 @@ async fn heavy_a_contract_names_nothing_that_the_operator_did_not_list() {
         json!({"type": "mcp", "transport": "stdio", "command": "sh", "args": ["-c", "id"], "tools": [],
             "env": env})
     };
+    let command = |name: &str| {
+        let mut spec = stdio(json!({}));
+        spec["command"] = json!(name);
+        spec
+    };
     let http = |url: &str| json!({"type": "mcp", "transport": "http", "url": url, "tools": []});
     let model =
         |url: &str| json!({"type": "llm", "dialect": "openai", "base_url": url, "models": [{"name": "m"}]});
@@ -40,6 +51,18 @@ async fn heavy_a_contract_names_nothing_that_the_operator_did_not_list() {
     for (spec, path) in [
         (stdio(json!({})), "/spec/command"),
         (stdio(json!({"K": "env://HOME"})), "/spec/env/K"),
+        (command("/usr/bin/id"), "/spec/command"),
+        (command("../bin/id"), "/spec/command"),
+        (command("./listed"), "/spec/command"),
+        (command("listed -c id"), "/spec/command"),
+        (command("listed;id"), "/spec/command"),
+        (command("$(id)"), "/spec/command"),
+        (command("`id`"), "/spec/command"),
+        (command("listed\n"), "/spec/command"),
+        (command("listed\0"), "/spec/command"),
+        (command("Listed"), "/spec/command"),
+        (command("lіsted"), "/spec/command"),
+        (command(""), "/spec/command"),
         (http("http://10.0.0.1/mcp"), "/spec/url"),
         (http("http://169.254.169.254/latest"), "/spec/url"),
         (http("http://[::ffff:10.0.0.1]/mcp"), "/spec/url"),

@@ -6,6 +6,7 @@
 
 mod access;
 mod approvals;
+mod attacks;
 mod audit;
 mod backup;
 mod budget;
@@ -26,6 +27,7 @@ mod isolation;
 mod journeys;
 mod mcp;
 mod openapi;
+mod operations;
 mod ordinary;
 mod projects;
 mod redact;

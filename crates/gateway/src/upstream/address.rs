@@ -106,13 +106,23 @@ fn carried_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
 /// # Errors
 /// [`AddressError`] wrapped by the outer result's `Ok`; the outer error is the resolver's.
 pub async fn pin(url: &Url, allowed: &[String]) -> std::io::Result<Result<Pinned, AddressError>> {
+    let resolve = async |host: String, port| Ok(tokio::net::lookup_host((host, port)).await?.collect());
+    pin_with(url, allowed, resolve).await
+}
+
+/// The same with another resolver, which is asked once at most.
+async fn pin_with(
+    url: &Url,
+    allowed: &[String],
+    resolve: impl AsyncFnOnce(String, u16) -> std::io::Result<Vec<SocketAddr>>,
+) -> std::io::Result<Result<Pinned, AddressError>> {
     let (host, port) = match checked_host(url) {
         Ok(found) => found,
         Err(error) => return Ok(Err(error)),
     };
     let addresses: Vec<SocketAddr> = match literal(&host) {
         Some(ip) => vec![SocketAddr::new(ip, port)],
-        None => tokio::net::lookup_host((host.as_str(), port)).await?.collect(),
+        None => resolve(host.clone(), port).await?,
     };
     if addresses.is_empty() {
         return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address"));
@@ -387,6 +397,39 @@ mod tests {
             check(nonsense, "10.0.0.1", "10.0.0.1:80", false);
         }
     }
+
+    #[tokio::test]
+    async fn whatever_a_name_resolves_to_is_judged_and_only_that_is_dialled() {
+        let check = async |answer: &[&str], expected: Result<(), &str>| {
+            let addresses: Vec<SocketAddr> =
+                answer.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 443)).collect();
+            let url = Url::parse("https://rebinds.example/").unwrap();
+            let found = pin_with(&url, &[], async |_, _| Ok(addresses.clone())).await.unwrap();
+            let pinned = Pinned { host: "rebinds.example".to_owned(), addresses };
+            let expected = expected.map(|()| pinned).map_err(|kind| kind.to_owned());
+            assert_eq!(
+                found.map_err(|error| error
+                    .to_string()
+                    .replace(NOT_LISTED, "")
+                    .replace("the address is ", "")),
+                expected
+            );
+        };
+        check(&["8.8.8.8", "2606:4700::1111"], Ok(())).await;
+        check(&["8.8.8.8", "10.0.0.1"], Err("private")).await;
+        check(&["127.0.0.1", "8.8.8.8"], Err("loopback")).await;
+        check(&["::ffff:169.254.169.254"], Err("link-local or a metadata service")).await;
+        check(&["64:ff9b::7f00:1"], Err("loopback")).await;
+        check(&["fe80::1"], Err("link-local")).await;
+        let url = Url::parse("https://x.example/").unwrap();
+        let empty = pin_with(&url, &[], async |_, _| Ok(Vec::new())).await;
+        assert!(empty.is_err(), "a name without an address is not dialled");
+        let never = async |host, _| panic!("{host} is no name");
+        let found = pin_with(&Url::parse("https://8.8.8.8/").unwrap(), &[], never).await.unwrap().unwrap();
+        assert_eq!(found.addresses, ["8.8.8.8:443".parse().unwrap()]);
+    }
+
+    const NOT_LISTED: &str = ", and the operator did not list it for this project";
 
     #[test]
     fn one_private_address_among_public_ones_refuses_the_name() {

@@ -372,3 +372,44 @@ impl StreamableHttpClient for HttpClient {
         self.get_stream(uri, session_id, last_event_id, auth_header, custom_headers).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{SocketAddr, TcpListener};
+
+    /// Two listeners on one port: where the machine's resolver finds `localhost`, and where a pin says it is.
+    fn listeners() -> (TcpListener, TcpListener, u16) {
+        loop {
+            let resolved = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = resolved.local_addr().unwrap().port();
+            if let Ok(pinned) = TcpListener::bind(("127.0.0.2", port)) {
+                resolved.set_nonblocking(true).unwrap();
+                pinned.set_nonblocking(true).unwrap();
+                return (resolved, pinned, port);
+            }
+        }
+    }
+
+    fn connections(listener: &TcpListener) -> usize {
+        std::iter::from_fn(|| listener.accept().ok()).count()
+    }
+
+    #[tokio::test]
+    async fn a_name_that_resolves_elsewhere_by_now_is_dialled_where_it_was_judged() {
+        let soon = Duration::from_millis(500);
+        for host in ["localhost", "localhost."] {
+            let (resolved, pinned, port) = listeners();
+            let addresses = vec![SocketAddr::from(([127, 0, 0, 2], port))];
+            let pin = Pinned { host: host.to_owned(), addresses };
+            let tools = HttpClient::new(&pin, None, soon, 1000).unwrap().client;
+            let models = crate::http_client::http_client_pinned(Some(&pin)).unwrap();
+            for client in [tools, models] {
+                let url = format!("http://{host}:{port}/");
+                // nobody answers: it is the connection that counts
+                assert!(client.get(url).timeout(soon).send().await.is_err());
+                assert_eq!((connections(&resolved), connections(&pinned)), (0, 1), "{host}");
+            }
+        }
+    }
+}

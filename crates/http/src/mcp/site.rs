@@ -26,6 +26,10 @@ pub(super) fn check(headers: &HeaderMap, uri: &Uri, hosts: &[String]) -> Result<
 }
 
 fn is_ours(authority: &Authority, hosts: &[String]) -> bool {
+    // a user before the host is no part of a Host
+    if authority.as_str().contains('@') {
+        return false;
+    }
     let host = authority.host();
     let is_same =
         |known: &str| known.eq_ignore_ascii_case(host) || known.eq_ignore_ascii_case(authority.as_str());
@@ -64,8 +68,15 @@ mod tests {
         ] {
             assert!(is_allowed(host, None), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "10.0.0.5", "10.0.0.5:80", "127.0.0.2", "a b"]
-        {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.5",
+            "10.0.0.5:80",
+            "127.0.0.2",
+            "a b",
+            "x@localhost",
+        ] {
             assert!(!is_allowed(host, None), "{host}");
         }
     }

@@ -8,7 +8,7 @@ use awooop_store::journal::{Outcome, StepKind, StepResult, StepStatus};
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -84,7 +84,9 @@ impl Api {
     }
 
     /// The response, its body still to be read.
-    pub(crate) async fn open(&self, request: Request<Body>) -> Response {
+    pub(crate) async fn open(&self, mut request: Request<Body>) -> Response {
+        // as every client does
+        request.headers_mut().entry("host").or_insert(HeaderValue::from_static("agents.example"));
         self.router.clone().oneshot(request).await.unwrap()
     }
 

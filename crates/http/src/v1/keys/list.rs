@@ -3,11 +3,10 @@
 use awooop_store::auth::ApiKey;
 use axum::Json;
 use axum::extract::State;
-use jiff::Timestamp;
 
 use super::KeyItem;
 use crate::caller::Access;
-use crate::page::{List, Page};
+use crate::page::{List, Page, time_and_id};
 use crate::problem::Problem;
 use crate::query::{PageQuery, Params};
 use crate::state::AppState;
@@ -22,13 +21,8 @@ pub(crate) async fn list_keys(
 ) -> Result<Json<Page<KeyItem>>, Problem> {
     let limit = query.limit()?;
     let list = List { name: "keys", project: access.scope().project() };
-    let before = list.read(query.cursor.as_deref(), parse)?;
+    let before = list.read(query.cursor.as_deref(), time_and_id)?;
     let keys = state.store.list_keys(access.scope(), before, limit as i64 + 1).await?;
     let key = |key: &ApiKey| format!("{}/{}", key.created_at.as_microsecond(), key.key_id);
     Ok(Json(list.page(keys, limit, key, |key| super::item(access.scope(), key))))
-}
-
-fn parse(key: &str) -> Option<(Timestamp, String)> {
-    let (at, id) = key.split_once('/')?;
-    Some((Timestamp::from_microsecond(at.parse().ok()?).ok()?, id.to_owned()))
 }

@@ -4,13 +4,12 @@ use awooop_core::ids::PersonId;
 use awooop_store::principal::Principal;
 use axum::Json;
 use axum::extract::State;
-use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::PrincipalItem;
 use crate::caller::Access;
-use crate::page::{List, Page};
+use crate::page::{List, Page, time_and_id};
 use crate::problem::Problem;
 use crate::query::{Params, limit};
 use crate::state::AppState;
@@ -43,14 +42,9 @@ pub(crate) async fn list_principals(
     let person = query.person.as_deref().map(PersonId::parse).transpose();
     let person = person.map_err(|e| Problem::invalid_at("/person", "pattern", e.to_string()))?;
     let list = List { name: "principals", project: access.scope().project() };
-    let before = list.read(query.cursor.as_deref(), parse)?;
+    let before = list.read(query.cursor.as_deref(), time_and_id)?;
     let person = person.as_ref().map(PersonId::as_str);
     let found = state.store.list_principals(access.scope(), person, before, limit as i64 + 1).await?;
     let key = |p: &Principal| format!("{}/{}", p.created_at.as_microsecond(), p.principal);
     Ok(Json(list.page(found, limit, key, |found| super::item(access.scope(), found))))
-}
-
-fn parse(key: &str) -> Option<(Timestamp, String)> {
-    let (at, id) = key.split_once('/')?;
-    Some((Timestamp::from_microsecond(at.parse().ok()?).ok()?, id.to_owned()))
 }

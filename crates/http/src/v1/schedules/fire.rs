@@ -3,6 +3,7 @@
 use awooop_core::AgentId;
 use awooop_store::schedule::FiredNow;
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
@@ -24,16 +25,22 @@ use crate::state::AppState;
 pub(crate) async fn fire_schedule(
     State(state): State<AppState>,
     access: Access,
-    Path((agent, schedule_id)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let agent = AgentId::parse(&agent).map_err(|_| Problem::absent("schedule"))?;
+    let absent = || Problem::absent("schedule");
+    let Path((agent, schedule_id)) = path.map_err(|_| absent())?;
+    let agent = AgentId::parse(&agent).map_err(|_| absent())?;
+    // no schedule has this name, and PostgreSQL takes no NUL
+    if schedule_id.contains('\0') {
+        return Err(absent());
+    }
     let run_id = match state.store.fire_schedule(access.scope(), &agent, &schedule_id).await? {
         FiredNow::Run(run_id) => run_id,
         FiredNow::Refused(code) => {
             let title = code.title().to_lowercase();
             return Err(Problem::new(code, format!("no run of this schedule can begin: {title}")));
         }
-        FiredNow::Absent => return Err(Problem::absent("schedule")),
+        FiredNow::Absent => return Err(absent()),
     };
     let run = state.store.find_run(access.scope(), run_id).await?.ok_or_else(|| Problem::absent("run"))?;
     let shown = Shown::under(state.store.redactors(access.scope()).await?);

@@ -72,8 +72,8 @@ pub(crate) struct ApprovalAsked {
 #[utoipa::path(post, path = "/v1/platform/tools/why", operation_id = "explain_tool_call", tag = "tools",
     request_body = ExplainToolCall,
     responses((status = 200, description = "What would become of the call", body = ToolCallExplained),
-        (status = 400, description = "E-RUN-003: the mode is above what the agent may do"),
-        (status = 404, description = "E-RUN-002: the project has no such agent")))]
+        (status = 403, description = "E-AUTH-002, E-AUTH-003, or E-RUN-003: the mode is above what the agent may do"),
+        (status = 422, description = "E-REQ-003, or E-RUN-002: the project has no such agent")))]
 pub(crate) async fn explain_tool_call(
     State(state): State<AppState>,
     access: Access,
