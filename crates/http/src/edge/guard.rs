@@ -68,7 +68,8 @@ pub(crate) async fn guard(
     })
 }
 
-/// The seat of a request that a proxy brought; a connection has its own.
+/// The seat of a request that a trusted proxy brought; any other has its connection's. All whom the proxy does not name,
+/// or names in two ways, share the seats of the proxy's own address.
 fn seat(parts: &Parts, edge: &Edge) -> Result<Option<Seat>, Problem> {
     let Some(peer) = parts.extensions.get::<Peer>() else { return Ok(None) };
     match peer.seat.turned_away() {
@@ -79,14 +80,18 @@ fn seat(parts: &Parts, edge: &Edge) -> Result<Option<Seat>, Problem> {
         }
         None => {}
     }
-    let client = parts.extensions.get::<Client>().and_then(|client| client.0);
-    match client.filter(|client| *client != peer.address) {
-        None => Ok(None),
-        Some(client) => edge.0.seats.forwarded(client.into()).map(Some).ok_or_else(|| {
-            edge.count(Refused::Address);
-            no_room("as many requests as this node takes of one address are under way from yours")
-        }),
+    if !edge.0.proxies.has(peer.address) {
+        return Ok(None);
     }
+    let client = parts.extensions.get::<Client>().and_then(|client| client.0).unwrap_or(peer.address);
+    // the proxy's own probe must not find the share full of those whom it does not name
+    if client == peer.address && ALWAYS_ANSWERED.contains(&parts.uri.path()) {
+        return Ok(None);
+    }
+    edge.0.seats.forwarded(client.into()).map(Some).ok_or_else(|| {
+        edge.count(Refused::Address);
+        no_room("as many requests as this node takes of one address are under way from yours")
+    })
 }
 
 fn no_room(detail: &str) -> Problem {

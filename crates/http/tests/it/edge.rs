@@ -295,6 +295,36 @@ async fn behind_a_trusted_proxy_each_client_counts_for_itself_and_nobody_else_s_
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_a_trusted_proxy_gives_no_name_share_one_allowance() {
+    let trusted_proxies = format!("{PROXY}/32").parse().unwrap();
+    let server = server(EdgeConfig { trusted_proxies, ..limits(100, 2) }).await;
+    let project = server.api.test.project().await;
+    let (key, run_id) = (admin(&project), server.api.run(&project).await);
+    let line = format!("GET {RUNS}/{run_id}/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n");
+    let mut watching = Vec::new();
+    // a client's own header, which contradicts the proxy's, and another that nobody can read
+    for names in ["X-Forwarded-For: 198.51.100.5\r\nForwarded: for=1.2.3.4", "X-Forwarded-For: unknown"] {
+        let mut tcp = server.connect(PROXY).await;
+        tcp.write_all(format!("{line}{names}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut begun = [0; 15];
+        tcp.read_exact(&mut begun).await.unwrap();
+        assert_eq!(&begun, b"HTTP/1.1 200 OK");
+        watching.push(tcp);
+    }
+    for headers in [&[("X-Forwarded-For", "198.51.100.7"), ("Forwarded", "for=1.2.3.5")][..], &[]] {
+        let refused = server.whoami(PROXY, &key, headers).await;
+        assert_eq!(refused.code(), code(503, ErrorCode::Limit003), "{headers:?}");
+    }
+    let named = server.whoami(PROXY, &key, &[("X-Forwarded-For", "198.51.100.5")]).await;
+    assert_eq!(named.status, 200, "who has a name has its own");
+    assert_eq!(server.ask(PROXY, "GET /readyz", &[]).await.status, 200, "the proxy's own probe");
+    drop(watching);
+    while server.whoami(PROXY, &key, &[]).await.status != 200 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Each is said once, and hinders a browser.
 fn assert_secure(what: &str, answer: &Answer) {
     for (name, value) in [
