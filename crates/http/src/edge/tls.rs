@@ -3,7 +3,8 @@
 //! valid is taken for all handshakes from then on. Open connections go on.
 //!
 //! The files may be replaced one after the other. Between the two they do not fit: the pair that was taken last stays,
-//! and one warning a change says why.
+//! and one warning a change says why. What was refused is judged again at every look: a certificate that begins in a
+//! moment is taken then.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -186,8 +187,14 @@ pub struct Tls {
     files: TlsFiles,
     clock: Clock,
     taken: RwLock<Pair>,
-    /// What the last look saw, whether it was taken or not.
-    seen: Mutex<u64>,
+    seen: Mutex<Seen>,
+}
+
+/// What the last look saw.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    digest: u64,
+    is_taken: bool,
 }
 
 impl std::fmt::Debug for Tls {
@@ -203,7 +210,7 @@ impl Tls {
     /// [`TlsError`] when they cannot be used now.
     pub fn load(files: TlsFiles, clock: Clock) -> Result<Self, TlsError> {
         let contents = files.read();
-        let seen = Mutex::new(digest(&contents));
+        let seen = Mutex::new(Seen { digest: digest(&contents), is_taken: true });
         let taken = RwLock::new(files.judge(contents, clock.now())?);
         Ok(Self { files, clock, taken, seen })
     }
@@ -232,24 +239,28 @@ impl Tls {
         }
     }
 
-    /// Takes the pair if it changed and fits.
-    fn look(&self) {
+    /// Looks at the files once, and takes the pair if it is another and fits now.
+    pub fn look(&self) {
         let contents = self.files.read();
         let digest = digest(&contents);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *seen, digest) == digest {
+        let is_changed = seen.digest != digest;
+        if seen.is_taken && !is_changed {
             return;
         }
-        match self.files.judge(contents, self.clock.now()) {
+        let judged = self.files.judge(contents, self.clock.now());
+        *seen = Seen { digest, is_taken: judged.is_ok() };
+        match judged {
             Ok(pair) => {
                 tracing::info!(ends_at = %pair.ends_at, "the listener's certificate was renewed");
                 *self.taken.write().unwrap_or_else(PoisonError::into_inner) = pair;
             }
-            Err(error) => tracing::warn!(
+            Err(error) if is_changed => tracing::warn!(
                 code = error.code().as_str(),
                 reason = %error,
                 "the changed certificate is not taken; the former one goes on"
             ),
+            Err(_) => {}
         }
     }
 

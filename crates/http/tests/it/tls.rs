@@ -78,3 +78,33 @@ fn a_certificate_tells_how_long_it_is_valid_and_goes_on_when_it_is_not() {
     clock.advance(DAY * 40);
     assert!(tls.ends_in_seconds() < -9.0 * day, "{}", tls.ends_in_seconds());
 }
+
+/// When it begins to be valid.
+fn begins_at(files: &TlsFiles) -> Timestamp {
+    match refusal(files, now() - DAY) {
+        TlsError::NotBegun { at, .. } => at,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_pair_that_begins_in_a_moment_is_taken_when_it_has_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let live = make(directory.path(), "live");
+    // certificates count in seconds
+    let next = std::iter::repeat_with(|| make(directory.path(), "next"))
+        .find(|next| begins_at(next) > begins_at(&live))
+        .unwrap();
+    let clock = Clock::manual(begins_at(&next) - Duration::from_millis(1));
+    let tls = Tls::load(live.clone(), clock.clone()).unwrap();
+    let former = tls.ends_in_seconds();
+    std::fs::copy(&next.cert, &live.cert).unwrap();
+    std::fs::copy(&next.key, &live.key).unwrap();
+    for _ in 0..2 {
+        tls.look();
+        assert_eq!(tls.ends_in_seconds(), former, "our clock is behind: the former pair goes on");
+    }
+    clock.advance(Duration::from_millis(1));
+    tls.look();
+    assert!(tls.ends_in_seconds() > former, "{former}");
+}
