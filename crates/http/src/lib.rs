@@ -13,6 +13,7 @@ mod caller;
 mod edge;
 mod errors_page;
 mod framing;
+mod fresh;
 mod health;
 mod mcp;
 mod metrics;

@@ -2,11 +2,14 @@
 //! Names, units and what each costs are in docs/metrics.md.
 //!
 //! The address is open as the health checks are, so what it tells everybody names no project. With a key of the
-//! platform it tells of projects as well, the fullest fifty by name and the others as one.
+//! platform it tells of projects as well, the fullest fifty by name and the others as one. The rows are looked at once a
+//! second at most, however many ask (`fresh`); what this process did is told as it is now.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use awooop_store::activity::Queued;
+use awooop_store::Store;
+use awooop_store::activity::{Queued, WorkerBeat};
 use awooop_store::figures::{Figures, Histogram};
 use awooop_store::vacuum::Holdback;
 use axum::Extension;
@@ -48,27 +51,48 @@ pub(crate) async fn get_metrics(
             return Err(not_allowed(&access.caller, "get_activity"));
         }
     }
-    let store = &state.store;
-    let _turn = state.scraping.acquire().await;
-    let now = store.clock().now();
+    let store = state.store.clone();
+    let looked = state.looked.get(async move || Looked::at(&store).await.map(Arc::new)).await?;
+    let now = state.store.clock().now();
     let mut text = Exposition::default();
-    audit(&mut text, &state).await?;
-    process(&mut text, store.figures());
+    audit(&mut text, &state.store, looked.oldest_unsealed);
+    process(&mut text, state.store.figures());
     at_the_edge(&mut text, &state.edge);
-    let queued = store.queued(None).await?;
-    rows(&mut text, &queued, store.queued_estimate().await?, now);
-    workers(&mut text, &state, now).await?;
-    vacuum(&mut text, &store.holdbacks().await?, now);
+    rows(&mut text, &looked.queued, looked.queued_estimate, now);
+    workers(&mut text, &looked.workers, now);
+    vacuum(&mut text, &looked.holdbacks, now);
     if is_by_project {
-        by_project(&mut text, queued, now);
+        by_project(&mut text, looked.queued.clone(), now);
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0).into_response())
 }
 
-async fn audit(text: &mut Exposition, state: &AppState) -> Result<(), Problem> {
-    let counts = state.store.audit_counts();
-    let now = state.store.clock().now().as_microsecond();
-    let oldest = state.store.oldest_unsealed().await?;
+/// What the rows say.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    /// In microseconds of the epoch.
+    oldest_unsealed: Option<i64>,
+    queued: Vec<Queued>,
+    queued_estimate: i64,
+    workers: Vec<WorkerBeat>,
+    holdbacks: Vec<Holdback>,
+}
+
+impl Looked {
+    async fn at(store: &Store) -> Result<Self, Problem> {
+        Ok(Self {
+            oldest_unsealed: store.oldest_unsealed().await?,
+            queued: store.queued(None).await?,
+            queued_estimate: store.queued_estimate().await?,
+            workers: store.workers().await?,
+            holdbacks: store.holdbacks().await?,
+        })
+    }
+}
+
+fn audit(text: &mut Exposition, store: &Store, oldest: Option<i64>) {
+    let counts = store.audit_counts();
+    let now = store.clock().now().as_microsecond();
     let age = oldest.map_or(0, |at| now.saturating_sub(at).max(0));
     text.counter("awooop_audit_sealed_events_total", "Audit events that this process sealed.", counts.sealed);
     text.counter(
@@ -92,7 +116,6 @@ async fn audit(text: &mut Exposition, state: &AppState) -> Result<(), Problem> {
         "Age of the oldest event beyond its project's newest seal; 0 when there is none.",
         age as f64 / 1e6,
     );
-    Ok(())
 }
 
 /// What this process did.
@@ -166,8 +189,7 @@ fn rows(text: &mut Exposition, queued: &[Queued], estimate: i64, now: Timestamp)
     text.gauge("awooop_timers_due", "Times that have come and were not seen to yet.", sum(|q| q.timers_due));
 }
 
-async fn workers(text: &mut Exposition, state: &AppState, now: Timestamp) -> Result<(), Problem> {
-    let workers = state.store.workers().await?;
+fn workers(text: &mut Exposition, workers: &[WorkerBeat], now: Timestamp) {
     let oldest = workers.iter().map(|w| w.beat_at).min();
     text.gauge("awooop_workers", "Workers with a heartbeat.", workers.len() as f64);
     text.gauge(
@@ -175,15 +197,13 @@ async fn workers(text: &mut Exposition, state: &AppState, now: Timestamp) -> Res
         "Age of the oldest of their last beats.",
         age(oldest, now),
     );
-    let sum =
-        |of: fn(&awooop_store::activity::WorkerBeat) -> i32| workers.iter().map(of).map(f64::from).sum();
+    let sum = |of: fn(&WorkerBeat) -> i32| workers.iter().map(of).map(f64::from).sum();
     text.gauge(
         "awooop_workers_slots",
         "Runs that all workers can hold, as their beats say.",
         sum(|w| w.slots),
     );
     text.gauge("awooop_workers_slots_used", "Runs that they hold.", sum(|w| w.slots_used));
-    Ok(())
 }
 
 fn vacuum(text: &mut Exposition, holdbacks: &[Holdback], now: Timestamp) {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use awooop_gateway::Gateway;
 use awooop_store::Store;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{MOST_CREATING, Places};
 use crate::body::BODY_WITHIN;
 use crate::edge::{Edge, EdgeConfig};
+use crate::fresh::{FRESH_FOR, Fresh};
 use crate::mcp::McpServer;
+use crate::metrics::Looked;
 
 /// The state of the router.
 #[derive(Clone)]
@@ -23,7 +24,8 @@ pub struct AppState {
     pub(crate) draining: CancellationToken,
     pub(crate) mcp: Arc<McpServer>,
     pub(crate) creating: Arc<Places>,
-    pub(crate) scraping: Arc<Semaphore>,
+    pub(crate) readiness: Arc<Fresh<()>>,
+    pub(crate) looked: Arc<Fresh<Arc<Looked>>>,
     pub(crate) body_within: Duration,
     pub(crate) edge: Edge,
 }
@@ -34,11 +36,11 @@ impl AppState {
     pub fn new(store: Store, gateway: Gateway, hosts: Vec<String>, draining: CancellationToken) -> Self {
         let mcp = Arc::new(crate::mcp::server(draining.child_token()));
         let creating = Arc::new(Places::new(MOST_CREATING));
-        // one look at the rows at a time: whoever asks for figures takes no beat its connection
-        let scraping = Arc::new(Semaphore::new(1));
+        // what everybody may ask takes no beat its connection
+        let (readiness, looked) = (Arc::new(Fresh::new(FRESH_FOR)), Arc::new(Fresh::new(FRESH_FOR)));
         let (hosts, body_within) = (hosts.into(), BODY_WITHIN);
         let edge = Edge::new(EdgeConfig::of_this_machine());
-        Self { store, gateway, hosts, draining, mcp, creating, scraping, body_within, edge }
+        Self { store, gateway, hosts, draining, mcp, creating, readiness, looked, body_within, edge }
     }
 
     /// The same behind this edge: the one that [`crate::serve`] seats connections by. Without it there are no rates.
