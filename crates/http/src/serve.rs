@@ -34,7 +34,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 const MAX_READ_BYTES: usize = 64 * 1024;
 /// Most headers that are read at all.
 const MAX_READ_HEADERS: usize = 200;
-/// Longest time that whoever is turned away may take to send a head.
+/// Longest time that whoever is turned away has for all of it, from the handshake to the end of the answer.
 const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Serves until `stop`, then takes no further connection and waits until those that are open have had their answers.
@@ -86,7 +86,23 @@ async fn connection(
     watcher: Watcher,
     stop: CancellationToken,
 ) -> Result<(), Cut> {
-    let http = protocol(&service, &edge);
+    let is_turned_away = service.peer.seat.turned_away().is_some();
+    let all = talk_as_agreed(tcp, service, &edge, watcher, stop);
+    match is_turned_away {
+        true => tokio::time::timeout(edge.head_within().min(TURNED_AWAY_WITHIN), all).await?,
+        false => all.await,
+    }
+}
+
+/// The handshake, where there is one, and the requests.
+async fn talk_as_agreed(
+    tcp: TcpStream,
+    service: Connected,
+    edge: &Edge,
+    watcher: Watcher,
+    stop: CancellationToken,
+) -> Result<(), Cut> {
+    let http = protocol(&service, edge);
     let Some(tls) = edge.tls() else { return talk(&http, tcp, service, watcher).await };
     let handshake = tokio::select! {
         () = stop.cancelled() => return Ok(()),
@@ -107,13 +123,9 @@ where
 /// HTTP/1.1 with each of its limits.
 fn protocol(service: &Connected, edge: &Edge) -> http1::Builder {
     let is_turned_away = service.peer.seat.turned_away().is_some();
-    let head_within = match is_turned_away {
-        true => edge.head_within().min(TURNED_AWAY_WITHIN),
-        false => edge.head_within(),
-    };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(head_within)
+        .header_read_timeout(edge.head_within())
         .keep_alive(!is_turned_away)
         .half_close(false)
         .max_headers(MAX_READ_HEADERS)
@@ -174,6 +186,34 @@ mod tests {
         assert!(rest(&mut quick).await.ends_with("hello"));
         assert!(!rest(&mut slow).await.contains("hello"));
         assert!(!rest(&mut silent).await.contains("hello"));
+        stop.cancel();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_is_turned_away_is_cut_in_time_even_while_an_answer_is_made() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let (asked, mut is_asked) = tokio::sync::mpsc::channel::<()>(2);
+        let never = move || async move {
+            asked.send(()).await.unwrap();
+            std::future::pending::<&str>().await
+        };
+        let router = Router::new().route("/", get(never));
+        let head_within = Duration::from_millis(300);
+        let edge = Edge::new(EdgeConfig { head_within, max_connections: 1, ..EdgeConfig::of_this_machine() });
+        scope::spawn_service("test", serve(listener, router, edge, stop.clone()));
+        let ask = async || {
+            let mut tcp = TcpStream::connect(address).await.unwrap();
+            tcp.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            tcp
+        };
+        let seated = ask().await;
+        is_asked.recv().await.unwrap();
+        let mut turned_away = ask().await;
+        is_asked.recv().await.unwrap();
+        assert_eq!(rest(&mut turned_away).await, "", "its time was up");
+        let error = seated.try_read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "who has a seat waits on");
         stop.cancel();
     }
 
