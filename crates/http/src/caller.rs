@@ -43,7 +43,7 @@ impl FromRequestParts<AppState> for Access {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let client = parts.extensions.get::<Client>().copied().unwrap_or(Client(None));
+        let client = parts.extensions.get::<Client>().copied().unwrap_or_default();
         let access = identify(&parts.headers, &client, state).await?;
         if let Some(trace) = parts.extensions.get::<Trace>() {
             // set once: a request acts in one project
@@ -78,19 +78,20 @@ pub(crate) async fn identify(
 }
 
 /// Whom the request's key or token proves, if it may ask once more. Nothing is looked up for an address that failed too
-/// often.
+/// often, but for what was proven from there lately.
 pub(crate) async fn authenticate(
     headers: &HeaderMap,
     client: &Client,
     state: &AppState,
 ) -> Result<Identity, Problem> {
     let token = bearer(headers).ok_or_else(denied)?;
-    state.edge.may_try(client)?;
+    state.edge.may_try(client, token)?;
     let identity = prove(token, state).await.inspect_err(|problem| {
         if problem.code() == ErrorCode::Auth001 {
-            state.edge.has_failed(client);
+            state.edge.has_tried(client, token, false);
         }
     })?;
+    state.edge.has_tried(client, token, true);
     match &identity {
         Identity::Key(caller) => state.edge.request_with(caller.credential())?,
         Identity::Person(proven) => state.edge.request_of_person(proven.subject())?,

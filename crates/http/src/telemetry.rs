@@ -55,7 +55,7 @@ pub(crate) async fn trace(State(state): State<AppState>, mut request: Request, n
         client = tracing::field::Empty,
     );
     let client = Client::of(&request, &state.edge);
-    if let Some(address) = client.0 {
+    if let Some(address) = client.address {
         span.record("client", tracing::field::display(address));
     }
     let is_tls = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);

@@ -87,6 +87,11 @@ impl TrustedProxies {
     }
 }
 
+/// Is somebody named, by whomever?
+pub(crate) fn names_another(headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED_FOR) || headers.contains_key(header::FORWARDED)
+}
+
 /// The parts of a list that may stand in several headers, the last first; `None` for what is not text. Nothing where
 /// there is no such header.
 fn from_the_right<'h>(

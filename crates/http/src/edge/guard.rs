@@ -15,6 +15,7 @@ use axum::response::Response;
 use http::request::Parts;
 use hyper::body::{Frame, SizeHint};
 
+use super::address::names_another;
 use super::{Edge, Full, Refused, Seat};
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -39,15 +40,24 @@ pub(crate) struct Peer {
     pub(crate) seat: Arc<Seat>,
 }
 
-/// Whose a request is: an address, where it came by a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Client(pub(crate) Option<IpAddr>);
+/// Whose a request is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// Their address, where the request came by a connection.
+    pub(crate) address: Option<IpAddr>,
+    /// Did a peer that is no trusted proxy name somebody else?
+    pub(crate) is_unheard: bool,
+}
 
 impl Client {
     /// Of a request, by its connection and what a trusted proxy says.
     pub(crate) fn of(request: &Request, edge: &Edge) -> Self {
-        let peer = request.extensions().get::<Peer>();
-        Self(peer.map(|peer| edge.0.proxies.client(peer.address, request.headers())))
+        let Some(peer) = request.extensions().get::<Peer>() else { return Self::default() };
+        let (proxies, headers) = (&edge.0.proxies, request.headers());
+        Self {
+            address: Some(proxies.client(peer.address, headers)),
+            is_unheard: !proxies.has(peer.address) && names_another(headers),
+        }
     }
 }
 
@@ -83,7 +93,7 @@ fn seat(parts: &Parts, edge: &Edge) -> Result<Option<Seat>, Problem> {
     if !edge.0.proxies.has(peer.address) {
         return Ok(None);
     }
-    let client = parts.extensions.get::<Client>().and_then(|client| client.0).unwrap_or(peer.address);
+    let client = parts.extensions.get::<Client>().and_then(|client| client.address).unwrap_or(peer.address);
     // the proxy's own probe must not find the share full of those whom it does not name
     if client == peer.address && ALWAYS_ANSWERED.contains(&parts.uri.path()) {
         return Ok(None);

@@ -1,21 +1,22 @@
 //! The edge: what is decided about a connection and a request before anybody looks at what is asked.
 //!
 //! Who the other end is (`address`), whether there is room for it (`seats`), TLS (`tls`), how large a head may be, how
-//! often a key may ask and how often an address may fail to prove who it is (`buckets`), and what every answer says of
-//! itself (`headers`). All of it lives in this process's memory and is bounded; nothing of it is asked of the database.
+//! often a key may ask and how often an address may fail to prove who it is (`buckets`, `proven`), and what every answer
+//! says of itself (`headers`). All of it lives in this process's memory and is bounded; nothing of it is asked of the database.
 //! What is refused is counted, and answered with a problem document like any other refusal.
 
 mod address;
 mod buckets;
 mod guard;
 mod headers;
+mod proven;
 mod seats;
 mod tls;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use awooop_core::ErrorCode;
 use awooop_store::auth::Credential;
@@ -30,6 +31,7 @@ pub(crate) use seats::{Full, Seat};
 use crate::problem::Problem;
 use address::Block;
 use buckets::Buckets;
+use proven::Proven;
 use seats::Seats;
 
 /// Longest time from the moment a connection can take a request until its head is there.
@@ -46,6 +48,8 @@ pub const FAILED_AUTH_RATE: u32 = 20;
 const KEY_BURST_S: u32 = 2;
 /// An address may fail as often at once as in so many seconds.
 const FAILED_AUTH_BURST_S: u32 = 10;
+/// Between two warnings that all who come through somebody are refused.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// The limits of a listener.
 #[derive(Debug)]
@@ -99,6 +103,8 @@ struct Inner {
     proxies: TrustedProxies,
     by_key: Buckets<String>,
     failures: Buckets<Block>,
+    proven: Proven,
+    told_of_proxy: Mutex<Option<Instant>>,
     tls: Option<Arc<Tls>>,
     head_within: Duration,
     refused: [AtomicU64; Refused::ALL.len()],
@@ -152,6 +158,8 @@ impl Edge {
                 config.failed_auth_rate,
                 burst(config.failed_auth_rate, FAILED_AUTH_BURST_S),
             ),
+            proven: Proven::default(),
+            told_of_proxy: Mutex::default(),
             tls: config.tls,
             head_within: config.head_within,
             refused: Default::default(),
@@ -207,25 +215,48 @@ impl Edge {
         })
     }
 
-    /// May this address try to prove who it is?
+    /// May this address try to prove with this credential who it is? One that was valid from there lately may always.
     ///
     /// # Errors
-    /// 429 E-LIMIT-005 when it failed too often.
-    pub(crate) fn may_try(&self, client: &Client) -> Result<(), Problem> {
-        let Some(address) = client.0 else { return Ok(()) };
-        self.0.failures.look(address.into()).map_err(|wait| {
+    /// 429 E-LIMIT-005 when the address failed too often.
+    pub(crate) fn may_try(&self, client: &Client, credential: &str) -> Result<(), Problem> {
+        let Some(address) = client.address else { return Ok(()) };
+        self.0.failures.look(address.into()).or_else(|wait| {
+            if self.0.proven.has(address.into(), credential) {
+                return Ok(());
+            }
             self.count(Refused::Failures);
+            if client.is_unheard && self.is_time_to_tell(Instant::now()) {
+                tracing::warn!(
+                    %address,
+                    "this address fails too often to prove who it is, and names others whom it speaks for: if it is your \
+                     proxy, name it with --trusted-proxies, or all who come through it are refused"
+                );
+            }
             let detail = "too many keys or tokens that are not valid came from this address";
-            Problem::new(ErrorCode::Limit005, detail).after(wait)
+            Err(Problem::new(ErrorCode::Limit005, detail).after(wait))
         })
     }
 
-    /// It did not.
-    pub(crate) fn has_failed(&self, client: &Client) {
-        if let Some(address) = client.0 {
+    /// It has, or the credential was not valid.
+    pub(crate) fn has_tried(&self, client: &Client, credential: &str, is_valid: bool) {
+        let Some(address) = client.address else { return };
+        if is_valid {
+            self.0.proven.remember(address.into(), credential);
+        } else {
+            self.0.proven.forget(address.into(), credential);
             // of several at a time the last ones may find nothing left to take
             let _ = self.0.failures.take(address.into());
         }
+    }
+
+    fn is_time_to_tell(&self, now: Instant) -> bool {
+        let mut told = self.0.told_of_proxy.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = told.is_none_or(|at| now.duration_since(at) >= TELL_AGAIN);
+        if is_time {
+            *told = Some(now);
+        }
+        is_time
     }
 
     pub(crate) fn count(&self, refused: Refused) {
@@ -241,5 +272,17 @@ impl Edge {
     /// How many connections are open, and how many may be.
     pub(crate) fn connections(&self) -> (usize, usize) {
         (self.0.seats.open(), self.0.seats.most())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_was_not_named_is_told_of_once_a_minute() {
+        let (edge, now) = (Edge::new(EdgeConfig::default()), Instant::now());
+        let at = |seconds: u64| edge.is_time_to_tell(now + Duration::from_secs(seconds));
+        assert_eq!([0, 1, 59, 60, 61, 120].map(at), [true, false, false, true, false, true]);
     }
 }

@@ -92,7 +92,7 @@ async fn answer(state: &AppState, view: View, request: Request) -> Response {
 
 async fn serve(state: &AppState, view: &View, request: Request) -> Result<Response, Refusal> {
     site::check(request.headers(), request.uri(), &state.hosts)?;
-    let client = request.extensions().get::<Client>().copied().unwrap_or(Client(None));
+    let client = request.extensions().get::<Client>().copied().unwrap_or_default();
     let access = identify(request.headers(), &client, state, view.operation()).await?;
     if matches!(view, View::Of(None)) {
         return Err(Refusal::transport(404, "no tool server can have this name"));

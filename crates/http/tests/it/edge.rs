@@ -249,6 +249,28 @@ async fn an_address_that_guesses_is_tried_no_more_and_others_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_proven_from_an_address_goes_on_while_others_guess_there() {
+    let server = server(EdgeConfig { failed_auth_rate: 1, ..EdgeConfig::default() }).await;
+    let (mine, other) = (server.api.test.project().await, server.api.test.project().await);
+    let (mine, theirs) = (admin(&mine), admin(&other));
+    let short_lived = server.api.key(&other, json!({"name": "reader", "role": "viewer"})).await;
+    let ask = async |key: &str| server.whoami("127.0.0.2", key, &[]).await;
+    assert_eq!((ask(&mine).await.status, ask(&short_lived).await.status), (200, 200));
+    let refused = server.until_too_often(async |_| ask("awp_nonsense").await).await;
+    assert_eq!(refused.code(), code(429, ErrorCode::Limit005));
+    assert_eq!(ask(&mine).await.status, 200, "proven from there before");
+    let last = if mine.ends_with('A') { "B" } else { "A" };
+    let wrong = format!("{}{last}", &mine[..mine.len() - 1]);
+    server.until_too_often(async |_| ask(&wrong).await).await;
+    assert_eq!(ask(&mine).await.status, 200, "another secret under its id is another's failure");
+    // what is revoked is looked up a few times more, and then no longer
+    let id = &short_lived[short_lived.len() - 56..short_lived.len() - 44];
+    let revoke = request("POST", &format!("/v1/platform/keys/{id}/revoke"), &theirs, &[], None);
+    assert_eq!(server.api.send(revoke).await.status, 200);
+    server.until_too_often(async |_| ask(&short_lived).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_a_trusted_proxy_each_client_counts_for_itself_and_nobody_else_s_word_does() {
     let trusted_proxies = format!("{PROXY}/32,10.0.0.0/8").parse().unwrap();
     let limits = EdgeConfig { failed_auth_rate: 1, trusted_proxies, ..limits(100, 2) };
