@@ -1,6 +1,43 @@
 //! The five gates, in order, on one screen. Each gate consumes the proof of the gate before it, whose
 //! fields are private: a call that skipped a gate does not compile. `tools/list` runs gates 1 to 3, a call
 //! all five. The rules themselves are pure functions in `awooop_core::gate`.
+//!
+//! In order:
+//!
+//! ```
+//! use awooop_gateway::pipeline::{Authorized, Registered, Request, Stopped};
+//! fn third(registered: Registered, request: &Request<'_>) -> Result<Authorized, Stopped> {
+//!     Authorized::prove(registered, request)
+//! }
+//! ```
+//!
+//! The third gate without the second:
+//!
+//! ```compile_fail,E0308
+//! use awooop_gateway::pipeline::{Authorized, Identified, Request, Stopped};
+//! fn third(identified: Identified, request: &Request<'_>) -> Result<Authorized, Stopped> {
+//!     Authorized::prove(identified, request)
+//! }
+//! ```
+//!
+//! A proof that no gate gave:
+//!
+//! ```compile_fail,E0451
+//! use awooop_gateway::pipeline::Identified;
+//! fn made_up() -> Identified {
+//!     Identified { is_budget_spent: false }
+//! }
+//! ```
+//!
+//! The same proof twice:
+//!
+//! ```compile_fail,E0382
+//! use awooop_gateway::pipeline::{Authorized, Registered, Request};
+//! fn twice(registered: Registered, request: &Request<'_>) {
+//!     let first = Authorized::prove(registered, request);
+//!     let second = Authorized::prove(registered, request);
+//! }
+//! ```
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
