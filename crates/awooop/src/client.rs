@@ -234,7 +234,9 @@ impl Client {
         if let Some(revision) = revision {
             request = request.header("MCP-Protocol-Version", revision);
         }
-        let sent = self.proven(request).await?.timeout(TOOL_TIMEOUT).send().await;
+        // only a request may take as long as a tool does
+        let timeout = if message.get("id").is_some() { TOOL_TIMEOUT } else { ANSWER_TIMEOUT };
+        let sent = self.proven(request).await?.timeout(timeout).send().await;
         let response = sent.map_err(|e| self.transport_failure(&e))?;
         let status = response.status().as_u16();
         let body = response.bytes().await.map_err(|e| self.transport_failure(&e))?;

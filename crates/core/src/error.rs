@@ -75,6 +75,7 @@ codes! {
     Limit003 = "E-LIMIT-003", 503, true, "No room for another connection";
     Limit004 = "E-LIMIT-004", 429, true, "Too many requests with this key";
     Limit005 = "E-LIMIT-005", 429, true, "Too many keys that are not valid";
+    Limit006 = "E-LIMIT-006", 402, false, "The project's storage is used up";
     Contract001 = "E-CONTRACT-001", 422, false, "The manifest is not valid";
     Contract002 = "E-CONTRACT-002", 409, false, "A contract is not what was signed";
     Contract003 = "E-CONTRACT-003", 409, false, "Signatures are missing";

@@ -117,7 +117,6 @@ impl Gateway {
             scope: run.scope(),
             agent: &run.agent_id,
             step: Some((run, n)),
-            is_rehearsal: false,
             mode: run.mode,
             name,
             arguments,
@@ -146,8 +145,7 @@ impl Gateway {
         trace_id: Option<String>,
     ) -> Result<ClientResult, CallError> {
         let (step, mode, arguments) = (None, Mode::Shadow, Ok(arguments));
-        let request =
-            Request { scope, agent, step, is_rehearsal: false, mode, name, arguments, deadline: None };
+        let request = Request { scope, agent, step, mode, name, arguments, deadline: None };
         let idempotency_key = self.inner.store.clock().new_id().to_string();
         let trace = Trace { trace_id, traceparent: None, idempotency_key };
         let invocation = match Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_model)).await {

@@ -135,7 +135,21 @@ impl Gateway {
         Ok(PassedRequest(ModelRequest { messages: messages.collect::<Result<_, _>>()?, ..request }))
     }
 
-    /// Asks the run's model, unless a stop covers the call or comes to. The hold proves that the budget has room for the
+    /// Asks the run's model: the only way to one.
+    ///
+    /// ```compile_fail,E0603
+    /// use awooop_gateway::model::openai::OpenAiClient;
+    /// ```
+    ///
+    /// A hold comes from the budget alone, and a request from [`Gateway::pass`]:
+    ///
+    /// ```compile_fail,E0423
+    /// fn made_up(request: awooop_gateway::model::ModelRequest) -> awooop_gateway::PassedRequest {
+    ///     awooop_gateway::PassedRequest(request)
+    /// }
+    /// ```
+    ///
+    /// It does so unless a stop covers the call or comes to. The hold proves that the budget has room for the
     /// answer; the caller settles it. `begins` is told when the call begins: until then nothing was sent.
     pub async fn complete(
         &self,

@@ -1,6 +1,43 @@
 //! The five gates, in order, on one screen. Each gate consumes the proof of the gate before it, whose
 //! fields are private: a call that skipped a gate does not compile. `tools/list` runs gates 1 to 3, a call
 //! all five. The rules themselves are pure functions in `awooop_core::gate`.
+//!
+//! In order:
+//!
+//! ```
+//! use awooop_gateway::pipeline::{Authorized, Registered, Request, Stopped};
+//! fn third(registered: Registered, request: &Request<'_>) -> Result<Authorized, Stopped> {
+//!     Authorized::prove(registered, request)
+//! }
+//! ```
+//!
+//! The third gate without the second:
+//!
+//! ```compile_fail,E0308
+//! use awooop_gateway::pipeline::{Authorized, Identified, Request, Stopped};
+//! fn third(identified: Identified, request: &Request<'_>) -> Result<Authorized, Stopped> {
+//!     Authorized::prove(identified, request)
+//! }
+//! ```
+//!
+//! A proof that no gate gave:
+//!
+//! ```compile_fail,E0451
+//! use awooop_gateway::pipeline::Identified;
+//! fn made_up() -> Identified {
+//!     Identified { is_budget_spent: false }
+//! }
+//! ```
+//!
+//! The same proof twice:
+//!
+//! ```compile_fail,E0382
+//! use awooop_gateway::pipeline::{Authorized, Registered, Request};
+//! fn twice(registered: Registered, request: &Request<'_>) {
+//!     let first = Authorized::prove(registered, request);
+//!     let second = Authorized::prove(registered, request);
+//! }
+//! ```
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,8 +66,6 @@ pub struct Request<'a> {
     pub agent: &'a AgentId,
     /// The run and the step it belongs to, if any.
     pub step: Option<(&'a ClaimedRun, i32)>,
-    /// Are the gates only asked what they would say? Then nothing is written.
-    pub is_rehearsal: bool,
     /// How far its effects may go.
     pub mode: Mode,
     /// The tool's full name, as the caller wrote it.
@@ -81,20 +116,13 @@ pub enum Stopped {
 
 /// All five gates.
 pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, Stopped> {
-    let name = ToolName::parse(request.name);
-    let store = &gateway.inner.store;
-    let facts = store.call_facts(request.scope, request.agent, request.step, name.as_ref()).await;
-    let CallFacts { identity, tool, halt, redactors, step } = facts.map_err(Stopped::Store)?;
+    let facts = facts(gateway, request).await?;
+    let step = facts.step.clone();
+    let is_epoch_current = facts.identity.is_epoch_current;
     // a call that was begun, and may not simply be made again: whatever stops it now, its outcome is unknown
-    let is_open = step.is_undecided() && tool.as_ref().is_none_or(is_grave);
+    let is_open = step.is_undecided() && facts.tool.as_ref().is_none_or(is_grave);
     let cleared = async {
-        let identified = Identified::prove(identity)?;
-        if let Some(halt) = halt {
-            return Err(Stopped::Halted(Box::new(halt)));
-        }
-        let registered = Registered::prove(identified, gateway, request, tool).await?;
-        let authorized = Authorized::prove(registered, request)?;
-        let validated = Validated::prove(authorized, request, &redactors)?;
+        let validated = four(gateway, request, facts, Sight::Pins).await?;
         let cleared = Cleared::prove(validated, gateway, request, &step)?;
         // a call that has no time left is not announced either
         request.left_of(Duration::MAX, "the call").map_err(Stopped::Upstream)?;
@@ -104,7 +132,7 @@ pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, 
         // a halt of the whole run leaves the question for the time after it
         (Err(Stopped::Halted(halt)), _) if !is_open || halt.is_of_runs() => Err(Stopped::Halted(halt)),
         (Err(Stopped::Refused(_) | Stopped::Upstream(_) | Stopped::Halted(_)), Some((_, n)))
-            if is_open && identity.is_epoch_current =>
+            if is_open && is_epoch_current =>
         {
             Err(Stopped::Asks(Box::new(ApprovalRequest {
                 n,
@@ -117,6 +145,69 @@ pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, 
         }
         (cleared, _) => cleared,
     }
+}
+
+/// What all five would say of a first call of a run, which is not made: how far it would go, and what people would be
+/// asked. It proves nothing, and writes nothing.
+pub(crate) async fn rehearse(
+    gateway: &Gateway,
+    request: &Request<'_>,
+) -> Result<(Reach, Option<Demand>), Stopped> {
+    let facts = facts(gateway, request).await?;
+    let validated = four(gateway, request, facts, Sight::LeavesNoTrace).await?;
+    let Authorized { reach, registered } = &validated.authorized;
+    credential(gateway, request, &registered.tool, 5)?;
+    let clearance = match reach {
+        Reach::Stub => return Ok((Reach::Stub, None)),
+        Reach::Call => clearance(class(&registered.tool, request.mode, ""), &StepFacts::default()),
+    };
+    match clearance.map_err(Stopped::Refused)? {
+        Clearance::Ask(demand) => Ok((Reach::Call, Some(demand))),
+        _ => Ok((Reach::Call, None)),
+    }
+}
+
+async fn facts(gateway: &Gateway, request: &Request<'_>) -> Result<CallFacts, Stopped> {
+    let name = ToolName::parse(request.name);
+    let facts =
+        gateway.inner.store.call_facts(request.scope, request.agent, request.step, name.as_ref()).await;
+    facts.map_err(Stopped::Store)
+}
+
+/// The first four gates.
+async fn four(
+    gateway: &Gateway,
+    request: &Request<'_>,
+    facts: CallFacts,
+    sight: Sight,
+) -> Result<Validated, Stopped> {
+    let identified = Identified::prove(facts.identity)?;
+    if let Some(halt) = facts.halt {
+        return Err(Stopped::Halted(Box::new(halt)));
+    }
+    let registered = Registered::prove(identified, gateway, request, facts.tool, sight).await?;
+    let authorized = Authorized::prove(registered, request)?;
+    Validated::prove(authorized, request, &facts.redactors)
+}
+
+/// Whether the first sight of a definition is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It is: from then on it is the one.
+    Pins,
+    /// It is not.
+    LeavesNoTrace,
+}
+
+/// How the tool's server is reached, with its credential, as gate `n` needs it.
+fn credential(
+    gateway: &Gateway,
+    request: &Request<'_>,
+    tool: &ToolFacts,
+    n: u8,
+) -> Result<UpstreamSpec, Stopped> {
+    let spec = gateway.upstream_spec(request.scope.project(), &tool.server);
+    spec.map_err(|why| Stopped::Refused(Refusal::new(n, ErrorCode::Gate009, why)))
 }
 
 /// Would making its call twice do something twice?
@@ -160,6 +251,7 @@ impl Registered {
         gateway: &Gateway,
         request: &Request<'_>,
         tool: Option<ToolFacts>,
+        sight: Sight,
     ) -> Result<Self, Stopped> {
         let Some(tool) = tool else {
             // the refusal repeats a part of the name, and half a credential has no pattern any more
@@ -169,15 +261,14 @@ impl Registered {
             return Err(Stopped::Refused(refusal));
         };
         // asking the server what it offers already needs its credential
-        let spec = gateway.upstream_spec(request.scope.project(), &tool.server);
-        let spec = spec.map_err(|why| Stopped::Refused(Refusal::new(2, ErrorCode::Gate009, why)))?;
+        let spec = credential(gateway, request, &tool, 2)?;
         let offered = gateway.inner.upstreams.list_tools(&spec);
         let offered: Arc<Vec<ToolDefinition>> =
             request.in_time("listing its tools", offered).await.map_err(Stopped::Upstream)?;
         let definition = offered.iter().find(|d| d.name == tool.name.tool());
         let seen = definition.map(ToolDefinition::sha256_hex);
         gate::registry(request.name, Some(&registered(&tool)), seen.as_deref()).map_err(Stopped::Refused)?;
-        if let (None, Some(seen), false) = (&tool.pinned_sha256, &seen, request.is_rehearsal) {
+        if let (None, Some(seen), Sight::Pins) = (&tool.pinned_sha256, &seen, sight) {
             let store = &gateway.inner.store;
             store.pin_tool(request.scope, &tool.name, seen).await.map_err(Stopped::Store)?;
         }
@@ -289,8 +380,7 @@ impl Cleared {
         facts: &StepFacts,
     ) -> Result<Self, Stopped> {
         let Registered { tool, .. } = &validated.authorized.registered;
-        let spec = gateway.upstream_spec(request.scope.project(), &tool.server);
-        let spec = spec.map_err(|why| Stopped::Refused(Refusal::new(5, ErrorCode::Gate009, why)))?;
+        let spec = credential(gateway, request, tool, 5)?;
         let (Some((run, n)), Reach::Call) = (request.step, validated.authorized.reach) else {
             let (clearance, action_sha256) = (Clearance::Go, String::new());
             return Ok(Self { validated, spec, clearance, is_again: false, action_sha256 });
@@ -322,14 +412,6 @@ impl Cleared {
     /// nothing.
     pub fn outcome_request(&self, n: i32) -> Option<ApprovalRequest> {
         (self.tool().risk != Risk::ReadOnly).then(|| self.request(n, Demand::of_outcome()))
-    }
-
-    /// What people would be asked before a first call of a run in this mode.
-    pub(crate) fn demand(&self, mode: Mode) -> Option<Demand> {
-        match clearance(class(self.tool(), mode, ""), &StepFacts::default()) {
-            Ok(Clearance::Ask(demand)) => Some(demand),
-            _ => None,
-        }
     }
 
     /// Was it announced before, by a claim that was cut?

@@ -1,4 +1,4 @@
-//! What the gates would say of a call, without making it: the same gates, asked in rehearsal. Nothing goes upstream but
+//! What the gates would say of a call, without making it: the same gates, in rehearsal, which proves nothing. Nothing goes upstream but
 //! the question which tools there are, and nothing is written, not even the pin of a first sight.
 
 use awooop_core::approval::Demand;
@@ -82,19 +82,18 @@ impl Gateway {
         arguments: Map<String, Value>,
     ) -> Result<Why, StoreError> {
         let arguments = Ok(arguments);
-        let request =
-            Request { scope, agent, step: None, is_rehearsal: true, mode, name, arguments, deadline: None };
-        Ok(match Box::pin(pipeline::clear(self, &request)).await {
-            Ok(cleared) if cleared.reach() == Reach::Stub => Why::passing(Prospect::Stub, true),
-            Ok(cleared) => match cleared.demand(mode) {
-                Some(demand) => Why::asking(demand),
-                None => Why::passing(Prospect::Call, false),
-            },
+        let request = Request { scope, agent, step: None, mode, name, arguments, deadline: None };
+        Ok(match Box::pin(pipeline::rehearse(self, &request)).await {
+            Ok((Reach::Stub, _)) => Why::passing(Prospect::Stub, true),
+            Ok((Reach::Call, None)) => Why::passing(Prospect::Call, false),
+            Ok((Reach::Call, Some(demand))) => Why::asking(demand),
             Err(Stopped::Refused(refusal)) => Why::ended(Prospect::Refused, &refusal),
             Err(Stopped::Halted(halt)) => Why::ended(Prospect::Stopped, &stopped(Some(&halt))),
             Err(Stopped::Upstream(error)) => Why::unreachable(&error),
             Err(Stopped::Store(error)) => return Err(error),
-            Err(Stopped::Asks(_)) => unreachable!("only a run's call asks people"),
+            Err(Stopped::Asks(_)) => {
+                unreachable!("a rehearsal tells what people would be asked, and asks nobody")
+            }
         })
     }
 }

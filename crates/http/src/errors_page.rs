@@ -64,6 +64,7 @@ fn page(code: ErrorCode) -> &'static str {
         C::Limit003 => page!("E-LIMIT-003"),
         C::Limit004 => page!("E-LIMIT-004"),
         C::Limit005 => page!("E-LIMIT-005"),
+        C::Limit006 => page!("E-LIMIT-006"),
         C::Contract001 => page!("E-CONTRACT-001"),
         C::Contract002 => page!("E-CONTRACT-002"),
         C::Contract003 => page!("E-CONTRACT-003"),

@@ -51,6 +51,7 @@ pub mod schedule;
 pub mod scope;
 mod shared;
 pub mod sign_in;
+mod storage;
 mod sweep;
 pub mod tool;
 pub mod tx;

@@ -2,6 +2,7 @@
 
 use awooop_core::ProjectId;
 use jiff::Timestamp;
+use tokio_postgres::Row;
 
 use crate::error::StoreError;
 use crate::pool::Store;
@@ -18,6 +19,17 @@ pub struct Project {
     pub state: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What it has stored, where its contract limits that.
+    pub storage: Option<Storage>,
+}
+
+/// What a project has stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Storage {
+    /// The most that it may, in bytes.
+    pub max_bytes: i64,
+    /// What it had when it was counted, and when that was.
+    pub counted: Option<(i64, Timestamp)>,
 }
 
 impl Store {
@@ -29,16 +41,22 @@ impl Store {
                 "SELECT project_id, display_name, created_at,
                    (SELECT CASE WHEN bool_or(h.kind = 'stop') THEN 'stopped' WHEN count(*) > 0 THEN 'paused'
                       ELSE 'active' END FROM (SELECT kind FROM halt WHERE project_id = $1 AND target = 'project'
-                      UNION ALL SELECT 'stop' FROM halt_all) h)
+                      UNION ALL SELECT 'stop' FROM halt_all) h),
+                   max_storage_bytes, stored_bytes, storage_counted_at
                  FROM project WHERE project_id = $1",
                 &[&scope.project().as_str()],
             )
             .await?;
+        let storage = |row: &Row| {
+            let counted = row.get::<_, Option<i64>>(5).zip(row.get(6));
+            Some(Storage { max_bytes: row.get::<_, Option<i64>>(4)?, counted })
+        };
         Ok(rows.first().map(|row| Project {
             project_id: row.get(0),
             display_name: row.get(1),
             state: row.get(3),
             created_at: row.get(2),
+            storage: storage(row),
         }))
     }
 

@@ -153,6 +153,8 @@ pub struct AgentFacts {
     pub spec: awooop_core::contract::AgentSpec,
     /// Is the project's budget used up?
     pub is_budget_spent: bool,
+    /// Had the project stored what it may, when that was last counted?
+    pub is_storage_full: bool,
     /// What the run's data goes through.
     pub redactors: Arc<ProjectRedactors>,
 }
@@ -262,7 +264,8 @@ impl Store {
     ) -> Result<Option<AgentFacts>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS}, c.activated_at, c.activated_by, c.key_id, c.signature, p.default_model,
-                    EXISTS (SELECT FROM budget b WHERE b.project_id = $1 AND b.settled >= b.limit_amount)
+                    EXISTS (SELECT FROM budget b WHERE b.project_id = $1 AND b.settled >= b.limit_amount),
+                    coalesce(p.stored_bytes >= p.max_storage_bytes, false)
              FROM contract c
              JOIN project p ON p.project_id = $1
              JOIN contract_version v
@@ -283,6 +286,7 @@ impl Store {
             version_id: active.version.version_id,
             spec: version::agent(&active.version, row.get(COLUMN_COUNT + 4))?,
             is_budget_spent: row.get(COLUMN_COUNT + 5),
+            is_storage_full: row.get(COLUMN_COUNT + 6),
             redactors,
         }))
     }

@@ -68,6 +68,8 @@ impl Node {
             .worker
             .is_none()
             .then(|| awooop_store::scope::spawn_service("clock", self.store.clone().keep_clock()));
+        let counting =
+            awooop_store::scope::spawn_service("storage", self.store.clone().keep_counting_storage());
         let sealing = CancellationToken::new();
         let sealer = Sealer::new(self.store.clone(), SealerConfig::default());
         let sealer = awooop_store::scope::spawn_service("sealer", sealer.run(sealing.clone()));
@@ -105,6 +107,7 @@ impl Node {
         draining.cancel();
         following.abort();
         erasing.abort();
+        counting.abort();
         for_audit
             .iter()
             .chain(&for_runs)

@@ -4,6 +4,8 @@
 //! Where two versions cannot be compared, the change counts as breaking. Not breaking: more steps, longer
 //! time limits, other instructions, another model, anything that is only text for people.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -88,8 +90,9 @@ impl Found {
         }
         let limits = |spec: &ProjectSpec| spec.limits.clone().unwrap_or_default();
         let (before, after) = (limits(from), limits(to));
-        self.limit("limits/max_running_runs", before.max_running_runs, after.max_running_runs);
-        self.limit("limits/max_queued_runs", before.max_queued_runs, after.max_queued_runs);
+        self.limit("limits/max_running_runs", "runs", before.max_running_runs, after.max_running_runs);
+        self.limit("limits/max_queued_runs", "runs", before.max_queued_runs, after.max_queued_runs);
+        self.limit("limits/max_storage_bytes", "bytes", before.max_storage_bytes, after.max_storage_bytes);
         if let Some(after) = &to.retention {
             let is_sooner = from.retention.as_ref().is_none_or(|before| after.runs_days < before.runs_days);
             if is_sooner {
@@ -102,10 +105,16 @@ impl Found {
     }
 
     /// A limit that is new, or lower than it was.
-    fn limit(&mut self, member: &str, from: Option<u32>, to: Option<u32>) {
-        let Some(now) = to.filter(|now| from.is_none_or(|before| *now < before)) else { return };
+    fn limit<N: PartialOrd + fmt::Display>(
+        &mut self,
+        member: &str,
+        of: &str,
+        from: Option<N>,
+        to: Option<N>,
+    ) {
+        let Some(now) = to.filter(|now| from.as_ref().is_none_or(|before| now < before)) else { return };
         let before = from.map_or("any number".to_owned(), |before| before.to_string());
-        self.add("limit_lowered", format!("/spec/{member}"), format!("from {before} to {now} runs"));
+        self.add("limit_lowered", format!("/spec/{member}"), format!("from {before} to {now} {of}"));
     }
 
     /// Each class in each direction is hidden as well as before, and no more values are let through.
@@ -253,7 +262,7 @@ impl Found {
             let message = format!("from {} to {}", from.mode.as_str(), to.mode.as_str());
             self.add("mode_raised", "/spec/mode", message);
         }
-        self.limit("concurrency", from.concurrency, to.concurrency);
+        self.limit("concurrency", "runs", from.concurrency, to.concurrency);
         for (i, grant) in from.grants.iter().enumerate() {
             if !to.grants.iter().any(|g| g.tool == grant.tool) {
                 let message = format!("`{}` is no longer granted", grant.tool);

@@ -85,4 +85,7 @@ pub struct LimitsSpec {
     /// Waiting to be started; a further one is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_queued_runs: Option<u32>,
+    /// Bytes of runs, steps, calls, approvals, ledger and audit; above it no run is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_storage_bytes: Option<i64>,
 }

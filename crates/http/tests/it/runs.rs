@@ -266,6 +266,28 @@ async fn a_replay_is_answered_whatever_came_between() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_project_whose_storage_is_used_up_starts_nothing_and_is_told_what_it_has_stored() {
+    let api = Api::new().await;
+    let project = api.test.project().await;
+    let key = admin(&project);
+    let listed = async || api.get(&key, "/v1/platform/projects").await.json()["items"][0]["storage"].clone();
+    assert_eq!(listed().await, Value::Null);
+    let limited = json!({"manifests": [{"kind": "project", "project": project.id, "id": project.id,
+        "spec": {"display_name": "full", "limits": {"max_storage_bytes": 1_000_000}}}]});
+    assert_eq!(api.post(&key, CONTRACTS, &limited).await.status, 200);
+    assert_eq!(listed().await, json!({"max_bytes": 1_000_000, "stored_bytes": null, "counted_at": null}));
+    let body = json!({"agent_id": AGENT, "input": "a question"});
+    assert_eq!(api.post(&key, RUNS, &body).await.status, 202);
+    // as a count would find it
+    let sql =
+        "UPDATE project SET stored_bytes = 1000000, storage_counted_at = now(), storage_due_at = 'infinity'
+        WHERE project_id = $1";
+    api.test.database().admin().await.execute(sql, &[&project.id.as_str()]).await.unwrap();
+    assert_eq!(api.post(&key, RUNS, &body).await.problem(), (402, "E-LIMIT-006".into()));
+    assert_eq!(listed().await["stored_bytes"], 1_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_is_refused_with_the_time_to_come_again_and_keeps_nothing() {
     let api = Api::new().await;
     let project = api.test.project().await;

@@ -29,6 +29,7 @@ pub(super) enum MaterialRow {
         weight: u8,
         max_running_runs: Option<u32>,
         max_queued_runs: Option<u32>,
+        max_storage_bytes: Option<i64>,
         contract_version_id: Uuid,
     },
     Budget {
@@ -116,6 +117,7 @@ pub(super) fn of(manifest: &Manifest, contract_version_id: Uuid) -> Vec<Material
                 weight: spec.weight.unwrap_or(1),
                 max_running_runs: spec.limits.as_ref().and_then(|l| l.max_running_runs),
                 max_queued_runs: spec.limits.as_ref().and_then(|l| l.max_queued_runs),
+                max_storage_bytes: spec.limits.as_ref().and_then(|l| l.max_storage_bytes),
                 contract_version_id,
             },
             MaterialRow::Budget { limit_amount: spec.budget.as_ref().map(|b| b.tokens), contract_version_id },
@@ -268,9 +270,13 @@ const INSERTS: &[(&str, &str)] = &[
         "project",
         "UPDATE project p SET display_name = r.display_name, default_model = r.default_model,
            weight = r.weight, max_running_runs = r.max_running_runs, max_queued_runs = r.max_queued_runs,
+           max_storage_bytes = r.max_storage_bytes,
+           stored_bytes = CASE WHEN r.max_storage_bytes IS NOT NULL THEN p.stored_bytes END,
+           storage_counted_at = CASE WHEN r.max_storage_bytes IS NOT NULL THEN p.storage_counted_at END,
+           storage_due_at = CASE WHEN r.max_storage_bytes IS NOT NULL THEN coalesce(p.storage_due_at, p.created_at) END,
            contract_version_id = r.contract_version_id
          FROM jsonb_to_recordset($2::text::jsonb) AS r (display_name text, default_model text, weight smallint,
-           max_running_runs integer, max_queued_runs integer, contract_version_id uuid)
+           max_running_runs integer, max_queued_runs integer, max_storage_bytes bigint, contract_version_id uuid)
          WHERE p.project_id = $1",
     ),
     (
@@ -333,6 +339,7 @@ const INSERTS: &[(&str, &str)] = &[
 const SELECTS: &[&str] = &[
     "SELECT jsonb_build_object('table', 'project', 'display_name', display_name, 'default_model', default_model,
        'weight', weight, 'max_running_runs', max_running_runs, 'max_queued_runs', max_queued_runs,
+       'max_storage_bytes', max_storage_bytes,
        'contract_version_id', contract_version_id)::text
      FROM project WHERE project_id = $1 AND contract_version_id IS NOT NULL",
     "SELECT jsonb_build_object('table', 'budget', 'limit_amount', limit_amount,

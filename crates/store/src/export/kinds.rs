@@ -70,7 +70,8 @@ macro_rules! kind {
 pub const KINDS: &[Kind] = &[
     kind!("project", "project", by "project_id",
         ["project_id", "display_name", "created_at", "contract_version_id", "default_model", "weight",
-         "max_running_runs", "max_queued_runs"], without ["tag_salt"]),
+         "max_running_runs", "max_queued_runs", "max_storage_bytes", "stored_bytes", "storage_counted_at"],
+        without ["tag_salt", "storage_due_at"]),
     kind!("contracts", "contract", by "kind, id",
         ["kind", "id", "active_version", "activated_at", "activated_by", "key_id"], without ["signature"]),
     kind!("contract_versions", "contract_version", by "kind, id, version",

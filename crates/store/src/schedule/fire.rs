@@ -375,6 +375,9 @@ fn what(facts: &AgentFacts, spec: &ScheduleSpec, now: Timestamp) -> Result<What,
     if facts.is_budget_spent {
         return Err(ErrorCode::Budget001);
     }
+    if facts.is_storage_full {
+        return Err(ErrorCode::Limit006);
+    }
     let timeout = std::time::Duration::from_millis(facts.spec.timeout_ms);
     Ok(What {
         mode,

@@ -31,6 +31,7 @@ mod retention;
 mod schedules;
 mod sql_attacks;
 mod stepping;
+mod storage;
 mod tenancy;
 mod upgrade;
 mod vacuum;

@@ -6,7 +6,7 @@
 
 use awooop_core::ProviderId;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::{McpClient, McpConfigArgs};
 use crate::client::Client;
@@ -25,7 +25,7 @@ pub(super) async fn run(args: McpConfigArgs) -> Result<Reply, Failure> {
     };
     let provider = args.provider.as_ref().map(ProviderId::as_str);
     let way = match args.stdio || args.client == McpClient::ClaudeDesktop {
-        true => Way::Stdio { program: this_program()?, url: url.clone() },
+        true => Way::Stdio { program: this_program()?, env: environment(&args, &url)? },
         false => Way::Http { endpoint: endpoint(&url, provider) },
     };
     let pasted = pasted(args.client, &way, provider, &key);
@@ -42,8 +42,14 @@ pub(super) async fn run(args: McpConfigArgs) -> Result<Reply, Failure> {
 
 /// How a client reaches the server.
 enum Way {
-    Http { endpoint: String },
-    Stdio { program: String, url: String },
+    Http {
+        endpoint: String,
+    },
+    /// What is spawned, with its environment but for the key.
+    Stdio {
+        program: String,
+        env: Vec<(&'static str, String)>,
+    },
 }
 
 /// What is pasted, and where.
@@ -82,11 +88,19 @@ fn settings(way: &Way, provider: Option<&str>, key: &str) -> Value {
         Way::Http { endpoint } => {
             json!({"url": endpoint, "headers": {"Authorization": format!("Bearer {key}")}})
         }
-        Way::Stdio { program, url } => {
-            let env = json!({"AWOOOP_URL": url, "AWOOOP_KEY": key});
+        Way::Stdio { program, env } => {
+            let env: Map<String, Value> =
+                with_key(env, key).map(|(name, value)| (name.to_owned(), value.into())).collect();
             json!({"command": program, "args": stdio_words(provider), "env": env})
         }
     }
+}
+
+fn with_key<'a>(
+    env: &'a [(&'static str, String)],
+    key: &'a str,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    env.iter().map(|(name, value)| (*name, value.as_str())).chain([("AWOOOP_KEY", key)])
 }
 
 fn stdio_words(provider: Option<&str>) -> Vec<&str> {
@@ -103,13 +117,12 @@ fn claude_code(name: &str, way: &Way, provider: Option<&str>, key: &str) -> Stri
                 "claude mcp add --transport http {name} {endpoint} --header \"Authorization: Bearer {key}\""
             )
         }
-        Way::Stdio { program, url } => {
+        Way::Stdio { program, env } => {
             let words = stdio_words(provider).join(" ");
-            format!(
-                "claude mcp add {name} --env {} --env AWOOOP_KEY={key} -- {} {words}",
-                shell_word(&format!("AWOOOP_URL={url}")),
-                shell_word(program),
-            )
+            let env: Vec<String> = with_key(env, key)
+                .map(|(name, value)| format!("--env {}", shell_word(&format!("{name}={value}"))))
+                .collect();
+            format!("claude mcp add {name} {} -- {} {words}", env.join(" "), shell_word(program))
         }
     }
 }
@@ -131,6 +144,17 @@ fn endpoint(url: &str, provider: Option<&str>) -> String {
         Some(provider) => format!("{url}/mcp/{provider}"),
         None => format!("{url}/mcp"),
     }
+}
+
+/// A client gives what it spawns nothing of a shell's environment: how to reach the server is all in here.
+fn environment(args: &McpConfigArgs, url: &str) -> Result<Vec<(&'static str, String)>, Failure> {
+    let mut env = vec![("AWOOOP_URL", url.to_owned())];
+    if let Some(file) = args.server.ca_file.as_deref().filter(|file| !file.is_empty()) {
+        let path = std::path::absolute(file).ok().and_then(|path| path.to_str().map(str::to_owned));
+        let path = path.ok_or_else(|| Failure::invalid("the path of --ca-file is not known"))?;
+        env.push(("AWOOOP_CA_FILE", path));
+    }
+    Ok(env)
 }
 
 /// Clients search for programs in fewer places than shells do.
@@ -184,11 +208,13 @@ mod tests {
     #[test]
     fn every_client_gets_its_own_form() {
         let http = Way::Http { endpoint: "http://h:1/mcp".to_owned() };
-        let stdio = Way::Stdio { program: "/opt/a b/awooop".to_owned(), url: "http://h:1".to_owned() };
+        let env =
+            vec![("AWOOOP_URL", "http://h:1".to_owned()), ("AWOOOP_CA_FILE", "/etc/our ca.pem".to_owned())];
+        let stdio = Way::Stdio { program: "/opt/a b/awooop".to_owned(), env };
         let of = |client, way| pasted(client, way, None, "awp_k").config;
         let bearer = json!({"Authorization": "Bearer awp_k"});
         let spawned = json!({"command": "/opt/a b/awooop", "args": ["mcp", "stdio"],
-            "env": {"AWOOOP_URL": "http://h:1", "AWOOOP_KEY": "awp_k"}});
+            "env": {"AWOOOP_URL": "http://h:1", "AWOOOP_CA_FILE": "/etc/our ca.pem", "AWOOOP_KEY": "awp_k"}});
         assert_eq!(
             of(McpClient::Cursor, &http),
             json!({"mcpServers": {"awooop": {"url": "http://h:1/mcp", "headers": bearer}}})
@@ -205,8 +231,8 @@ mod tests {
         assert_eq!(server["http_headers"]["Authorization"].as_str(), Some("Bearer awp_k"));
         assert_eq!(
             pasted(McpClient::ClaudeCode, &stdio, Some("shop"), "awp_k").text,
-            "claude mcp add awooop-shop --env AWOOOP_URL=http://h:1 --env AWOOOP_KEY=awp_k -- '/opt/a b/awooop' mcp \
-             stdio --provider shop"
+            "claude mcp add awooop-shop --env AWOOOP_URL=http://h:1 --env 'AWOOOP_CA_FILE=/etc/our ca.pem' \
+             --env AWOOOP_KEY=awp_k -- '/opt/a b/awooop' mcp stdio --provider shop"
         );
     }
 }

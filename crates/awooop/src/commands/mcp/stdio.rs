@@ -1,9 +1,9 @@
 //! `awooop mcp stdio`: an MCP server on standard input and output, for clients that can only spawn a program.
 //!
 //! Each message goes to the server's `/mcp` as it came and its answer back, one a line. Requests are answered side by
-//! side; `initialize` and notifications go one after the other, because what follows may rest on them. A request that
-//! the client cancels is given up here, and its answer is not told. Everything that goes wrong is told as the
-//! request's error, and the next one is tried again; it ends when its input does.
+//! side, notifications go in their order, and neither is waited for: the input is always read on, so that what is slow
+//! can be cancelled and the end of the input is seen. A request that the client cancels is given up here, and its answer
+//! is not told. Everything that goes wrong is told as the request's error, and the next one is tried again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::cli::McpStdioArgs;
@@ -21,8 +21,10 @@ use crate::output::{self, Reply};
 
 /// Longest message that is taken, in bytes: the server takes no longer one.
 const MOST_BYTES: u64 = 1 << 20;
-/// Requests under way at the same time; the next message waits.
+/// Requests under way at the same time; a further one is refused.
 const MOST_REQUESTS: usize = 32;
+/// Notifications that wait to be sent; a further one is dropped.
+const MOST_NOTIFICATIONS: usize = 256;
 /// JSON-RPC: the message is not JSON.
 const PARSE_ERROR: i32 = -32700;
 /// JSON-RPC: a fault on our side.
@@ -55,7 +57,10 @@ struct Bridge {
 }
 
 impl Bridge {
+    #[expect(clippy::disallowed_methods, reason = "a client's task belongs to no project here")]
     async fn serve(self: &Arc<Self>, mut input: impl AsyncBufReadExt + Unpin) -> Result<(), Failure> {
+        let (notify, notifications) = mpsc::channel(MOST_NOTIFICATIONS);
+        let notifying = tokio::spawn(self.clone().send_each(notifications));
         let seats = Arc::new(Semaphore::new(MOST_REQUESTS));
         while let Some(line) = next_line(&mut input).await? {
             let message = match line {
@@ -66,48 +71,54 @@ impl Bridge {
                     continue;
                 }
             };
-            match (message["method"].as_str(), message.get("id").filter(|id| !id.is_null())) {
-                (Some("initialize"), Some(id)) => self.initialize(id, &message).await,
-                (Some(_), Some(id)) => {
-                    let seat = seats.clone().acquire_owned().await.expect("it is never closed");
-                    self.begin(id.clone(), message, seat);
-                }
-                (method, None) => {
-                    if method == Some("notifications/cancelled") {
+            match (message["method"].is_string(), message.get("id").filter(|id| !id.is_null())) {
+                (true, Some(id)) => match seats.clone().try_acquire_owned() {
+                    Ok(seat) => self.begin(id.clone(), message, seat),
+                    Err(_) => {
+                        let why = format!("{MOST_REQUESTS} requests are under way already");
+                        say(&error(id, INTERNAL, &why));
+                    }
+                },
+                (true, None) => {
+                    if message["method"] == "notifications/cancelled" {
                         self.cancel(&message["params"]["requestId"]);
                     }
-                    // nobody waits for an answer to it
-                    if let Err(failure) = self.post(&message).await {
-                        output::note(&format!(
-                            "a notification did not arrive: {}",
-                            failure.lines().join(" ")
-                        ));
+                    if notify.try_send(message).is_err() {
+                        output::note("a notification was dropped: too many wait to be sent");
                     }
                 }
                 // an answer to a request that the server never makes
-                (None, Some(_)) => {}
+                (false, _) => {}
             }
         }
+        notifying.abort();
         let open = std::mem::take(&mut *self.lock_open());
         open.into_values().for_each(|request| request.abort());
         Ok(())
     }
 
-    async fn initialize(&self, id: &Value, message: &Value) {
-        let answer = self.answer(id, message).await;
-        let revision = answer["result"]["protocolVersion"].as_str().map(str::to_owned);
-        *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = revision;
-        say(&answer);
+    /// Sends notifications one after the other. Nobody waits for an answer to one.
+    async fn send_each(self: Arc<Self>, mut notifications: mpsc::Receiver<Value>) {
+        while let Some(message) = notifications.recv().await {
+            if let Err(failure) = self.post(&message).await {
+                output::note(&format!("a notification did not arrive: {}", failure.lines().join(" ")));
+            }
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "a client's task belongs to no project here")]
-    fn begin(self: &Arc<Self>, id: Value, message: Value, seat: tokio::sync::OwnedSemaphorePermit) {
+    fn begin(self: &Arc<Self>, id: Value, message: Value, seat: OwnedSemaphorePermit) {
         let (name, bridge) = (id.to_string(), self.clone());
         // the task finds its own entry, because the lock is held until it is made
         let mut open = self.lock_open();
         let own = name.clone();
         let task = tokio::spawn(async move {
             let answer = bridge.answer(&id, &message).await;
+            if message["method"] == "initialize" {
+                // before it is told: what the client sends next is of the revision in it
+                let revision = answer["result"]["protocolVersion"].as_str().map(str::to_owned);
+                *bridge.revision.lock().unwrap_or_else(PoisonError::into_inner) = revision;
+            }
             if bridge.lock_open().remove(&own).is_some() {
                 say(&answer);
             }

@@ -47,6 +47,11 @@ fn a_project_may_not_lower_its_budget_or_weaken_its_rule_unnoticed() {
     changed(limits(9, 5), limits(8, 5), &[("limit_lowered", "/spec/limits/max_running_runs")]);
     changed(limits(9, 5), limits(9, 4), &[("limit_lowered", "/spec/limits/max_queued_runs")]);
     changed(limits(8, 4), limits(9, 5), &[]);
+    let storage = |bytes: i64| json!({"limits": {"max_storage_bytes": bytes}});
+    let lowered = [("limit_lowered", "/spec/limits/max_storage_bytes")];
+    changed(storage(9_000_000), storage(8_000_000), &lowered);
+    changed(json!({}), storage(8_000_000), &lowered);
+    changed(storage(8_000_000), storage(9_000_000), &[]);
     changed(limits(8, 4), json!({}), &[]);
     changed(
         json!({}),

@@ -22,6 +22,18 @@ pub(crate) struct ProjectItem {
     state: String,
     #[schema(format = DateTime)]
     created_at: String,
+    /// Where the project's contract limits what it may store.
+    storage: Option<StorageUsed>,
+}
+
+/// What a project has stored, of what it may.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StorageUsed {
+    max_bytes: i64,
+    /// As it was counted last; null before the first count.
+    stored_bytes: Option<i64>,
+    #[schema(format = DateTime)]
+    counted_at: Option<String>,
 }
 
 /// The caller's project, or all projects for a platform admin who names none.
@@ -68,5 +80,10 @@ fn item(project: Project) -> ProjectItem {
         display_name: project.display_name,
         state: project.state,
         created_at: project.created_at.to_string(),
+        storage: project.storage.map(|storage| StorageUsed {
+            max_bytes: storage.max_bytes,
+            stored_bytes: storage.counted.map(|(bytes, _)| bytes),
+            counted_at: storage.counted.map(|(_, at)| at.to_string()),
+        }),
     }
 }

@@ -66,7 +66,7 @@ pub(crate) struct CreateRun {
             headers(("Location" = String), ("Idempotency-Replayed" = String))),
         (status = 200, description = "The run has ended while the caller waited", body = RunDocument,
             headers(("Location" = String), ("Preference-Applied" = String), ("Idempotency-Replayed" = String))),
-        (status = 402, description = "E-BUDGET-001: the project's budget is spent"),
+        (status = 402, description = "E-BUDGET-001: the project's budget is spent; E-LIMIT-006: its storage is"),
         (status = 409, description = "E-RUN-001: the parent has ended; E-CONTRACT-002: the agent's contract is not what was signed"),
         (status = 429, description = "E-LIMIT-002: the project's queue, or the node, is full; `Retry-After` says when to try again",
             headers(("Retry-After" = String)))))]
@@ -157,6 +157,11 @@ pub(super) fn check_ask(facts: &AgentFacts, input: &Value) -> Result<(), Problem
     check_content(facts, input)?;
     if facts.is_budget_spent {
         return Err(Problem::new(ErrorCode::Budget001, "the project's token budget is used up"));
+    }
+    if facts.is_storage_full {
+        let detail =
+            "the project has stored as much as its contract allows (`spec.limits.max_storage_bytes`)";
+        return Err(Problem::new(ErrorCode::Limit006, detail));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::state::AppState;
     operation_id = "fire_schedule", tag = "schedules",
     responses(
         (status = 202, description = "The run is queued", body = RunQueued, headers(("Location" = String))),
-        (status = 402, description = "E-BUDGET-001: the project's budget is spent"),
+        (status = 402, description = "E-BUDGET-001: the project's budget is spent; E-LIMIT-006: its storage is"),
         (status = 409, description = "E-CONTRACT-002: the agent's contract is not what was signed"),
         (status = 422, description = "E-REDACT-001: the project blocks what the input holds"),
         (status = 429, description = "E-LIMIT-002: the project's queue is full")))]

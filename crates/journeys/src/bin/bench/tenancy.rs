@@ -38,13 +38,13 @@ const SETTLE: Duration = Duration::from_secs(20);
 const QUERIES: [(&str, &str); 3] = [
     (
         "one run by its id",
-        "SELECT state, agent_id, attempts FROM awooop.run_state WHERE project_id = $1 AND run_id = $2",
+        "SELECT state, agent_id, attempt FROM awooop.run_state WHERE project_id = $1 AND run_id = $2",
     ),
     (
         "one run with its contract, four tables",
-        "SELECT r.state, c.state, v.body_sha256, p.state FROM awooop.run_state r
+        "SELECT r.state, c.active_version, v.sha256, p.display_name FROM awooop.run_state r
          JOIN awooop.contract_version v ON v.project_id = $1 AND v.version_id = r.agent_version_id
-         JOIN awooop.contract c ON c.project_id = $1 AND c.kind = 'agent' AND c.contract_id = r.agent_id
+         JOIN awooop.contract c ON c.project_id = $1 AND c.kind = 'agent' AND c.id = r.agent_id
          JOIN awooop.project p ON p.project_id = $1
          WHERE r.project_id = $1 AND r.run_id = $2",
     ),
