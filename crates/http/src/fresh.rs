@@ -17,12 +17,14 @@ use crate::problem::Problem;
 pub(crate) const FRESH_FOR: Duration = Duration::from_secs(1);
 
 type Answer<V> = Result<V, Problem>;
+/// An answer and when it was there.
+type Dated<V> = (Instant, Answer<V>);
 
 /// The last answer to one question.
 #[derive(Debug)]
 pub(crate) struct Fresh<V> {
     fresh_for: Duration,
-    last: Arc<Mutex<Option<(Instant, Answer<V>)>>>,
+    last: Arc<Mutex<Option<Dated<V>>>>,
 }
 
 impl<V: Clone + Send + 'static> Fresh<V> {
