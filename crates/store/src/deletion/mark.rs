@@ -96,8 +96,7 @@ impl Store {
     }
 
     fn judge_mark(&self, scope: &ProjectScope, signed: &Signed) -> Result<(), StoreError> {
-        let judged =
-            self.inner.keyring.verify(KeyName::KeyPepper, &signed.key_id, &signed.text, &signed.mac);
+        let judged = self.inner.keyring.verify(KeyName::KeyPepper, &signed.key_id, &signed.text, &signed.mac);
         let what = || format!("the deletion of project {}", scope.project());
         judged.map_err(|problem: SignatureProblem| StoreError::Untrusted { what: what(), problem })
     }
