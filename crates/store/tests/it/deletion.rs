@@ -598,3 +598,17 @@ async fn people_s_keys_open_no_deleted_project() {
     assert!(test.store.authenticate(person.expose_secret()).await.unwrap().is_none());
     create(&test.store, &test.project().await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stop_stays_until_every_server_had_time_to_see_it() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    // asked for by a server whose clock is ahead: the time in which the stop is seen is not over
+    let ahead = awooop_store::Clock::manual(test.store.clock().after(Duration::from_secs(3600)));
+    let ahead = test.through_at(test.database().urls(), ahead).await;
+    ahead.delete_project(&operator(&test).await, &project.id, "").await.unwrap().unwrap();
+    let done = eraser(&test).await.run_once().await.unwrap();
+    assert_eq!(done, [(project.id.clone(), Progress::Busy)]);
+    let stops = test.store.list_stops().await.unwrap();
+    assert!(stops.iter().any(|stop| stop.project == project.id), "{stops:?}");
+}
