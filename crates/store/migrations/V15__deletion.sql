@@ -14,10 +14,13 @@ CREATE TABLE project_deletion (
   checkpoint   text,                       -- JSON: what was there, and how the project's audit ended
   deleted_at   timestamptz,
   CONSTRAINT project_deletion_pkey PRIMARY KEY (project_id),
+  CONSTRAINT project_deletion_platform CHECK (project_id <> 'platform'),
   CONSTRAINT project_deletion_checkpoint CHECK ((checkpoint IS NULL) = (state = 'marked')
     AND (erasing_at IS NULL) = (state = 'marked') AND (deleted_at IS NULL) = (state <> 'deleted'))
 );
-CALL protect('project_deletion', 'SELECT, INSERT, UPDATE');
+CALL protect('project_deletion', 'SELECT, INSERT');
+-- Which project, when, by whom and why stays as it was first said.
+GRANT UPDATE (state, erasing_at, checkpoint, deleted_at, key_id, mac) ON project_deletion TO awooop_app;
 -- Discovery sees which projects go and how far that is, never why or by whom.
 CREATE POLICY dispatch ON project_deletion FOR SELECT TO awooop_dispatch USING (true);
 GRANT SELECT (project_id, state, requested_at, erasing_at, deleted_at) ON project_deletion TO awooop_dispatch;
@@ -55,14 +58,16 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'awooop_retention') THEN
     RETURN;
   END IF;
-  ALTER POLICY tenant ON awooop.audit_event TO awooop_app, awooop_owner, awooop_retention;
-  ALTER POLICY tenant ON awooop.run_state TO awooop_app, awooop_owner, awooop_retention;
-  ALTER POLICY tenant ON awooop.step_journal TO awooop_app, awooop_owner, awooop_retention;
-  ALTER POLICY tenant ON awooop.mcp_call TO awooop_app, awooop_owner, awooop_retention;
-  ALTER POLICY tenant ON awooop.approval TO awooop_app, awooop_owner, awooop_retention;
-  ALTER POLICY tenant ON awooop.approval_decision TO awooop_app, awooop_owner, awooop_retention;
-  ALTER POLICY tenant ON awooop.run_child TO awooop_app, awooop_owner, awooop_retention;
-  ALTER POLICY tenant ON awooop.project_deletion TO awooop_app, awooop_owner, awooop_retention;
+  -- a policy that is changed locks its table: not where it says so already
+  FOR t IN
+    SELECT tablename AS relname FROM pg_policies
+    WHERE schemaname = 'awooop' AND policyname = 'tenant' AND NOT 'awooop_retention' = ANY (roles)
+      AND tablename IN ('audit_event', 'run_state', 'step_journal', 'mcp_call', 'approval', 'approval_decision',
+        'run_child', 'project_deletion')
+    ORDER BY tablename
+  LOOP
+    EXECUTE format('ALTER POLICY tenant ON awooop.%I TO awooop_app, awooop_owner, awooop_retention', t.relname);
+  END LOOP;
   GRANT USAGE ON SCHEMA awooop TO awooop_retention;
   GRANT INSERT ON awooop.audit_event TO awooop_retention;
   GRANT SELECT (project_id, run_id, completed_at) ON awooop.run_state TO awooop_retention;

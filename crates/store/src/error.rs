@@ -69,6 +69,14 @@ impl StoreError {
         matches!(self, Self::Constraint { name, .. } if name == wanted)
     }
 
+    /// Did the statement take longer than it may, or wait longer for a lock?
+    pub(crate) fn is_too_slow(&self) -> bool {
+        use tokio_postgres::error::SqlState as S;
+        let Self::Unavailable(source) = self else { return false };
+        let code = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+        code.is_some_and(|code| [S::QUERY_CANCELED, S::LOCK_NOT_AVAILABLE].contains(code))
+    }
+
     /// May the same flight succeed if it is sent again?
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Contended(_))

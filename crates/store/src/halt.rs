@@ -108,6 +108,8 @@ impl Store {
         kind: HaltKind,
         target: &Target,
     ) -> Result<bool, StoreError> {
+        // what the audit masks is masked as this project's
+        self.redactors(scope).await?;
         let event = self.halt_event(scope, "halt.lift", kind, target, "");
         let (sort, name, project) = (target.sort(), target.name(), scope.project().as_str());
         let lift: Params<'_> = &[

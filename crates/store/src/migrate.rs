@@ -33,9 +33,10 @@ pub fn latest_version() -> i64 {
     newest.map_or(0, i64::from)
 }
 
-/// How long a migration waits for a lock while servers work, and how often it tries again.
-const LOCK_WITHIN: &str = "3s";
-const TRIES: u32 = 20;
+/// How long a migration waits for a lock while servers work, and how often it tries again. Less than the second after which
+/// PostgreSQL looks for deadlocks: what waits for each other is ended by the migration's giving up, not by a server's error.
+const LOCK_WITHIN: &str = "800ms";
+const TRIES: u32 = 60;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Every migration that this binary knows, in order.
@@ -199,9 +200,27 @@ async fn run(client: &mut Client) -> Result<Vec<i64>, MigrateError> {
         }
     }
     // a role may have been made after the migration that knew of it
-    client.batch_execute("CALL awooop.admit_retention()").await?;
-    client.batch_execute("CALL awooop.admit_backup()").await?;
+    patiently(client, "CALL awooop.admit_retention()").await?;
+    patiently(client, "CALL awooop.admit_backup()").await?;
     Ok(applied)
+}
+
+/// Runs a statement, again while it has not its locks.
+async fn patiently(client: &Client, sql: &str) -> Result<(), MigrateError> {
+    let mut tries = 1;
+    while let Err(error) = client.batch_execute(sql).await {
+        if tries == TRIES || !is_about_a_lock(&error) {
+            return Err(error.into());
+        }
+        tries += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+fn is_about_a_lock(error: &tokio_postgres::Error) -> bool {
+    let about = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+    error.code().is_some_and(|code| about.contains(code))
 }
 
 /// Did it fail only because somebody works with the table?
@@ -209,7 +228,7 @@ fn lacks_a_lock(error: &refinery::Error) -> bool {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = source {
         if let Some(theirs) = error.downcast_ref::<tokio_postgres::Error>() {
-            return theirs.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
+            return is_about_a_lock(theirs);
         }
         source = error.source();
     }

@@ -24,10 +24,14 @@ async fn delete(args: ProjectDeleteArgs) -> Result<Reply, Failure> {
     let body = json!({"confirm": args.confirm, "reason": args.reason, "dry_run": args.dry_run});
     let answer = client.post(&["v1", "platform", "projects", &args.id, "delete"], &body).await?;
     if args.dry_run {
-        let rows: Vec<Vec<String>> = answer["rows"]
-            .as_object()
-            .map(|rows| rows.iter().map(|(name, n)| vec![name.clone(), cell(n)]).collect())
-            .unwrap_or_default();
+        let has_more =
+            |table: &str| answer["more_than"].as_array().is_some_and(|all| all.iter().any(|t| t == table));
+        let said = |table: &str, n: &Value| match has_more(table) {
+            true => format!("more than {}", cell(n)),
+            false => cell(n),
+        };
+        let rows = answer["rows"].as_object().into_iter().flatten();
+        let rows: Vec<Vec<String>> = rows.map(|(table, n)| vec![table.clone(), said(table, n)]).collect();
         let text = table(&["TABLE", "ROWS"], &rows);
         return Ok(Reply::done(answer, text).with_note("this would be deleted; nothing was"));
     }

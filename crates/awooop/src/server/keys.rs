@@ -74,7 +74,9 @@ fn retire(args: &KeysRetireArgs) -> Result<Reply, Failure> {
         KeyName::Publish => {
             "contracts that only it signed do not load any more; `awooop doctor` names them, and applying their manifests again mends them"
         }
-        KeyName::KeyPepper => "API keys that were made under it do not work any more",
+        KeyName::KeyPepper => {
+            "API keys that were made under it do not work any more; a project's deletion that no server looked at since the key was rotated waits until it is asked for again, and `awooop doctor` names it"
+        }
         KeyName::Approval | KeyName::AuditSeal | KeyName::RedactionTag => "what it made verifies no more",
     };
     Ok(Reply::done(json!(retired), text).with_note(warning))

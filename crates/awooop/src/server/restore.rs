@@ -24,11 +24,16 @@ struct Place {
 }
 
 /// What a restore came to.
+/// Most deletions that are named.
+const MOST_TOLD: i64 = 200;
+
 struct Outcome {
     restored: Restored,
     settled: Settled,
     /// Of the doctor.
     findings: Vec<Finding>,
+    /// Projects whose deletion was under way when the backup was made: it goes on.
+    deletions: Vec<String>,
 }
 
 /// Carries out the command.
@@ -101,11 +106,12 @@ async fn look_over(place: &Place, restored: Restored) -> Result<Outcome, Failure
         let settled = store.settle_restore(&restored.manifest).await?;
         let mut findings = store.examine().await?;
         findings.extend(store.examine_audit().await?);
+        let deletions = store.list_deletions("", true, MOST_TOLD).await?;
         store.close();
-        anyhow::Ok((settled, findings))
+        anyhow::Ok((settled, findings, deletions.into_iter().map(|d| d.project.to_string()).collect()))
     };
     match look.await {
-        Ok((settled, findings)) => Ok(Outcome { restored, settled, findings }),
+        Ok((settled, findings, deletions)) => Ok(Outcome { restored, settled, findings, deletions }),
         Err(error) => Err(Failure::InTheWay {
             message: format!("the backup is restored, and could not be looked over: {error:#}"),
             hint: "`awooop doctor` and `awooop audit verify` look again".to_owned(),
@@ -114,7 +120,7 @@ async fn look_over(place: &Place, restored: Restored) -> Result<Outcome, Failure
 }
 
 fn reply(directory: &Path, outcome: &Outcome) -> Reply {
-    let Outcome { restored, settled, findings } = outcome;
+    let Outcome { restored, settled, findings, deletions } = outcome;
     let is_well = findings.is_empty() && settled.findings.is_empty();
     let (projects, events) = (settled.projects, settled.events);
     let mut text = format!("restored {}\n", taking::described(directory, &restored.manifest));
@@ -140,8 +146,14 @@ fn reply(directory: &Path, outcome: &Outcome) -> Reply {
         "manifest": restored.manifest, "migrated": restored.migrated, "has_written_keyring": restored.has_written_keyring,
         "has_compared_keys": has_compared_keys, "is_well": is_well, "doctor": items(findings),
         "audit": {"projects": projects, "events": events, "findings": items(&settled.findings)},
+        "deletions": deletions,
     });
-    let reply = Reply::done(document, text);
+    let mut reply = Reply::done(document, text);
+    if !deletions.is_empty() {
+        let projects = deletions.join(", ");
+        reply =
+            reply.with_note(format!("deletions that were under way go on once a server runs: {projects}"));
+    }
     match is_well {
         true => reply.with_note("runs that were under way go on once a worker serves this database"),
         false => {

@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// Is the row what its writer's MAC says?
-    pub(super) fn judge(&self, event: &Event<'_>) -> Result<(), SignatureProblem> {
+    pub(crate) fn judge(&self, event: &Event<'_>) -> Result<(), SignatureProblem> {
         self.inner.keyring.check_audit_mac(&event.key_id, &event.statement(), &event.mac)
     }
 

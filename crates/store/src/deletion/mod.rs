@@ -4,13 +4,15 @@
 //! else, as the role `awooop_retention`, which row security lets delete nothing before that.
 //!
 //! The mark carries a MAC under a key outside the database, without which no row goes: who can write to the database as a
-//! server does can keep a project from working, and not have it erased.
+//! server does can keep a project from working, and not have it erased. Nor does a row go whose project has no checkpoint
+//! that a server recorded, whatever the state says.
 //!
 //! The mark stays as a tombstone: audit and backups name the id, so nobody gets it again. Every step may be cut off
 //! anywhere and is finished by the next sweep of any node.
 //! Deliberately absent: a way back. What is marked goes.
 
 mod erase;
+mod mark;
 mod tables;
 
 use std::sync::atomic::Ordering;
@@ -23,6 +25,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_postgres::Row;
 
+use self::mark::Mark;
+use self::tables::with_rows;
 use crate::audit::{self, Note};
 use crate::auth::Caller;
 use crate::doctor::Finding;
@@ -30,7 +34,7 @@ use crate::error::StoreError;
 use crate::keyring::KeyName;
 use crate::pool::Store;
 use crate::scope::ProjectScope;
-use crate::tx::{Params, ProjectTx, storable};
+use crate::tx::{Params, storable};
 
 /// Longest reason that is kept, in characters.
 const MOST_REASON: usize = 500;
@@ -82,13 +86,16 @@ pub struct Deletion {
     pub deleted_at: Option<Timestamp>,
 }
 
-/// Rows of a project, by table; tables without any are left out.
+/// Rows of a project, by table; tables without any are left out, and those with more than [`MOST_COUNTED`] have one more.
 pub type Counts = Vec<(&'static str, i64)>;
+
+/// How many rows of a table are counted for somebody who waits.
+pub const MOST_COUNTED: i64 = 1_000_000;
 
 impl Store {
     /// Marks a project as being deleted, on behalf of a platform admin, and wakes whoever erases. The answer says how the
     /// deletion stands and whether it is new; `None` when there is no such project. Doing it twice keeps the first time,
-    /// person and reason.
+    /// person and reason, and signs anew a mark that could not be believed any more.
     ///
     /// # Errors
     /// The database's.
@@ -100,13 +107,14 @@ impl Store {
     ) -> Result<Option<(Deletion, bool)>, StoreError> {
         let scope = ProjectScope::new(project.clone(), by.scope().actor());
         let mut tx = match self.begin(&scope).await {
-            Err(StoreError::Deleted) => return Ok(self.find_deletion(project).await?.map(|d| (d, false))),
+            Err(StoreError::Deleted) => {
+                self.confirm_mark(by, project, reason).await?;
+                return Ok(self.find_deletion(project).await?.map(|d| (d, false)));
+            }
             begun => begun?,
         };
         let platform = ProjectScope::new(ProjectId::platform(), by.scope().actor());
-        let observed = &self.redactors(&platform).await?.observed;
-        let reason =
-            observed.clean(storable(reason).chars().take(MOST_REASON).collect::<String>()).into_inner();
+        let reason = self.clean_reason(&platform, reason).await?;
         let now = self.inner.clock.now();
         let said = || Note::new("project.delete", format!("project/{project}"), json!({"reason": reason}));
         let inside = self.audit_at(&scope, now, said());
@@ -173,12 +181,20 @@ impl Store {
     ) -> Result<Option<Counts>, StoreError> {
         let scope = ProjectScope::new(project.clone(), by.scope().actor());
         let mut tx = self.begin_snapshot(&scope).await?;
-        let counts = count(&mut tx, project).await?;
+        let mut counts = Vec::new();
+        for (table, _) in TABLES {
+            let sql = format!("SELECT count(*) FROM (SELECT FROM {table} WHERE project_id = $1 LIMIT $2) r");
+            let rows = tx.rows(&sql, &[&project.as_str(), &(MOST_COUNTED + 1)]).await?;
+            let n: i64 = rows.first().map_or(0, |row| row.get(0));
+            if n > 0 {
+                counts.push((*table, n));
+            }
+        }
         tx.rollback().await?;
         Ok(counts.iter().any(|(table, _)| *table == "project").then_some(counts))
     }
 
-    /// Deletions that wait or are stuck, each as a sentence.
+    /// Deletions that wait or are stuck, and rows of projects whose deletion says that it is done, each as a sentence.
     ///
     /// # Errors
     /// The database's.
@@ -209,18 +225,35 @@ impl Store {
             Finding { project: Some(d.project.to_string()), message }
         };
         found.extend(open.iter().filter(|d| waits(d)).map(finding));
+        self.examine_deleted(&mut found).await?;
         Ok(found)
     }
 
-    /// Was the project marked by a server with this keyring?
-    async fn check_mark(&self, scope: &ProjectScope) -> Result<(), StoreError> {
-        let sql = "SELECT requested_at, requested_by, reason, key_id, mac FROM project_deletion WHERE project_id = $1";
-        let rows = self.once(scope, sql, &[&scope.project().as_str()]).await?;
-        let row = rows.first().ok_or_else(|| StoreError::Corrupt("no such deletion".into()))?;
-        let mark = Mark { project: scope.project(), at: row.get(0), by: row.get(1), reason: row.get(2) };
-        let judged = self.inner.keyring.verify(KeyName::KeyPepper, row.get(3), &mark.text(), row.get(4));
-        let what = || format!("the deletion of project {}", scope.project());
-        judged.map_err(|problem| StoreError::Untrusted { what: what(), problem })
+    /// Is a project that is said to be gone gone?
+    async fn examine_deleted(&self, found: &mut Vec<Finding>) -> Result<(), StoreError> {
+        let mut after = String::new();
+        loop {
+            let page = self.list_deletions(&after, false, 200).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.project.to_string();
+            for Deletion { project, .. } in page.iter().filter(|d| d.state == DeletionState::Deleted) {
+                let scope = ProjectScope::of_deleted(project.clone(), "platform/doctor");
+                let rows = self.once(&scope, &with_rows(), &[&project.as_str()]).await?;
+                let tables: Vec<String> = rows.first().map(|row| row.get(0)).unwrap_or_default();
+                if !tables.is_empty() {
+                    let message = format!(
+                        "its deletion says that no row is left, and there are some in {}: somebody wrote to the database",
+                        tables.join(", ")
+                    );
+                    found.push(Finding { project: Some(project.to_string()), message });
+                }
+            }
+        }
+    }
+
+    async fn clean_reason(&self, scope: &ProjectScope, reason: &str) -> Result<String, StoreError> {
+        let reason = storable(reason).chars().take(MOST_REASON).collect::<String>();
+        Ok(self.redactors(scope).await?.observed.clean(reason).into_inner())
     }
 
     /// Does this process delete rows of deleted projects?
@@ -232,36 +265,6 @@ impl Store {
     pub async fn deletion_asked(&self) {
         self.inner.deletion_asked.notified().await;
     }
-}
-
-/// What the MAC of a mark is taken of.
-struct Mark<'a> {
-    project: &'a ProjectId,
-    at: Timestamp,
-    by: &'a str,
-    reason: &'a str,
-}
-
-impl Mark<'_> {
-    fn text(&self) -> Vec<u8> {
-        let said = json!({"project": self.project, "requested_at_us": self.at.as_microsecond(),
-            "requested_by": self.by, "reason": self.reason, "statement": "this project is to be deleted"});
-        awooop_core::json::canonical(&said).into_bytes()
-    }
-}
-
-/// Counts the rows of every table.
-async fn count(tx: &mut ProjectTx, project: &ProjectId) -> Result<Counts, StoreError> {
-    let mut counts = Vec::new();
-    for (table, _) in TABLES {
-        let sql = format!("SELECT count(*) FROM {table} WHERE project_id = $1");
-        let rows = tx.rows(&sql, &[&project.as_str()]).await?;
-        let n: i64 = rows.first().map_or(0, |row| row.get(0));
-        if n > 0 {
-            counts.push((*table, n));
-        }
-    }
-    Ok(counts)
 }
 
 fn deletion(row: &Row) -> Result<Deletion, StoreError> {

@@ -67,3 +67,14 @@ pub(super) fn finish() -> String {
         left.join(" AND ")
     )
 }
+
+/// The tables in which the project has rows, as an array.
+pub(super) fn with_rows() -> String {
+    let each: Vec<String> = TABLES
+        .iter()
+        .map(|(table, _)| {
+            format!("CASE WHEN EXISTS (SELECT FROM {table} WHERE project_id = $1) THEN '{table}' END")
+        })
+        .collect();
+    format!("SELECT array_remove(ARRAY[{}], NULL)", each.join(", "))
+}

@@ -52,8 +52,13 @@ impl Kind {
     }
 }
 
+/// Short rows.
+const MANY: u32 = 64;
+/// Rows that may have 8 MiB each: an export holds these few, the text made of them, and what waits to be sent.
+const FEW: u32 = 2;
+
 macro_rules! kind {
-    ($name:literal, $table:literal, by $order:literal, $columns:expr, without $hidden:expr) => {
+    ($name:literal, $table:literal, $rows:ident by $order:literal, $columns:expr, without $hidden:expr) => {
         Kind {
             name: $name,
             table: $table,
@@ -61,58 +66,58 @@ macro_rules! kind {
             hidden: &$hidden,
             order: $order,
             form: Form::Json,
-            rows_at_once: 64,
+            rows_at_once: $rows,
         }
     };
 }
 
 /// Every kind, in the order in which an export has them. What can be long is read few at a time.
 pub const KINDS: &[Kind] = &[
-    kind!("project", "project", by "project_id",
+    kind!("project", "project", MANY by "project_id",
         ["project_id", "display_name", "created_at", "contract_version_id", "default_model", "weight",
          "max_running_runs", "max_queued_runs", "max_storage_bytes", "stored_bytes", "storage_counted_at"],
         without ["tag_salt", "storage_due_at"]),
-    kind!("contracts", "contract", by "kind, id",
+    kind!("contracts", "contract", MANY by "kind, id",
         ["kind", "id", "active_version", "activated_at", "activated_by", "key_id"], without ["signature"]),
-    kind!("contract_versions", "contract_version", by "kind, id, version",
+    kind!("contract_versions", "contract_version", FEW by "kind, id, version",
         ["kind", "id", "version", "version_id", "sha256", "body", "state", "created_at", "created_by", "published_at",
          "published_by", "publisher", "key_id"], without ["signature"]),
-    kind!("contract_signatures", "contract_signature", by "kind, id, version, act, signer",
+    kind!("contract_signatures", "contract_signature", MANY by "kind, id, version, act, signer",
         ["kind", "id", "version", "act", "signer", "is_person", "base_version", "signed_at", "used_at", "key_id"],
         without ["signature"]),
-    kind!("principals", "principal", by "principal_id",
+    kind!("principals", "principal", MANY by "principal_id",
         ["principal_id", "kind", "person", "issuer", "subject", "created_at", "disabled_at", "disabled_by"], without []),
-    kind!("roles", "role_binding", by "principal_id", ["principal_id", "role", "created_at"], without ["key_id", "mac"]),
-    kind!("keys", "api_key", by "key_id",
+    kind!("roles", "role_binding", MANY by "principal_id", ["principal_id", "role", "created_at"], without ["key_id", "mac"]),
+    kind!("keys", "api_key", MANY by "key_id",
         ["key_id", "principal_id", "agent_id", "role", "scopes", "created_at", "created_by", "expires_at", "revoked_at",
          "replaced_by", "last_used_at"], without ["pepper_id", "secret_hmac"]),
-    kind!("pins", "mcp_pin", by "provider_id, tool", ["provider_id", "tool", "definition_sha256", "pinned_at"], without []),
-    kind!("schedules", "schedule", by "agent_id, schedule_id",
+    kind!("pins", "mcp_pin", MANY by "provider_id, tool", ["provider_id", "tool", "definition_sha256", "pinned_at"], without []),
+    kind!("schedules", "schedule", MANY by "agent_id, schedule_id",
         ["agent_id", "schedule_id", "spec::json", "contract_version_id", "next_at", "last_at", "last_run_id", "put_off_at"],
         without []),
-    kind!("halts", "halt", by "kind, target, name", ["kind", "target", "name", "reason", "halted_by", "halted_at"], without []),
-    kind!("runs", "run_state", by "run_id",
+    kind!("halts", "halt", MANY by "kind, target, name", ["kind", "target", "name", "reason", "halted_by", "halted_at"], without []),
+    kind!("runs", "run_state", FEW by "run_id",
         ["run_id", "state", "agent_id", "agent_version_id", "mode", "priority", "trace_id", "parent_run_id", "depth",
          "trigger_type", "triggered_by", "schedule_id", "attempt", "max_attempts", "created_at", "started_at",
          "completed_at", "timeout_at", "error_code", "error_message", "input::json", "input_sha256", "output::json",
          "output_sha256"], without ["lease_epoch", "lease_id", "worker_id"]),
-    kind!("steps", "step_journal", by "run_id, n, phase",
+    kind!("steps", "step_journal", FEW by "run_id, n, phase",
         ["run_id", "n", "phase", "kind", "name", "idempotency_key", "status", "code", "started_at", "duration_ms",
          "body::json"], without ["epoch"]),
-    kind!("calls", "mcp_call", by "call_id",
+    kind!("calls", "mcp_call", MANY by "call_id",
         ["call_id", "agent_id", "actor", "run_id", "n", "tool", "status", "code", "arguments_sha256", "result_chars",
          "started_at", "duration_ms", "trace_id"], without []),
-    kind!("approvals", "approval", by "approval_id",
+    kind!("approvals", "approval", FEW by "approval_id",
         ["approval_id", "run_id", "n", "kind", "state", "agent_id", "tool", "risk", "arguments::json", "action_sha256",
          "asked_by", "needed", "requested_at", "expires_at", "decided_at", "execute_by", "reason"], without ["epoch"]),
-    kind!("decisions", "approval_decision", by "approval_id, person",
+    kind!("decisions", "approval_decision", MANY by "approval_id, person",
         ["approval_id", "person", "decision", "reason", "actor", "decided_at"], without []),
-    kind!("budgets", "budget", by "scope, unit",
+    kind!("budgets", "budget", MANY by "scope, unit",
         ["scope", "unit", "limit_amount", "settled", "held", "contract_version_id"], without []),
-    kind!("holds", "budget_hold", by "hold_id", ["hold_id", "run_id", "n", "amount", "created_at", "expires_at"], without ["epoch"]),
-    kind!("ledger", "budget_ledger", by "entry_id",
+    kind!("holds", "budget_hold", MANY by "hold_id", ["hold_id", "run_id", "n", "amount", "created_at", "expires_at"], without ["epoch"]),
+    kind!("ledger", "budget_ledger", MANY by "entry_id",
         ["entry_id", "run_id", "n", "held", "amount", "is_estimated", "reason", "at"], without []),
-    kind!("audit_events_before", "audit_event_before", by "id",
+    kind!("audit_events_before", "audit_event_before", MANY by "id",
         ["id", "at", "actor", "action", "subject", "run_id", "trace_id", "body::json"], without []),
     Kind {
         name: "audit_seals",

@@ -148,12 +148,15 @@ impl Export {
         if let Some((_, count)) = self.rows.last_mut() {
             *count += rows.len() as u64;
         }
-        let said = |row: &tokio_postgres::Row| match kind.form {
-            Form::Json => line(kind.name, row.get::<_, &str>(0).as_bytes()),
-            Form::Event => line(kind.name, &audit::row_line_of_event(row)),
-            Form::Seal => line(kind.name, audit::row_line_of_seal(row).as_bytes()),
-        };
-        Ok(rows.iter().flat_map(said).collect())
+        let mut lines = Vec::with_capacity(rows.iter().map(|row| 64 + row.raw_size_bytes()).sum());
+        for row in &rows {
+            match kind.form {
+                Form::Json => add_line(&mut lines, kind.name, row.get::<_, &str>(0).as_bytes()),
+                Form::Event => add_line(&mut lines, kind.name, &audit::row_line_of_event(row)),
+                Form::Seal => add_line(&mut lines, kind.name, audit::row_line_of_seal(row).as_bytes()),
+            }
+        }
+        Ok(lines)
     }
 }
 
@@ -161,10 +164,15 @@ impl Export {
 const FORMAT: &str = "awooop project export v1";
 
 fn line(kind: &str, row: &[u8]) -> Vec<u8> {
-    let mut line = format!("{{\"kind\":\"{kind}\",\"row\":").into_bytes();
-    line.extend_from_slice(row);
-    line.extend_from_slice(b"}\n");
+    let mut line = Vec::new();
+    add_line(&mut line, kind, row);
     line
+}
+
+fn add_line(lines: &mut Vec<u8>, kind: &str, row: &[u8]) {
+    for part in [b"{\"kind\":\"", kind.as_bytes(), b"\",\"row\":", row, b"}\n"] {
+        lines.extend_from_slice(part);
+    }
 }
 
 // the lock lasts as long as the transaction, whichever way that ends

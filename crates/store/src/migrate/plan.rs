@@ -122,6 +122,10 @@ fn read(statement: &[String]) -> Option<Reading> {
             let at = words.iter().position(|word| *word == "on")? + 1;
             Some(Reading::Does(name(at)?, Effect::Locks))
         }
+        // it makes policies where it has to, and each locks its table
+        ["call", "admit_retention", ..] | ["call", "awooop.admit_retention", ..] => {
+            Some(Reading::Does("every table of projects".to_owned(), Effect::Locks))
+        }
         ["drop", "table", ..] => Some(Reading::Does(name(2)?, Effect::Locks)),
         ["update", ..] => Some(Reading::Does(name(1)?, Effect::Writes)),
         ["delete", "from", ..] | ["insert", "into", ..] => Some(Reading::Does(name(2)?, Effect::Writes)),
@@ -150,6 +154,7 @@ mod tests {
         check("UPDATE a SET b = 1; ALTER TABLE a ADD COLUMN c text", &[("a", Effect::Writes)]);
         check("INSERT INTO a VALUES ('x'); DROP TABLE b;", &[("a", Effect::Writes), ("b", Effect::Locks)]);
         check("CREATE POLICY p ON a FOR SELECT TO r USING (true)", &[("a", Effect::Locks)]);
+        check("CALL admit_retention();", &[("every table of projects", Effect::Locks)]);
     }
 
     #[test]

@@ -183,6 +183,8 @@ impl Store {
     async fn name_person(&self, scope: &ProjectScope, proven: &Proven) -> Result<(), StoreError> {
         let id = proven.principal.as_str();
         let said = json!({"person": proven.person.as_str()});
+        // what the audit masks is masked as this project's
+        self.redactors(scope).await?;
         let event = self.audit(scope, Note::new("principal.name", format!("principal/{id}"), said));
         self.once(
             scope,
@@ -212,6 +214,8 @@ impl Store {
         let id = proven.principal.as_str();
         let said = json!({"kind": "human", "issuer": proven.issuer, "subject": proven.subject,
             "person": proven.person.as_str()});
+        // what the audit masks is masked as this project's
+        self.redactors(scope).await?;
         let event = self.audit(scope, Note::new("principal.create", format!("principal/{id}"), said));
         self.once(
             scope,

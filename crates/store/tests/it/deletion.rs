@@ -12,6 +12,7 @@ use awooop_store::audit::AuditFilter;
 use awooop_store::auth::Caller;
 use awooop_store::contract::{ApplyOptions, ContractError};
 use awooop_store::deletion::{DeletionState, Eraser, Progress, TABLES};
+use awooop_store::keyring::{KeyName, KeyState, Keyring};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -433,6 +434,121 @@ async fn a_mark_that_no_server_made_stops_a_project_and_erases_nothing() {
     assert_eq!(picture(&admin, &project.id).await, before);
     let found = test.store.examine_deletions().await.unwrap();
     assert!(found.len() == 1 && found[0].message.contains("does not load"), "{found:?}");
+    // a platform admin's word makes it a mark
+    let by = operator(&test).await;
+    let (_, is_new) = test.store.delete_project(&by, &project.id, "meant").await.unwrap().unwrap();
+    assert!(!is_new);
+    erase(&test, &project).await;
+    assert_gone(&test, &project).await;
+    let told = told(&test, &project).await;
+    assert_eq!(told[0].1, serde_json::json!({"reason": "meant", "is_confirmed": true}));
+    assert_eq!(told.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_is_kept_under_the_key_that_is_current() {
+    let test = TestStore::private().await;
+    let (swept, unseen) = (test.project().await, test.project().await);
+    let by = operator(&test).await;
+    delete(&test, &swept).await;
+    let pepper = |keyring: Keyring, state: KeyState| {
+        let found = keyring.keys().into_iter().find(|k| k.name == KeyName::KeyPepper && k.state == state);
+        found.unwrap().id
+    };
+    let former = pepper(Keyring::load(test.keys()).unwrap(), KeyState::Current);
+    Keyring::rotate(test.keys(), KeyName::KeyPepper, test.store.clock().now()).unwrap();
+    let node = test.through(test.database().urls()).await;
+    let sweep = Eraser::open(node, None).await.unwrap();
+    assert_eq!(sweep.run_once().await.unwrap(), [(swept.id.clone(), Progress::Waits)]);
+    // this process signs under the former key still
+    test.store.delete_project(&by, &unseen.id, "").await.unwrap().unwrap();
+    Keyring::retire(test.keys(), KeyName::KeyPepper, &former).unwrap();
+    let node = test.through(test.database().urls()).await;
+    let url = test.database().urls().retention.clone().into();
+    let eraser = Eraser::open(node.clone(), Some(&url)).await.unwrap();
+    let done = eraser.run_once().await.unwrap();
+    assert!(matches!(&done[..], [(project, Progress::Deleted { .. })] if *project == swept.id), "{done:?}");
+    node.delete_project(&by, &unseen.id, "").await.unwrap().unwrap();
+    let done = eraser.run_once().await.unwrap();
+    assert!(matches!(&done[..], [(project, Progress::Deleted { .. })] if *project == unseen.id), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_somebody_wrote_erases_nothing_without_a_checkpoint() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    fill(&test, &project).await;
+    delete(&test, &project).await;
+    let app = test.database().app().await;
+    let enter = format!("BEGIN; SET LOCAL awooop.project_id = '{}'", project.id);
+    let forged = "UPDATE project_deletion SET state = 'erasing', erasing_at = now(), checkpoint = '{}'";
+    app.batch_execute(&format!("{enter}; {forged}; COMMIT")).await.unwrap();
+    erase(&test, &project).await;
+    let told = told(&test, &project).await;
+    let actions: Vec<&str> = told.iter().map(|(action, _)| action.as_str()).collect();
+    assert_eq!(actions, ["project.delete", "project.checkpoint", "project.erase"]);
+    assert_eq!(told[1].1["rows"]["run_state"], 4, "it was there before the first row went");
+
+    let (other, forged) = (test.project().await, "state = 'deleted', deleted_at = now()");
+    delete(&test, &other).await;
+    let enter = format!("BEGIN; SET LOCAL awooop.project_id = '{}'", other.id);
+    let sql = format!(
+        "{enter}; UPDATE project_deletion SET erasing_at = now(), checkpoint = '{{}}', {forged}; COMMIT"
+    );
+    app.batch_execute(&sql).await.unwrap();
+    let found = test.store.examine_deletions().await.unwrap();
+    assert!(found.len() == 1 && found[0].message.contains("no row is left"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tombstone_says_is_fixed_and_the_operators_project_gets_none() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    delete(&test, &project).await;
+    let app = test.database().app().await;
+    for column in ["project_id = 'x'", "requested_at = now()", "requested_by = 'x'", "reason = 'x'"] {
+        let changed = app.batch_execute(&format!("UPDATE project_deletion SET {column}")).await;
+        assert!(is_denied(&changed.unwrap_err()), "{column}");
+    }
+    let admin = test.database().admin().await;
+    let platform = "INSERT INTO awooop.project_deletion (project_id, state, requested_at, requested_by, reason, key_id, mac)
+        VALUES ('platform', 'marked', now(), '', '', '', '')";
+    let refused = admin.batch_execute(platform).await.unwrap_err();
+    assert_eq!(refused.as_db_error().unwrap().constraint(), Some("project_deletion_platform"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_counted_in_time_holds_no_deletion_up() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    fill(&test, &project).await;
+    delete(&test, &project).await;
+    let holder = test.database().admin().await;
+    holder.batch_execute("BEGIN; LOCK TABLE awooop.mcp_call").await.unwrap();
+    let eraser = Eraser::open(test.store.clone(), None).await.unwrap();
+    let eraser = eraser.with_count_time(Duration::from_millis(100));
+    assert_eq!(eraser.run_once().await.unwrap(), [(project.id.clone(), Progress::Waits)]);
+    holder.batch_execute("COMMIT").await.unwrap();
+    let rows = told(&test, &project).await[1].1["rows"].clone();
+    assert_eq!((rows.get("mcp_call"), &rows["run_state"]), (Some(&Value::Null), &Value::from(4)));
+    erase(&test, &project).await;
+    assert_gone(&test, &project).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checkpoint_waits_for_what_the_role_that_deletes_began_before() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    let retention = awooop_journeys::db::connect(&test.database().urls().retention).await.unwrap();
+    retention.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    delete(&test, &project).await;
+    let busy = [(project.id.clone(), Progress::Busy)];
+    assert_eq!(eraser(&test).await.run_once().await.unwrap(), busy);
+    retention.batch_execute("COMMIT").await.unwrap();
+    let without = Eraser::open(test.store.clone(), None).await.unwrap();
+    assert_eq!(without.run_once().await.unwrap(), busy, "who has the role goes on");
+    assert_eq!(state(&test, &project).await, DeletionState::Marked);
+    erase(&test, &project).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -481,4 +597,18 @@ async fn people_s_keys_open_no_deleted_project() {
     delete(&test, &project).await;
     assert!(test.store.authenticate(person.expose_secret()).await.unwrap().is_none());
     create(&test.store, &test.project().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stop_stays_until_every_server_had_time_to_see_it() {
+    let test = TestStore::private().await;
+    let project = test.project().await;
+    // asked for by a server whose clock is ahead: the time in which the stop is seen is not over
+    let ahead = awooop_store::Clock::manual(test.store.clock().after(Duration::from_secs(3600)));
+    let ahead = test.through_at(test.database().urls(), ahead).await;
+    ahead.delete_project(&operator(&test).await, &project.id, "").await.unwrap().unwrap();
+    let done = eraser(&test).await.run_once().await.unwrap();
+    assert_eq!(done, [(project.id.clone(), Progress::Busy)]);
+    let stops = test.store.list_stops().await.unwrap();
+    assert!(stops.iter().any(|stop| stop.project == project.id), "{stops:?}");
 }

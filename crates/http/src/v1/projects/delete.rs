@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use awooop_core::{ErrorCode, ProjectId};
-use awooop_store::deletion::DeletionState;
+use awooop_store::deletion::{DeletionState, MOST_COUNTED};
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
@@ -40,6 +40,8 @@ pub(crate) struct DeleteAnswer {
     deletion: Option<DeletionItem>,
     /// Rows by table that would go; null but for a dry run.
     rows: Option<BTreeMap<String, i64>>,
+    /// Tables that have more rows than `rows` says, which counts no further than 1,000,000; null but for a dry run.
+    more_than: Option<Vec<String>>,
     /// Does this server delete the rows? Otherwise one does that has `AWOOOP_RETENTION_DATABASE_URL`.
     is_erased_here: bool,
 }
@@ -79,8 +81,11 @@ pub(crate) async fn delete_project(
     let is_erased_here = state.store.is_erasing();
     if body.dry_run {
         let counts = state.store.count_project(&access.caller, &project).await?.ok_or_else(absent)?;
-        let rows = counts.into_iter().map(|(table, n)| (table.to_owned(), n)).collect();
-        let answer = DeleteAnswer { is_dry_run: true, deletion: None, rows: Some(rows), is_erased_here };
+        let more_than = counts.iter().filter(|(_, n)| *n > MOST_COUNTED).map(|(t, _)| (*t).to_owned());
+        let more_than = Some(more_than.collect());
+        let rows = counts.into_iter().map(|(table, n)| (table.to_owned(), n.min(MOST_COUNTED)));
+        let rows = Some(rows.collect());
+        let answer = DeleteAnswer { is_dry_run: true, deletion: None, rows, more_than, is_erased_here };
         return Ok((StatusCode::OK, Json(answer)));
     }
     let reason = body.reason.as_deref().unwrap_or_default();
@@ -91,5 +96,8 @@ pub(crate) async fn delete_project(
         DeletionState::Marked | DeletionState::Erasing => StatusCode::ACCEPTED,
     };
     let deletion = Some(DeletionItem::of(deletion));
-    Ok((status, Json(DeleteAnswer { is_dry_run: false, deletion, rows: None, is_erased_here })))
+    Ok((
+        status,
+        Json(DeleteAnswer { is_dry_run: false, deletion, rows: None, more_than: None, is_erased_here }),
+    ))
 }
