@@ -225,8 +225,9 @@ async fn heavy_a_killed_postmaster_loses_no_run() {
     let postmaster = Pid::from_raw(pid.lines().next().unwrap().parse().unwrap());
     kill(postmaster, Signal::SIGKILL).unwrap();
     let began = Instant::now();
-    while !api.get("/readyz").await.is_ok_and(|answer| answer.status == 200)
-        || std::fs::read_to_string(&pid_file).unwrap_or_default() == pid
+    // the file first: what the killed one's children still answer is not the new one's readiness
+    while std::fs::read_to_string(&pid_file).is_ok_and(|new| new == pid)
+        || !api.get("/readyz").await.is_ok_and(|answer| answer.status == 200)
     {
         assert!(began.elapsed() < PATIENCE, "PostgreSQL does not come back:\n{}", home.log());
         tokio::task::yield_now().await;
