@@ -309,7 +309,7 @@ impl Gateway {
             provider: Some(tool.name.provider()),
             tool: Some(&tool.name),
         };
-        let mut answer = ear.unless(work, self.inner.upstreams.call_tool(&spec, call.clone())).await?;
+        let mut answer = ear.unless(work, self.call_tool(&tool.server, &spec, call.clone())).await?;
         // an idempotent effect is made once more under the same key: a model that hears of an error would call under
         // another
         if n.is_some()
@@ -319,7 +319,7 @@ impl Gateway {
             && let Ok(timeout) = left()
         {
             call.timeout = Some(timeout);
-            let again = ear.unless(work, self.inner.upstreams.call_tool(&spec, call)).await?;
+            let again = ear.unless(work, self.call_tool(&tool.server, &spec, call)).await?;
             // that the second was not sent says nothing of the first
             answer = again.map_err(|failure| CallFailure { may_have_run: true, ..failure });
         }

@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 pub mod db;
 pub mod fixture_issuer;
+pub mod fixture_kube;
 pub mod fixture_mcp;
 pub mod fixture_model;
 pub mod pg_proxy;

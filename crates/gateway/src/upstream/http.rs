@@ -14,7 +14,7 @@ use futures::stream::{BoxStream, StreamExt};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use http::{HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
-use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, RequestId, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, RequestId};
 use rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
     StreamableHttpResponseLimits,
@@ -24,6 +24,7 @@ use sse_stream::{Sse, SseStream};
 
 use super::address::Pinned;
 use super::error::UpstreamError;
+use super::stdio::KnownNow;
 use super::wire;
 
 const SESSION_HEADER: &str = "mcp-session-id";
@@ -58,7 +59,7 @@ impl From<HttpFault> for UpstreamError {
                 status.as_u16()
             )),
             HttpFault::Status(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
-                Self::Unreachable(format!("it refuses the credential (HTTP {})", status.as_u16()))
+                Self::CredentialRefused(status.as_u16())
             }
             HttpFault::Status(status) => {
                 Self::Unreachable(format!("it answers with HTTP {}", status.as_u16()))
@@ -97,6 +98,7 @@ fn io_kind(error: &reqwest::Error) -> io::ErrorKind {
 pub(super) struct HttpClient {
     client: reqwest::Client,
     max_bytes: usize,
+    known: KnownNow,
 }
 
 impl HttpClient {
@@ -106,6 +108,7 @@ impl HttpClient {
         header: Option<&(HeaderName, SecretString)>,
         connect_timeout: Duration,
         max_bytes: usize,
+        known: KnownNow,
     ) -> Result<Self, UpstreamError> {
         let mut headers = HeaderMap::new();
         if let Some((name, secret)) = header {
@@ -128,7 +131,7 @@ impl HttpClient {
             .user_agent(concat!("awooop/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|_| UpstreamError::unreachable("the HTTP client cannot be made"))?;
-        Ok(Self { client, max_bytes })
+        Ok(Self { client, max_bytes, known })
     }
 
     async fn post(
@@ -151,13 +154,34 @@ impl HttpClient {
             return Err(StreamableHttpError::SessionExpired);
         }
         if !status.is_success() {
-            return failed(response).await;
+            return self.failed(response).await;
         }
         let is_request = wire::request_id(message).is_some();
         if !is_request || matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
             return Ok(StreamableHttpPostResponse::Accepted);
         }
         self.answer(response, message).await
+    }
+
+    /// A failed status: the JSON-RPC error in its body when there is one, else the status.
+    async fn failed(
+        &self,
+        response: Response,
+    ) -> Result<StreamableHttpPostResponse, StreamableHttpError<HttpFault>> {
+        let status = response.status();
+        let is_final = status.is_redirection()
+            || matches!(
+                status,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+            );
+        if !is_final
+            && media_type(&response) == "application/json"
+            && let Ok(body) = bounded_body(response, MAX_ERROR_BODY_BYTES).await
+            && let Ok(error @ JsonRpcMessage::Error(_)) = wire::read(&body, None, &(self.known)())
+        {
+            return Ok(StreamableHttpPostResponse::Json(error, None));
+        }
+        Err(client_error(HttpFault::Status(status)))
     }
 
     /// Reads the answer to a request.
@@ -172,35 +196,20 @@ impl HttpClient {
         match media_type(&response).as_str() {
             "application/json" => {
                 let body = bounded_body(response, self.max_bytes).await.map_err(client_error)?;
-                let answer =
-                    wire::read(&body, handshake.as_ref()).map_err(|_| client_error(HttpFault::NotMcp))?;
+                let answer = wire::read(&body, handshake.as_ref(), &(self.known)())
+                    .map_err(|_| client_error(HttpFault::NotMcp))?;
                 Ok(StreamableHttpPostResponse::Json(answer, session))
             }
             "text/event-stream" => {
                 let keep = handshake.is_none();
                 Ok(StreamableHttpPostResponse::Sse(
-                    bounded_events(response, self.max_bytes, keep, id),
+                    bounded_events(response, self.max_bytes, keep, id, Arc::clone(&self.known)),
                     session,
                 ))
             }
             _ => Err(client_error(HttpFault::NotMcp)),
         }
     }
-}
-
-/// A failed status: the JSON-RPC error in its body when there is one, else the status.
-async fn failed(response: Response) -> Result<StreamableHttpPostResponse, StreamableHttpError<HttpFault>> {
-    let status = response.status();
-    let is_final = status.is_redirection()
-        || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
-    if !is_final
-        && media_type(&response) == "application/json"
-        && let Ok(body) = bounded_body(response, MAX_ERROR_BODY_BYTES).await
-        && let Ok(error @ JsonRpcMessage::Error(_)) = serde_json::from_slice::<ServerJsonRpcMessage>(&body)
-    {
-        return Ok(StreamableHttpPostResponse::Json(error, None));
-    }
-    Err(client_error(HttpFault::Status(status)))
 }
 
 fn client_error(fault: HttpFault) -> StreamableHttpError<HttpFault> {
@@ -231,6 +240,7 @@ fn bounded_events(
     max_bytes: usize,
     keep: bool,
     id: Option<RequestId>,
+    known: KnownNow,
 ) -> BoxStream<'static, Result<Sse, SseError>> {
     let is_over = Arc::new(OnceLock::new());
     let seen_over = Arc::clone(&is_over);
@@ -254,7 +264,7 @@ fn bounded_events(
             has_ended = is_over;
             std::future::ready(Some(match (event, id.clone()) {
                 (Err(_), Some(id)) if is_over => Ok(stand_in(id)),
-                (Ok(event), _) if keep => Ok(kept(event)),
+                (Ok(event), _) => Ok(kept(event, keep, &known)),
                 (event, _) => event,
             }))
         })
@@ -266,8 +276,8 @@ fn stand_in(id: RequestId) -> Sse {
     Sse::default().data(text)
 }
 
-fn kept(mut event: Sse) -> Sse {
-    event.data = event.data.map(wire::keep_in_event);
+fn kept(mut event: Sse, is_kept: bool, known: &KnownNow) -> Sse {
+    event.data = event.data.map(|data| wire::keep_in_event(data, is_kept, &known()));
     event
 }
 
@@ -357,7 +367,8 @@ impl StreamableHttpClient for HttpClient {
             .await
             .map_err(recode)?;
         // A resumed answer arrives here, so its result is kept too; the handshake never is resumed.
-        Ok(stream.map(|event| event.map(kept)).boxed())
+        let known = Arc::clone(&self.known);
+        Ok(stream.map(move |event| event.map(|event| kept(event, true, &known))).boxed())
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -402,7 +413,7 @@ mod tests {
             let (resolved, pinned, port) = listeners();
             let addresses = vec![SocketAddr::from(([127, 0, 0, 2], port))];
             let pin = Pinned { host: host.to_owned(), addresses };
-            let tools = HttpClient::new(&pin, None, soon, 1000).unwrap().client;
+            let tools = HttpClient::new(&pin, None, soon, 1000, Arc::new(|| Arc::default())).unwrap().client;
             let models = crate::http_client::http_client_pinned(Some(&pin)).unwrap();
             for client in [tools, models] {
                 let url = format!("http://{host}:{port}/");

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use awooop_redact::Known;
 use rmcp::RoleClient;
 use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
@@ -24,6 +25,9 @@ const MAX_JUNK_LINES: u32 = 1000;
 /// Why a transport ended, when it knows better than "closed". Set at most once.
 pub(super) type Fate = Arc<OnceLock<UpstreamError>>;
 
+/// The values that are masked in what is read, as of now.
+pub(super) type KnownNow = Arc<dyn Fn() -> Arc<Known> + Send + Sync>;
+
 /// The transport; `R` and `W` are the child's stdout and stdin.
 pub(super) struct StdioTransport<R, W> {
     lines: Lines<R>,
@@ -31,17 +35,19 @@ pub(super) struct StdioTransport<R, W> {
     initialize: Option<RequestId>,
     junk_lines: u32,
     max_bytes: usize,
+    known: KnownNow,
     fate: Fate,
 }
 
 impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
-    pub(super) fn new(stdout: R, stdin: W, max_bytes: usize, fate: Fate) -> Self {
+    pub(super) fn new(stdout: R, stdin: W, max_bytes: usize, known: KnownNow, fate: Fate) -> Self {
         Self {
             lines: Lines::new(stdout, max_bytes),
             writer: Arc::new(Mutex::new(Some(stdin))),
             initialize: None,
             junk_lines: 0,
             max_bytes,
+            known,
             fate,
         }
     }
@@ -50,7 +56,7 @@ impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
     fn message(&mut self, line: Line) -> Result<Option<ServerJsonRpcMessage>, UpstreamError> {
         let read = match line {
             Line::Whole(bytes) if bytes.is_empty() => return Ok(None),
-            Line::Whole(bytes) => wire::read(&bytes, self.initialize.as_ref()).ok(),
+            Line::Whole(bytes) => wire::read(&bytes, self.initialize.as_ref(), &(self.known)()).ok(),
             Line::TooLong { head, tail } => {
                 let id =
                     wire::id_of_ends(&head, &tail).ok_or_else(|| UpstreamError::too_large(self.max_bytes))?;
