@@ -223,6 +223,10 @@ impl Call<'_> {
     }
 
     fn document(&self) -> Result<Value, Failure> {
+        if !self.kind.contains("json") {
+            let message = "the body of the request was in an unknown format - accepted media types include: application/json";
+            return Err(Failure::new(415, "UnsupportedMediaType", message));
+        }
         serde_json::from_slice(self.body).map_err(|_| Failure::new(400, "BadRequest", "the body is no JSON"))
     }
 }
@@ -247,7 +251,11 @@ impl Cluster {
             ["api", "v1", "namespaces", namespace, "secrets"] => (namespace, None),
             ["api", "v1", "namespaces", namespace, "secrets", name] => (namespace, Some(name)),
             _ => {
-                return Err(Failure::new(404, "NotFound", "the server could not find the requested resource"));
+                return Err(Failure::new(
+                    404,
+                    "NotFound",
+                    "the server could not find the requested resource",
+                ));
             }
         };
         let verb = match (call.method.as_str(), name) {

@@ -23,6 +23,11 @@ pub(super) fn read_below(root: &Path, path: &Path) -> Result<Option<String>, Ref
     if !file.starts_with(&root) {
         return Err(Refused::Outside);
     }
+    Ok(read_small(&file))
+}
+
+/// Reads a file; `None` of what is no small text.
+pub(super) fn read_small(file: &Path) -> Option<String> {
     let is_small_file = file.metadata().is_ok_and(|m| m.is_file() && m.len() <= MAX_BYTES);
-    Ok(if is_small_file { std::fs::read_to_string(&file).ok() } else { None })
+    if is_small_file { std::fs::read_to_string(file).ok() } else { None }
 }

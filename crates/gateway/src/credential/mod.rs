@@ -13,15 +13,15 @@ mod known;
 mod kubernetes;
 mod oauth;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use awooop_core::ProjectId;
 use awooop_core::contract::{CredentialRef, OauthSpec};
 use awooop_redact::Known;
 use secrecy::SecretString;
-use std::sync::Arc;
 
-use self::file::{Refused, read_below};
+use self::file::{Refused, read_below, read_small};
 use self::kept::Kept;
 use self::known::Remembered;
 use self::kubernetes::{Cluster, Place};
@@ -133,7 +133,7 @@ impl Credentials {
             return Err(CredentialError::NotAllowed(shown()));
         }
         let found = match reference {
-            CredentialRef::Env(name) => std::env::var(name).ok(),
+            CredentialRef::Env(name) => variable(name, |name| std::env::var(name).ok()),
             CredentialRef::File(path) => {
                 let root = self.operator.secrets.as_deref();
                 let root = root.ok_or_else(|| CredentialError::NotAllowed(shown()))?;
@@ -154,6 +154,16 @@ impl Credentials {
             _ => Err(CredentialError::Absent(shown())),
         }
     }
+}
+
+/// A variable's value, or what lies in the file that `NAME_FILE` names: a running process's environment cannot change,
+/// a file can.
+fn variable(name: &str, environment: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let is_set = |value: &String| !value.is_empty();
+    environment(name).filter(is_set).or_else(|| {
+        let file = environment(&format!("{name}_FILE")).filter(is_set)?;
+        read_small(file.as_ref())
+    })
 }
 
 #[cfg(test)]

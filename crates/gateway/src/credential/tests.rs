@@ -58,3 +58,20 @@ async fn a_variable_or_a_secret_is_read_only_when_it_is_listed() {
     let found = credentials.resolve(&project("mine"), &listed).await;
     assert_eq!(found.err(), Some(CredentialError::NoCluster(reference)));
 }
+
+#[test]
+fn a_variable_may_name_a_file_whose_value_can_change() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("token");
+    let given = |name: &str| match name {
+        "SET" => Some("set".to_owned()),
+        "TOKEN_FILE" | "SET_FILE" => Some(file.display().to_string()),
+        _ => None,
+    };
+    for value in ["first", "second"] {
+        std::fs::write(&file, value).unwrap();
+        assert_eq!(variable("TOKEN", given).as_deref(), Some(value));
+        assert_eq!(variable("SET", given).as_deref(), Some("set"));
+    }
+    assert_eq!(variable("OTHER", given), None);
+}

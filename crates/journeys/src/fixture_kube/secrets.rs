@@ -50,7 +50,7 @@ impl Failure {
 
     pub(super) fn document(&self) -> Value {
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code})
+            "message": self.message, "reason": self.reason, "details": {"kind": "secrets"}, "code": self.code})
     }
 }
 
