@@ -1,3 +1,5 @@
+//! What is resolved for whom, and what is refused.
+
 use std::os::unix::fs::symlink;
 
 use secrecy::ExposeSecret;

@@ -1,3 +1,5 @@
+//! Known values in every form, in texts and documents.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use proptest::prelude::*;

@@ -18,6 +18,12 @@ const OF_CHILD: &str = "winter sun=under&the 4411 bridge";
 const IN_ARGUMENT: &str = "autumn-rain-on-9902-roofs";
 const CLIENT_SECRET: &str = "spring-wind-in-3355-sails";
 
+/// Tools of the other servers.
+const OTHERS: [&str; 3] = ["child__tells", "child__dies", "oauth__text_plain"];
+
+/// Calls of one run, which has 20 steps.
+const IN_ONE_RUN: usize = 15;
+
 type Leak = fn(&Value, &str) -> Response;
 
 fn text(message: &Value, text: impl Into<String>) -> Response {
@@ -199,14 +205,13 @@ async fn site() -> Site {
     upstream.issue_for(CLIENT_SECRET);
     let names = case_names();
     let mut granted: Vec<String> = names.iter().map(|name| format!("leaks__{name}")).collect();
-    granted.extend(["child__tells", "child__dies", "oauth__text_plain"].map(str::to_owned));
+    granted.extend(OTHERS.map(str::to_owned));
     let asked = granted.clone();
     let brain = Scripted::start(move |request| {
-        // a few calls in each answer
-        let (done, step) = (given(request), 8);
+        let part = (0..).find(|n| request["messages"].to_string().contains(&format!("part {n}!"))).unwrap();
         let names: Vec<(&str, &str)> =
-            asked.iter().skip(done * step).take(step).map(|name| (name.as_str(), "{}")).collect();
-        Say::Json(if names.is_empty() { says(r#"{"answer": "done"}"#) } else { calls(&names) })
+            asked.chunks(IN_ONE_RUN).nth(part).unwrap().iter().map(|name| (name.as_str(), "{}")).collect();
+        Say::Json(if given(request) == 0 { calls(&names) } else { says(r#"{"answer": "done"}"#) })
     })
     .await;
     let list = format!(
@@ -235,8 +240,6 @@ async fn site() -> Site {
         manifest("provider", PROJECT, "brain", brain.model_spec(&["m"])),
         agent(PROJECT, "tester", "brain/m", &granted, json!({})),
     ]);
-    // the server's own issuing makes it accept that alone
-    upstream.accept(&[]);
     let api = stage.apply(PROJECT, &manifests).await;
     let client = agent_client(&api, "tester").await;
     Site { stage, api, client, _upstream: upstream, _brain: brain, _place: place }
@@ -270,20 +273,23 @@ async fn heavy_no_answer_of_a_tool_server_shows_its_credential_in_any_place_or_f
     }
 
     // the same in a run, and everything that shows a run or a tool to people
-    let run_id = site.api.create_run("tester", &json!("go")).await.unwrap();
-    let ended = site.api.wait_for_end(&run_id, crate::scripted::PATIENCE).await.unwrap();
-    assert_eq!(ended["run"]["state"], "completed", "{ended}");
-    for path in [
-        format!("/v1/platform/runs/{run_id}"),
-        format!("/v1/platform/runs/{run_id}/steps"),
-        format!("/v1/platform/runs/{run_id}/events"),
+    let mut run_id = String::new();
+    let mut paths = Vec::new();
+    for part in 0..(case_names().len() + OTHERS.len()).div_ceil(IN_ONE_RUN) {
+        run_id = site.api.create_run("tester", &json!(format!("part {part}!"))).await.unwrap();
+        let ended = site.api.wait_for_end(&run_id, crate::scripted::PATIENCE).await.unwrap();
+        assert_eq!(ended["run"]["state"], "completed", "{ended}");
+        paths.extend(["", "/steps", "/events"].map(|of| format!("/v1/platform/runs/{run_id}{of}")));
+    }
+    paths.extend([
         "/v1/platform/tools?agent=tester".to_owned(),
         "/v1/platform/tools".to_owned(),
         "/v1/platform/approvals".to_owned(),
         "/v1/platform/contracts".to_owned(),
-        "/v1/platform/audit/events?limit=200".to_owned(),
+        "/v1/platform/audit?limit=200".to_owned(),
         "/metrics".to_owned(),
-    ] {
+    ]);
+    for path in paths {
         let answer = site.api.get(&path).await.unwrap();
         answers.push((path, answer.text));
     }
@@ -294,7 +300,7 @@ async fn heavy_no_answer_of_a_tool_server_shows_its_credential_in_any_place_or_f
         vec!["tools", "why", "tester", "child__tells", "--project", PROJECT],
         vec!["tools", "why", "tester", "leaks__redirect", "--project", PROJECT],
         vec!["runs", "get", &run_id, "--project", PROJECT, "--json"],
-        vec!["project", "export", PROJECT, "--out", &export],
+        vec!["project", "export", PROJECT, "--to", &export],
         vec!["doctor"],
     ] {
         let output = site.stage.home.cli(&command).await.unwrap();
