@@ -35,6 +35,7 @@ mod runtime;
 mod scripted;
 mod secrets;
 mod separate;
+mod services;
 mod serving;
 mod sign_in;
 mod support;
