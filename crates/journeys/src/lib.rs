@@ -8,6 +8,7 @@
 pub mod client;
 pub mod cluster;
 pub mod db;
+pub mod fixture_everything;
 pub mod fixture_issuer;
 pub mod fixture_mcp;
 pub mod fixture_model;

@@ -1,0 +1,1 @@
+//! What the fixture says over the wire.
