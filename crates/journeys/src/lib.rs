@@ -12,6 +12,7 @@ pub mod fixture_everything;
 pub mod fixture_issuer;
 pub mod fixture_mcp;
 pub mod fixture_model;
+pub mod forwarder;
 pub mod pg_proxy;
 pub mod process;
 pub mod redis;
