@@ -13,6 +13,7 @@ mod budget;
 mod chaos;
 mod cli;
 mod config_check;
+mod conformance;
 mod contract_faults;
 mod contracts;
 mod control;
