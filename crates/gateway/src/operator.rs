@@ -312,6 +312,7 @@ mod tests {
             uid: Some(200_001),
             commands: BTreeMap::from([("shop".to_owned(), PathBuf::from("/usr/bin/shop"))]),
             env: vec!["SHOP_KEY".to_owned()],
+            k8s: vec!["shop/gateway".to_owned()],
             private_addresses: vec!["127.0.0.1:9000".to_owned()],
             ..HostRules::default()
         };
@@ -341,6 +342,49 @@ mod tests {
         assert_eq!(refused("ewoooc", http("http://127.0.0.1:9001/mcp")), ["/spec/url"]);
         assert_eq!(refused("other", http("http://127.0.0.1:9000/mcp")), ["/spec/url"]);
         assert_eq!(refused("ewoooc", http("https://169.254.169.254/latest")), ["/spec/url"]);
+    }
+
+    #[test]
+    fn secrets_issuers_and_credentials_in_arguments_are_the_operators_to_list() {
+        let http = |auth: serde_json::Value| json!({"type": "mcp", "transport": "http", "url": "https://tools.example.com/", "auth": auth, "tools": []});
+        let header = |credential: &str| http(json!({"header": "X-Key", "credential": credential}));
+        assert!(refused("ewoooc", header("k8s://shop/gateway/token")).is_empty());
+        for other in ["k8s://shop/gateway2/token", "k8s://other/gateway/token"] {
+            assert_eq!(refused("ewoooc", header(other)), ["/spec/auth/credential"], "{other}");
+        }
+        assert_eq!(refused("other", header("k8s://shop/gateway/token")), ["/spec/auth/credential"]);
+        let oauth = |token_url: &str, secret: &str| {
+            http(json!({"oauth": {"token_url": token_url, "client_id": "a", "client_secret": secret}}))
+        };
+        assert!(refused("ewoooc", oauth("https://id.example.com/token", "env://SHOP_KEY")).is_empty());
+        assert_eq!(
+            refused("ewoooc", oauth("https://10.0.0.1/token", "env://PATH")),
+            ["/spec/auth/oauth/token_url", "/spec/auth/oauth/client_secret"]
+        );
+        let stdio = json!({"type": "mcp", "transport": "stdio", "command": "shop", "tools": [],
+            "args": ["{credential.key}"], "credentials": {"key": "env://SHOP_KEY"}});
+        assert_eq!(refused("ewoooc", stdio), ["/spec/credentials"]);
+    }
+
+    #[test]
+    fn a_secret_is_listed_by_names_that_kubernetes_has() {
+        for (secret, is_name) in [
+            ("shop/payment-gateway.v2", true),
+            ("shop", false),
+            ("shop/", false),
+            ("/gateway", false),
+            ("shop/gateway/token", false),
+            ("Shop/gateway", false),
+            ("shop/*", false),
+            ("shop.eu/gateway", false),
+            ("shop/-gateway", false),
+        ] {
+            let mut list = operator();
+            let project = ProjectId::parse("ewoooc").unwrap();
+            list.projects.entry(project).or_default().k8s = vec![secret.to_owned()];
+            let refused = matches!(list.validate(), Err(OperatorError::NoSecretName { .. }));
+            assert_eq!(refused, !is_name, "{secret}");
+        }
     }
 
     #[test]

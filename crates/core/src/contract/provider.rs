@@ -169,7 +169,7 @@ pub enum AuthSpec {
     /// By a header with a credential.
     Header(HeaderSpec),
     /// By a token that an OAuth 2.1 server issues for client credentials.
-    Oauth(OauthAuthSpec),
+    Oauth(Box<OauthAuthSpec>),
 }
 
 /// A header with a credential.

@@ -74,7 +74,8 @@ impl Compiled {
             };
             left.retain(|b| &b.chosen_by[depth].1 == chosen);
             if let [branch] = left[..] {
-                return branch.schema.validate(document).err();
+                let found = branch.schema.validate(document).err();
+                return found.map(|found| found.into_iter().map(plainer).collect());
             }
         }
         None

@@ -185,7 +185,7 @@ fn checked(namespace: &str, mut document: Value) -> Result<Value, Failure> {
     }
     for (key, value) in &data {
         let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-        if !is_key || !value.as_str().is_some_and(|text| STANDARD.decode(text).is_ok()) {
+        if !is_key || value.as_str().is_none_or(|text| STANDARD.decode(text).is_err()) {
             return Err(Failure::invalid("data"));
         }
     }
