@@ -1,0 +1,91 @@
+//! The gateway in front of tool servers of one revision each: what it sends them, what it leaves out, how
+//! often it asks, and what of their answers reaches the client.
+
+use awooop_journeys::client::Api;
+use awooop_journeys::fixture_everything::{FixtureEverything, Speaks};
+use serde_json::{Value, json};
+
+use crate::support::{Site, make_everything, site};
+
+/// A client of 2025-11-25 at `/mcp/kit`.
+struct Client(Api);
+
+impl Client {
+    async fn of(site: &Site, project: &str, fixture: &FixtureEverything) -> Client {
+        let key = make_everything(site.server.api(), project, fixture, "").await;
+        Client(Api::new(site.server.url(), Some(&key)).unwrap())
+    }
+
+    async fn ask(&self, method: &str, params: Value) -> Value {
+        let headers =
+            [("Accept", "application/json, text/event-stream"), ("MCP-Protocol-Version", "2025-11-25")];
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        self.0.send("POST", "/mcp/kit", &headers, Some(&message)).await.unwrap().json()
+    }
+
+    async fn call(&self, tool: &str, arguments: Value) -> Value {
+        self.ask("tools/call", json!({"name": tool, "arguments": arguments})).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_an_old_server_is_asked_once_a_call_and_its_answer_stays_whole() {
+    let (site, fixture) = (site().await, FixtureEverything::start(Speaks::Only2025).await.unwrap());
+    let client = Client::of(&site, "old-server", &fixture).await;
+    client.call("echo", json!({"text": "first"})).await;
+    fixture.forget();
+    let meta = json!({"progressToken": "mine", "example.com/trace": "x", "awooop/idempotency-key": "forged"});
+    let params = json!({"name": "echo", "arguments": {"text": "hi"}, "_meta": meta});
+    let answer = client.ask("tools/call", params).await;
+    let result = &answer["result"];
+    assert_eq!(result["content"][0]["futureMember"], json!({"kept": true}), "{answer}");
+    assert_eq!(result["structuredContent"], json!({"text": "hi"}));
+    assert_eq!(result["_meta"]["example.com/from"], "fixture");
+
+    let seen = fixture.seen();
+    assert_eq!(seen.len(), 1, "one request upstream: {seen:?}");
+    let call = &seen[0];
+    assert_eq!(call.header("mcp-protocol-version"), Some("2025-11-25"));
+    assert!(call.header("mcp-session-id").is_some() && call.header("authorization").is_none());
+    assert_eq!(call.message["params"]["name"], "echo", "under its own name");
+    assert_ne!(call.meta()["awooop/idempotency-key"], "forged", "the key is the gateway's to give");
+    assert_ne!(call.meta()["progressToken"], "mine", "tokens of different clients never meet");
+    assert_eq!(call.meta().get("io.modelcontextprotocol/protocolVersion"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_session_that_the_server_ended_is_opened_again_and_the_call_made_once() {
+    let (site, fixture) = (site().await, FixtureEverything::start(Speaks::Only2025).await.unwrap());
+    let client = Client::of(&site, "ended-session", &fixture).await;
+    client.call("echo", json!({"text": "first"})).await;
+    fixture.end_sessions();
+    fixture.forget();
+    let answer = client.call("echo", json!({"text": "second"})).await;
+    assert_eq!(answer["result"]["structuredContent"], json!({"text": "second"}), "{answer}");
+    let sessions: Vec<_> =
+        fixture.calls("echo").iter().map(|call| call.headers["mcp-session-id"].clone()).collect();
+    assert!(
+        sessions.len() == 2 && sessions[0] != sessions[1],
+        "refused once, carried out once: {sessions:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_stream_that_was_cut_is_taken_up_again() {
+    let (site, fixture) = (site().await, FixtureEverything::start(Speaks::Only2025).await.unwrap());
+    let client = Client::of(&site, "cut-stream", &fixture).await;
+    let answer = client.call("test_reconnection", json!({})).await;
+    let text = answer["result"]["content"][0]["text"].as_str().unwrap_or_default();
+    assert_eq!(text, "Answered after the stream was closed", "{answer}");
+    assert_eq!(fixture.calls("test_reconnection").len(), 1, "asked for once");
+    assert!(fixture.seen().iter().any(|seen| seen.verb == "GET" && seen.header("last-event-id").is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_question_of_an_old_server_that_nobody_can_answer_ends_the_call() {
+    let (site, fixture) = (site().await, FixtureEverything::start(Speaks::Only2025).await.unwrap());
+    let client = Client::of(&site, "unanswered", &fixture).await;
+    let answer = client.call("ask_name", json!({})).await;
+    assert_eq!(answer["result"]["isError"], true, "the gateway promises the server nothing: {answer}");
+    assert_eq!(fixture.calls("ask_name").len(), 1);
+}
