@@ -1,11 +1,18 @@
 //! The gateway in front of tool servers of one revision each: what it sends them, what it leaves out, how
 //! often it asks, and what of their answers reaches the client.
 
+use std::time::Duration;
+
 use awooop_journeys::client::Api;
 use awooop_journeys::fixture_everything::{FixtureEverything, Speaks};
 use serde_json::{Value, json};
 
 use crate::support::{Site, make_everything, site};
+
+/// Between two looks at what the fixture saw.
+const STEP: Duration = Duration::from_millis(2);
+/// What a call may take where it must be cut: enough for one that is not held on a busy machine.
+const TIMEOUT_MS: u64 = 5_000;
 
 /// A client of 2025-11-25 at `/mcp/kit`.
 struct Client(Api);
@@ -88,4 +95,29 @@ async fn heavy_a_question_of_an_old_server_that_nobody_can_answer_ends_the_call(
     let answer = client.call("ask_name", json!({})).await;
     assert_eq!(answer["result"]["isError"], true, "the gateway promises the server nothing: {answer}");
     assert_eq!(fixture.calls("ask_name").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_call_that_takes_too_long_is_cancelled_upstream_and_holds_nothing_else_up() {
+    let (site, fixture) = (site().await, FixtureEverything::start(Speaks::Only2025).await.unwrap());
+    let client = Client::of(&site, "too-long", &fixture).await;
+    let mut spec = fixture.provider_spec();
+    spec["timeout_ms"] = TIMEOUT_MS.into();
+    let kit = json!({"kind": "provider", "project": "too-long", "id": "kit", "spec": spec});
+    site.server.api().in_project("too-long").apply(&[kit]).await.unwrap();
+    fixture.hold();
+    let meanwhile = async {
+        while fixture.calls("held").is_empty() {
+            tokio::time::sleep(STEP).await;
+        }
+        client.call("echo", json!({"text": "meanwhile"})).await
+    };
+    let (cut, echoed) = tokio::join!(client.call("held", json!({})), meanwhile);
+    assert_eq!(echoed["result"]["structuredContent"], json!({"text": "meanwhile"}), "{echoed}");
+    let said = cut["result"]["content"][0]["text"].as_str().unwrap_or_default();
+    assert!(said.starts_with("E-MCP-UPSTREAM-002"), "{cut}");
+    while fixture.cancelled().is_empty() {
+        tokio::time::sleep(STEP).await;
+    }
+    assert_eq!(fixture.cancelled(), [fixture.calls("held")[0].message["id"].clone()]);
 }
