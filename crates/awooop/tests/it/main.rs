@@ -38,6 +38,7 @@ mod runtime;
 mod scripted;
 mod secrets;
 mod separate;
+mod services;
 mod serving;
 mod sign_in;
 mod support;

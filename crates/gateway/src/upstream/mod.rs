@@ -40,5 +40,5 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     use tracing::Instrument as _;
-    awooop_store::scope::spawn_service("upstream", future.instrument(span))
+    awooop_store::scope::spawn_service(awooop_store::scope::Service::Upstream, future.instrument(span))
 }

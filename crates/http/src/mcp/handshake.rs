@@ -1,4 +1,4 @@
-//! Everything of the protocol that is not a tool: initialize, ping, notifications, unknown methods. rmcp
+//! Everything of the revisions before 2026-07-28 that is not a tool: initialize, ping, notifications, unknown methods. rmcp
 //! answers them, one service a request. Its plain-text refusals are put into JSON-RPC's form.
 
 use std::borrow::Cow;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request};
+use http::{HeaderValue, Request, StatusCode, header, request};
 use rmcp::ServerHandler;
 use rmcp::model::{
     Implementation, InitializeRequestParams, InitializeResult, ProtocolVersion, ServerCapabilities,
@@ -14,7 +14,6 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, RoleServer};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::reply::Refusal;
@@ -22,10 +21,8 @@ use super::tools::WITHOUT_AGENT;
 use crate::caller::Access;
 use crate::state::AppState;
 
-/// The newest revision spoken here.
+/// The newest revision that begins with a handshake.
 const NEWEST: ProtocolVersion = ProtocolVersion::V_2025_11_25;
-/// Where a newer client names the revision in a request itself.
-const REVISION_IN_META: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// rmcp's side of `/mcp`.
 pub(crate) type McpServer = StreamableHttpService<Handshake, NeverSessionManager>;
@@ -71,21 +68,6 @@ impl ServerHandler for Handshake {
             _ => info.with_instructions(WITHOUT_AGENT),
         })
     }
-}
-
-/// Is the request of a revision whose tools are answered here? One that is not known is 400, and a client
-/// that names its revision in the request itself is told by rmcp which ones there are.
-pub(super) fn check_revision(headers: &HeaderMap, params: Option<&Value>) -> Result<bool, Refusal> {
-    let in_request = params.and_then(|p| p.get("_meta")).and_then(|meta| meta.get(REVISION_IN_META));
-    let Some(value) = headers.get("mcp-protocol-version") else { return Ok(in_request.is_none()) };
-    let known = ProtocolVersion::known_up_to(&NEWEST);
-    let named = value.to_str().unwrap_or_default();
-    if known.iter().any(|version| version.as_str() == named) {
-        return Ok(in_request.is_none());
-    }
-    let asked: ProtocolVersion = serde_json::from_value(Value::from(named)).unwrap_or(NEWEST);
-    let error = rmcp::ErrorData::unsupported_protocol_version(asked, known);
-    Err(Refusal::of_rmcp(StatusCode::BAD_REQUEST, &error))
 }
 
 /// Hands the request, with its caller, to rmcp.

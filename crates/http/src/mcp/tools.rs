@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::View;
-use super::reply::{self, INVALID_PARAMS, REFUSED};
+use super::reply::{Asked, INVALID_PARAMS, REFUSED};
 use crate::caller::Access;
 use crate::state::AppState;
 
@@ -30,15 +30,15 @@ pub(super) async fn list(
     state: &AppState,
     access: &Access,
     view: &View,
-    id: Value,
+    asked: &Asked,
     params: Option<Value>,
 ) -> Response {
     if params.is_some_and(|p| p.get("cursor").is_some_and(|cursor| !cursor.is_null())) {
-        return reply::error(&id, INVALID_PARAMS, "no page of this list gave a cursor", ErrorCode::Req007);
+        return asked.error(INVALID_PARAMS, "no page of this list gave a cursor", ErrorCode::Req007);
     }
     let Some(agent) = access.caller.agent() else {
         let reason = json!({"awooop/reason": WITHOUT_AGENT, "awooop/code": ErrorCode::Gate001});
-        return reply::result(&id, &json!({"tools": [], "_meta": reason}));
+        return asked.listing(json!({"tools": [], "_meta": reason}));
     };
     let provider = match view {
         View::All => None,
@@ -47,9 +47,9 @@ pub(super) async fn list(
     match state.gateway.list_tools(access.scope(), agent, provider).await {
         Ok(tools) => {
             let tools: Vec<Value> = tools.into_iter().map(|tool| definition(view, tool)).collect();
-            reply::result(&id, &json!({"tools": tools}))
+            asked.listing(json!({"tools": tools}))
         }
-        Err(error) => reply::store_error(&id, error),
+        Err(error) => asked.store_error(error),
     }
 }
 
@@ -67,28 +67,28 @@ pub(super) async fn call(
     state: &AppState,
     access: &Access,
     view: &View,
-    id: Value,
+    asked: &Asked,
     params: Option<Value>,
     trace_id: Option<String>,
 ) -> Response {
     let Some(agent) = access.caller.agent() else {
-        return reply::error(&id, REFUSED, WITHOUT_AGENT, ErrorCode::Gate001);
+        return asked.error(REFUSED, WITHOUT_AGENT, ErrorCode::Gate001);
     };
     let Ok(mut params) = serde_json::from_value::<CallParams>(params.unwrap_or_default()) else {
         let message = "params are an object with name and, where the tool has some, arguments";
-        return reply::error(&id, INVALID_PARAMS, message, ErrorCode::Req003);
+        return asked.error(INVALID_PARAMS, message, ErrorCode::Req003);
     };
     if let View::Of(Some(provider)) = view {
         params.name = format!("{provider}__{}", params.name);
     }
     match finish(state, access, agent.clone(), params, trace_id).await {
-        Some(Ok(result)) => reply::result(&id, &wire(result)),
+        Some(Ok(result)) => asked.result(wire(result)),
         Some(Err(CallError::Refused(refusal))) => {
             let number = if refusal.code == ErrorCode::Gate002 { INVALID_PARAMS } else { REFUSED };
-            reply::error(&id, number, &refusal.message, refusal.code)
+            asked.error(number, &refusal.message, refusal.code)
         }
-        Some(Err(CallError::Store(error))) => reply::store_error(&id, error),
-        None => reply::error(&id, REFUSED, "the call ended without an answer", ErrorCode::Upstream003),
+        Some(Err(CallError::Store(error))) => asked.store_error(error),
+        None => asked.error(REFUSED, "the call ended without an answer", ErrorCode::Upstream003),
     }
 }
 

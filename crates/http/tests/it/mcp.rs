@@ -121,6 +121,60 @@ async fn one_server_s_tools_are_seen_under_their_own_names() {
     assert_eq!(ask("/mcp/fx", "awp_no_key", "tools/list", json!({})).await.status, 401);
 }
 
+/// A request of revision 2026-07-28, with headers that say what the body says.
+async fn ask_stateless(api: &Api, key: &str, method: &str, mut params: Value) -> Answer {
+    params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    let name = params["name"].as_str().map(str::to_owned);
+    let mut headers = vec![ACCEPT, ("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+    headers.extend(name.as_deref().map(|name| ("mcp-name", name)));
+    let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+    api.post_with(key, "/mcp", &headers, &body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_a_handshake_discovers_lists_and_calls() {
+    let api = Api::new().await;
+    let fixture = FixtureMcp::start().await.unwrap();
+    let (_, key) = with_tools(&api, fixture.provider_spec(), &["fx__echo"]).await;
+    let found = ask_stateless(&api, &key, "server/discover", json!({})).await.json()["result"].clone();
+    assert_eq!(found["supportedVersions"][0], "2026-07-28", "{found}");
+    assert_eq!(
+        (&found["capabilities"], &found["resultType"], &found["cacheScope"]),
+        (&json!({"tools": {}}), &json!("complete"), &json!("private"))
+    );
+    let listed = ask_stateless(&api, &key, "tools/list", json!({})).await.json()["result"].clone();
+    assert_eq!(listed["tools"][0]["name"], "fx__echo");
+    assert!(listed["ttlMs"].as_u64().unwrap() > 0 && listed["cacheScope"] == "private", "{listed}");
+    let call = json!({"name": "fx__echo", "arguments": {"text": "hi"}});
+    let answer = ask_stateless(&api, &key, "tools/call", call).await.json();
+    assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+    assert_eq!(answer["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "awooop");
+    assert_eq!(fixture.calls().len(), 1);
+
+    let other = ask_stateless(&api, &key, "tools/call", json!({"name": "fx__fail", "arguments": {}})).await;
+    assert_eq!((other.status.as_u16(), &other.json()["error"]["code"]), (200, &json!(-32001)), "{other:?}");
+    for method in ["ping", "initialize", "subscriptions/listen", "resources/list"] {
+        let answer = ask_stateless(&api, &key, method, json!({})).await;
+        let error = answer.json();
+        assert_eq!((answer.status.as_u16(), &error["id"]), (404, &json!(7)), "{error}");
+        assert_eq!(error["error"]["code"], -32601);
+    }
+    // routed for one tool, and another in the body: refused before anything is done
+    let body = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"name": "fx__echo",
+        "arguments": {"text": "hi"}, "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}}}});
+    let headers = [
+        ACCEPT,
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "fx__harmless"),
+    ];
+    let answer = api.post_with(&key, "/mcp", &headers, &body).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["error"]["code"]), (400, &json!(-32020)));
+    assert_eq!(fixture.calls().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_gate_refuses_in_its_own_form() {
     let api = Api::new().await;
