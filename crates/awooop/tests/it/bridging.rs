@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use awooop_journeys::client::Api;
+use awooop_journeys::client::{Answer, Api};
 use awooop_journeys::fixture_everything::{FixtureEverything, Speaks};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ const STEP: Duration = Duration::from_millis(2);
 /// What a call may take where it must be cut: enough for one that is not held on a busy machine.
 const TIMEOUT_MS: u64 = 5_000;
 
-/// A client of 2025-11-25 at `/mcp/kit`.
+/// A client at `/mcp/kit`.
 struct Client(Api);
 
 impl Client {
@@ -23,6 +23,18 @@ impl Client {
         Client(Api::new(site.server.url(), Some(&key)).unwrap())
     }
 
+    /// Asks in 2026-07-28, with these headers beside the version.
+    async fn ask_new(&self, headers: &[(&str, &str)], method: &str, mut params: Value) -> Answer {
+        let version = "2026-07-28";
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = version.into();
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"elicitation": {}});
+        let always = [("Accept", "application/json, text/event-stream"), ("MCP-Protocol-Version", version)];
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let headers = [&always[..], headers].concat();
+        self.0.send("POST", "/mcp/kit", &headers, Some(&message)).await.unwrap()
+    }
+
+    /// Asks in 2025-11-25.
     async fn ask(&self, method: &str, params: Value) -> Value {
         let headers =
             [("Accept", "application/json, text/event-stream"), ("MCP-Protocol-Version", "2025-11-25")];
@@ -120,4 +132,38 @@ async fn heavy_a_call_that_takes_too_long_is_cancelled_upstream_and_holds_nothin
         tokio::time::sleep(STEP).await;
     }
     assert_eq!(fixture.cancelled(), [fixture.calls("held")[0].message["id"].clone()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_new_client_calls_an_old_server_and_each_hears_its_own_revision() {
+    let (site, fixture) = (site().await, FixtureEverything::start(Speaks::Only2025).await.unwrap());
+    let client = Client::of(&site, "new-client", &fixture).await;
+    let listed = client.ask_new(&[("Mcp-Method", "tools/list")], "tools/list", json!({})).await.json();
+    let result = &listed["result"];
+    assert_eq!(result["tools"].as_array().map(Vec::len), Some(fixture.tools().len()), "{listed}");
+    assert_eq!((&result["resultType"], &result["cacheScope"]), (&json!("complete"), &json!("private")));
+    fixture.forget();
+
+    let params = json!({"name": "echo", "arguments": {"text": "hi"}});
+    let headers = [("Mcp-Method", "tools/call"), ("Mcp-Name", "echo")];
+    let answer = client.ask_new(&headers, "tools/call", params.clone()).await.json();
+    assert_eq!(answer["result"]["structuredContent"], json!({"text": "hi"}), "{answer}");
+    assert_eq!(answer["result"]["resultType"], "complete");
+    let seen = fixture.seen();
+    assert_eq!(seen.len(), 1, "one request upstream: {seen:?}");
+    assert_eq!(seen[0].header("mcp-protocol-version"), Some("2025-11-25"));
+    let meta = seen[0].meta().to_string();
+    assert!(
+        !meta.contains("io.modelcontextprotocol/"),
+        "an old server is told nothing of the new revision: {meta}"
+    );
+
+    for headers in [
+        [("Mcp-Method", "tools/call"), ("Mcp-Name", "held")],
+        [("Mcp-Method", "tools/list"), ("Mcp-Name", "echo")],
+    ] {
+        let refused = client.ask_new(&headers, "tools/call", params.clone()).await;
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!(-32020)), "{headers:?}");
+    }
+    assert_eq!(fixture.seen().len(), 1, "what is refused does not reach the server");
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{make_everything, node, npm_peers, python, root, site};
 
 /// The revision that a client gets which would rather speak 2026-07-28.
-const PREFERRED: &str = "2025-11-25";
+const PREFERRED: &str = "2026-07-28";
 /// What arrives of three reports of progress.
 const PROGRESS: &[i64] = &[];
 /// What a tool answers that asks the person behind the client.
