@@ -69,7 +69,8 @@ async fn heavy_the_official_sdk_lists_and_calls_and_is_refused_at_the_gates() {
     for mode in ["auto", "legacy"] {
         fixture.forget();
         let seen = ask(site.server.url(), &key, mode, calls.clone()).await.unwrap();
-        assert_eq!(seen["protocol"], "2025-11-25", "{mode}");
+        let revision = if mode == "auto" { "2026-07-28" } else { "2025-11-25" };
+        assert_eq!(seen["protocol"], revision, "{mode}");
         let mut names: Vec<&str> =
             seen["tools"].as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
         names.sort_unstable();
