@@ -314,11 +314,11 @@ impl Gateway {
             tool: Some(&tool.name),
         };
         let mut answer = match &trace.listener {
-            None => ear.unless(work, self.inner.upstreams.call_tool(&spec, call.clone())).await?,
+            None => ear.unless(work, self.call_tool(&tool.server, &spec, call.clone())).await?,
             Some(listener) => {
                 let (sender, mut heard) = notices();
                 let call = ToolCallRequest { notices: Some(sender), ..call.clone() };
-                let called = ear.unless(work, self.inner.upstreams.call_tool(&spec, call));
+                let called = ear.unless(work, self.call_tool(&tool.server, &spec, call));
                 while_telling(called, &mut heard, listener, way).await?
             }
         };
@@ -331,7 +331,7 @@ impl Gateway {
             && let Ok(timeout) = left()
         {
             call.timeout = Some(timeout);
-            let again = ear.unless(work, self.inner.upstreams.call_tool(&spec, call)).await?;
+            let again = ear.unless(work, self.call_tool(&tool.server, &spec, call)).await?;
             // that the second was not sent says nothing of the first
             answer = again.map_err(|failure| CallFailure { may_have_run: true, ..failure });
         }
