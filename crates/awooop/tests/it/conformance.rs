@@ -4,7 +4,8 @@
 //!
 //! `tests/conformance/<revision>.txt` has a line for each scenario. A line that is not what the suite finds
 //! fails the test, for the better as for the worse: `AWOOOP_RENEW=1` writes the files and the table of
-//! docs/mcp-conformance.md, and a change for the worse is then seen in review.
+//! docs/mcp-conformance.md, and a change for the worse is then seen in review. With `--no-capture` it says
+//! why each check failed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,6 +22,8 @@ const REVISIONS: [&str; 2] = ["2025-11-25", "2026-07-28"];
 const SUITE: &str = "node_modules/@modelcontextprotocol/conformance";
 const RENEW: &str = "AWOOOP_RENEW=1 cargo nextest run -p awooop -E 'test(conformance)'";
 const PAGE: &str = "docs/mcp-conformance.md";
+/// What is shown at most of what the suite says about a check.
+const REASON_CHARS: usize = 400;
 /// What stands before and after the part of the page that is written here.
 const MARKS: [&str; 2] = ["<!-- results: written by the test -->\n", "<!-- end of results -->\n"];
 
@@ -33,6 +36,8 @@ struct Outcome {
     failures: usize,
     failed: BTreeSet<String>,
     warned: BTreeSet<String>,
+    /// Why checks failed or warned, for who reads the test's output; not written to the file.
+    reasons: Vec<String>,
 }
 
 impl fmt::Display for Outcome {
@@ -101,7 +106,16 @@ fn outcome(standing: String, checks: &[Value]) -> Outcome {
     };
     let set = |status: &str| ids(status).into_iter().collect();
     let (passed, failures) = (ids("SUCCESS").len(), ids("FAILURE").len());
-    Outcome { standing, passed, failures, failed: set("FAILURE"), warned: set("WARNING") }
+    let bad = checks.iter().filter(|check| check["status"] == "FAILURE" || check["status"] == "WARNING");
+    let reasons = bad.map(reason).collect();
+    Outcome { standing, passed, failures, failed: set("FAILURE"), warned: set("WARNING"), reasons }
+}
+
+/// A failed check in a line: its id, and the head of what the suite says about it.
+fn reason(check: &Value) -> String {
+    let said = check["errorMessage"].as_str().unwrap_or("no reason given").replace('\n', " ");
+    let line = format!("    {}: {said}", check["id"].as_str().unwrap_or_default());
+    line.chars().take(REASON_CHARS).collect()
 }
 
 fn file(revision: &str) -> PathBuf {
@@ -161,7 +175,15 @@ fn differences(revision: &str, outcomes: &Outcomes) -> Vec<String> {
     let found = written(revision, outcomes);
     let found: BTreeSet<&str> = found.lines().filter(|line| !line.starts_with('#')).collect();
     let gone = known.difference(&found).map(|line| format!("{revision} - {line}"));
-    gone.chain(found.difference(&known).map(|line| format!("{revision} + {line}"))).collect()
+    let come = found.difference(&known).map(|line| format!("{revision} + {line}{}", reasons(outcomes, line)));
+    gone.chain(come).collect()
+}
+
+/// Why the scenario of a line failed, a line each.
+fn reasons(outcomes: &Outcomes, line: &str) -> String {
+    let name = line.split(" | ").next().unwrap_or_default();
+    let reasons = outcomes.get(name).into_iter().flat_map(|outcome| &outcome.reasons);
+    reasons.map(|reason| format!("\n{reason}")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +205,7 @@ async fn heavy_the_fixture_passes_the_official_suite_in_both_revisions() {
 async fn heavy_the_gateway_does_in_the_official_suite_what_its_results_say() {
     let peers = npm_peers();
     let (site, fixture) = (site().await, FixtureEverything::start(Speaks::Both).await.unwrap());
-    let key = make_everything(site.server.api(), "conformance", &fixture).await;
+    let key = make_everything(site.server.api(), "conformance", &fixture, "").await;
     let forwarder = Forwarder::start(site.server.url(), &key).await.unwrap();
     let url = format!("{}/mcp/kit", forwarder.base());
     let mut results = Vec::new();
@@ -192,6 +214,9 @@ async fn heavy_the_gateway_does_in_the_official_suite_what_its_results_say() {
     }
     if std::env::var_os("AWOOOP_RENEW").is_some() {
         for (revision, outcomes) in &results {
+            for line in written(revision, outcomes).lines() {
+                println!("{line}{}", reasons(outcomes, line));
+            }
             std::fs::write(file(revision), written(revision, outcomes)).unwrap();
         }
         std::fs::write(root().join(PAGE), page(&results).1).unwrap();

@@ -69,10 +69,17 @@ pub(crate) async fn make_project(api: &Api, project: &str, fixture: &FixtureMcp,
     Api::new(api.base(), Some(&key)).expect("a client")
 }
 
-/// A project whose agent `tester` has every tool of the server that can everything, and a key of that agent.
-pub(crate) async fn make_everything(api: &Api, project: &str, fixture: &FixtureEverything) -> String {
+/// A project whose agent `tester` has every tool of the server that can everything but `ungranted`, and a key of that
+/// agent.
+pub(crate) async fn make_everything(
+    api: &Api,
+    project: &str,
+    fixture: &FixtureEverything,
+    ungranted: &str,
+) -> String {
+    let granted: Vec<&str> = fixture.tools().into_iter().filter(|name| *name != ungranted).collect();
     let offline = json!({"type": "llm", "dialect": "offline", "models": [{"name": "planner"}]});
-    let manifests = kit(project, fixture.provider_spec(), offline, "planner", &fixture.tools());
+    let manifests = kit(project, fixture.provider_spec(), offline, "planner", &granted);
     let inside = api.in_project(project);
     inside.apply(&manifests).await.expect("the manifests are valid");
     inside.create_key(&json!({"name": "tester-key", "agent_id": "tester"})).await.expect("a key")

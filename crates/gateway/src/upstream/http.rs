@@ -24,8 +24,7 @@ use sse_stream::{Sse, SseStream};
 
 use super::address::Pinned;
 use super::error::UpstreamError;
-use super::stdio::KnownNow;
-use super::wire;
+use super::wire::{self, Reading};
 
 const SESSION_HEADER: &str = "mcp-session-id";
 /// Room for an error body; larger ones are not read.
@@ -97,8 +96,7 @@ fn io_kind(error: &reqwest::Error) -> io::ErrorKind {
 #[derive(Clone)]
 pub(super) struct HttpClient {
     client: reqwest::Client,
-    max_bytes: usize,
-    known: KnownNow,
+    reading: Reading,
 }
 
 impl HttpClient {
@@ -107,8 +105,7 @@ impl HttpClient {
         pinned: &Pinned,
         header: Option<&(HeaderName, SecretString)>,
         connect_timeout: Duration,
-        max_bytes: usize,
-        known: KnownNow,
+        reading: Reading,
     ) -> Result<Self, UpstreamError> {
         let mut headers = HeaderMap::new();
         if let Some((name, secret)) = header {
@@ -131,7 +128,7 @@ impl HttpClient {
             .user_agent(concat!("awooop/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|_| UpstreamError::unreachable("the HTTP client cannot be made"))?;
-        Ok(Self { client, max_bytes, known })
+        Ok(Self { client, reading })
     }
 
     async fn post(
@@ -177,7 +174,7 @@ impl HttpClient {
         if !is_final
             && media_type(&response) == "application/json"
             && let Ok(body) = bounded_body(response, MAX_ERROR_BODY_BYTES).await
-            && let Ok(error @ JsonRpcMessage::Error(_)) = wire::read(&body, None, &(self.known)())
+            && let Ok(error @ JsonRpcMessage::Error(_)) = wire::read(&body, None, &(self.reading.known)())
         {
             return Ok(StreamableHttpPostResponse::Json(error, None));
         }
@@ -195,15 +192,15 @@ impl HttpClient {
         let handshake = id.clone().filter(|_| wire::is_initialize(message));
         match media_type(&response).as_str() {
             "application/json" => {
-                let body = bounded_body(response, self.max_bytes).await.map_err(client_error)?;
-                let answer = wire::read(&body, handshake.as_ref(), &(self.known)())
+                let body = bounded_body(response, self.reading.max_bytes).await.map_err(client_error)?;
+                let answer = wire::read(&body, handshake.as_ref(), &(self.reading.known)())
                     .map_err(|_| client_error(HttpFault::NotMcp))?;
                 Ok(StreamableHttpPostResponse::Json(answer, session))
             }
             "text/event-stream" => {
                 let keep = handshake.is_none();
                 Ok(StreamableHttpPostResponse::Sse(
-                    bounded_events(response, self.max_bytes, keep, id, Arc::clone(&self.known)),
+                    bounded_events(response, keep, id, self.reading.clone()),
                     session,
                 ))
             }
@@ -237,11 +234,11 @@ async fn bounded_body(mut response: Response, max_bytes: usize) -> Result<Vec<u8
 /// taken by an error for the same id, and the stream ends.
 fn bounded_events(
     response: Response,
-    max_bytes: usize,
     keep: bool,
     id: Option<RequestId>,
-    known: KnownNow,
+    reading: Reading,
 ) -> BoxStream<'static, Result<Sse, SseError>> {
+    let max_bytes = reading.max_bytes;
     let is_over = Arc::new(OnceLock::new());
     let seen_over = Arc::clone(&is_over);
     let mut seen = 0;
@@ -264,7 +261,11 @@ fn bounded_events(
             has_ended = is_over;
             std::future::ready(Some(match (event, id.clone()) {
                 (Err(_), Some(id)) if is_over => Ok(stand_in(id)),
-                (Ok(event), _) => Ok(kept(event, keep, &known)),
+                (Ok(event), id) => {
+                    let event = kept(event, keep, &reading);
+                    reading.hear(id.as_ref(), event.data.as_deref().unwrap_or_default());
+                    Ok(event)
+                }
                 (event, _) => event,
             }))
         })
@@ -276,8 +277,8 @@ fn stand_in(id: RequestId) -> Sse {
     Sse::default().data(text)
 }
 
-fn kept(mut event: Sse, is_kept: bool, known: &KnownNow) -> Sse {
-    event.data = event.data.map(|data| wire::keep_in_event(data, is_kept, &known()));
+fn kept(mut event: Sse, is_kept: bool, reading: &Reading) -> Sse {
+    event.data = event.data.map(|data| wire::keep_in_event(data, is_kept, &(reading.known)()));
     event
 }
 
@@ -362,13 +363,18 @@ impl StreamableHttpClient for HttpClient {
                 last_event_id,
                 auth_header,
                 custom_headers,
-                self.max_bytes,
+                self.reading.max_bytes,
             )
             .await
             .map_err(recode)?;
         // A resumed answer arrives here, so its result is kept too; the handshake never is resumed.
-        let known = Arc::clone(&self.known);
-        Ok(stream.map(move |event| event.map(|event| kept(event, true, &known))).boxed())
+        let reading = self.reading.clone();
+        let heard = move |event: Sse| {
+            let event = kept(event, true, &reading);
+            reading.hear(None, event.data.as_deref().unwrap_or_default());
+            event
+        };
+        Ok(stream.map(move |event| event.map(&heard)).boxed())
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -413,7 +419,7 @@ mod tests {
             let (resolved, pinned, port) = listeners();
             let addresses = vec![SocketAddr::from(([127, 0, 0, 2], port))];
             let pin = Pinned { host: host.to_owned(), addresses };
-            let tools = HttpClient::new(&pin, None, soon, 1000, Arc::new(|| Arc::default())).unwrap().client;
+            let tools = HttpClient::new(&pin, None, soon, Reading::of_test(1000)).unwrap().client;
             let models = crate::http_client::http_client_pinned(Some(&pin)).unwrap();
             for client in [tools, models] {
                 let url = format!("http://{host}:{port}/");

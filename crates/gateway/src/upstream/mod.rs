@@ -17,6 +17,7 @@ mod connection;
 mod error;
 mod http;
 mod lines;
+mod notice;
 mod open;
 mod pool;
 mod reach;
@@ -28,6 +29,7 @@ mod wire;
 
 pub use config::UpstreamConfig;
 pub use error::{CallFailure, UpstreamError};
+pub use notice::{MESSAGE, Notice, Notices, PROGRESS};
 pub use pool::Upstreams;
 pub use reach::closed_ancestor;
 pub use spec::{Transport, UpstreamSpec};

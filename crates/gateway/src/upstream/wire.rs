@@ -4,6 +4,8 @@
 //! `initialize` is therefore put under one private member, which makes rmcp carry it as a custom result,
 //! and taken out again by [`take_result`]. Notifications, requests and errors go through rmcp's types.
 
+use std::sync::Arc;
+
 use awooop_redact::Known;
 use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, CustomResult, ErrorCode, ErrorData, RequestId, ServerJsonRpcMessage,
@@ -11,11 +13,42 @@ use rmcp::model::{
 };
 use serde_json::{Map, Value};
 
+use super::notice::Hearers;
+
 const KEPT: &str = "awooop/kept-result";
 
 /// Our own error code towards the caller of rmcp: the answer was larger than the limit. A server that
 /// sends it itself earns the same protocol error.
 const TOO_LARGE: ErrorCode = ErrorCode(-31_901);
+
+/// How the messages of one server are read, whatever brings them.
+#[derive(Clone)]
+pub(super) struct Reading {
+    /// Largest message, in bytes of JSON text.
+    pub(super) max_bytes: usize,
+    /// The values that are masked in every message, as of now.
+    pub(super) known: Arc<dyn Fn() -> Arc<Known> + Send + Sync>,
+    /// Who listens to what is said of calls.
+    pub(super) hearers: Hearers,
+}
+
+impl Reading {
+    /// Tells who listens, without the values that are masked; `request` is the one in whose answer the message came.
+    pub(super) fn hear(&self, request: Option<&RequestId>, message: &str) {
+        // almost every message is an answer
+        if message.contains("\"notifications/")
+            && self.hearers.are_any()
+            && let Ok(message) = serde_json::from_str(message)
+        {
+            self.hearers.hear(request, (self.known)().mask_json(message));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_test(max_bytes: usize) -> Self {
+        Self { max_bytes, known: Arc::new(Arc::default), hearers: Hearers::default() }
+    }
+}
 
 /// Is this the handshake, whose result rmcp has to read itself?
 pub(super) fn is_initialize(message: &ClientJsonRpcMessage) -> bool {

@@ -1,6 +1,8 @@
 //! Everything of the revisions before 2026-07-28 that is not a tool: initialize, ping, notifications, unknown methods. rmcp
 //! answers them, one service a request. Its plain-text refusals are put into JSON-RPC's form.
 
+#![expect(deprecated, reason = "these revisions have logging, which the newest deprecates")]
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use http::{HeaderValue, Request, StatusCode, header, request};
 use rmcp::ServerHandler;
 use rmcp::model::{
     Implementation, InitializeRequestParams, InitializeResult, ProtocolVersion, ServerCapabilities,
+    SetLevelRequestParams,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -37,19 +40,28 @@ pub(crate) fn server(draining: CancellationToken) -> McpServer {
     StreamableHttpService::new(|| Ok(Handshake), Arc::new(NeverSessionManager::default()), config)
 }
 
-/// The server as rmcp sees it: its name, its revisions, and that it has tools.
+/// The server as rmcp sees it: its name, its revisions, and that it has tools and what they log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Handshake;
 
 impl ServerHandler for Handshake {
     fn get_info(&self) -> InitializeResult {
-        let capabilities = ServerCapabilities::builder().enable_tools().build();
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_logging().build();
         let name = Implementation::new("awooop", env!("CARGO_PKG_VERSION"));
         InitializeResult::new(capabilities).with_protocol_version(NEWEST).with_server_info(name)
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
         Cow::Borrowed(ProtocolVersion::known_up_to(&NEWEST))
+    }
+
+    /// Without sessions no level is kept: a client is told everything of its own calls.
+    async fn set_level(
+        &self,
+        _request: SetLevelRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), rmcp::ErrorData> {
+        Ok(())
     }
 
     async fn initialize(

@@ -6,6 +6,7 @@
 //! and `tools/call` take a thin path of our own in all of them (`tools`), because rmcp's types drop members they do not know and a definition must reach the client as
 //! its server wrote it. Every refusal is a JSON-RPC error with `data.code`.
 
+mod answer;
 mod handshake;
 mod reply;
 mod site;

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::answer::Wishes;
 use crate::problem::Problem;
 
 /// JSON-RPC: the message is not JSON.
@@ -17,6 +18,8 @@ const INVALID_REQUEST: i32 = -32600;
 pub(super) const INVALID_PARAMS: i32 = -32602;
 /// JSON-RPC: a fault on our side.
 const INTERNAL: i32 = -32603;
+/// Where a request of revision 2026-07-28 says from which severity on it wants log messages.
+const LEVEL_META: &str = "io.modelcontextprotocol/logLevel";
 /// Where a result of revision 2026-07-28 says who made it.
 const SERVER_META: &str = "io.modelcontextprotocol/serverInfo";
 /// Ours: a gate said no.
@@ -90,7 +93,7 @@ impl Refusal {
 const LIST_TTL_MS: u32 = 10_000;
 
 /// A request that is answered, and in which form.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Asked {
     id: Value,
     is_stateless: bool,
@@ -112,8 +115,21 @@ impl Asked {
         &self.id
     }
 
-    /// Its result.
-    pub(super) fn result(&self, mut result: Value) -> Response {
+    /// What its client wants to hear before the answer. Without a handshake it says so in each request; with one it gets
+    /// every log message of its own calls, since there is no session that would remember a level.
+    pub(super) fn wishes(&self, params: Option<&Value>) -> Wishes {
+        let meta = params.and_then(|params| params.get("_meta"));
+        let log_level = match self.is_stateless {
+            true => meta.and_then(|meta| meta.get(LEVEL_META)?.as_str()).map(str::to_owned),
+            false => Some("debug".to_owned()),
+        };
+        let token = meta.and_then(|meta| meta.get("progressToken"));
+        let progress_token = token.filter(|token| token.is_string() || token.is_number()).cloned();
+        Wishes { progress_token, log_level }
+    }
+
+    /// Its result, as a message.
+    pub(super) fn result_document(&self, mut result: Value) -> Value {
         if self.is_stateless {
             result["resultType"] = "complete".into();
             let us = json!({"name": "awooop", "version": env!("CARGO_PKG_VERSION")});
@@ -122,28 +138,33 @@ impl Asked {
                 None => result["_meta"] = json!({ SERVER_META: us }),
             }
         }
-        Json(json!({"jsonrpc": "2.0", "id": self.id, "result": result})).into_response()
+        json!({"jsonrpc": "2.0", "id": self.id, "result": result})
     }
 
-    /// Its result, which is this caller's and stays true for a while.
+    /// A result that is this caller's and stays true for a while.
     pub(super) fn listing(&self, mut result: Value) -> Response {
         if self.is_stateless {
             result["ttlMs"] = LIST_TTL_MS.into();
             result["cacheScope"] = "private".into();
         }
-        self.result(result)
+        Json(self.result_document(result)).into_response()
+    }
+
+    /// Its refusal, as a message.
+    pub(super) fn error_document(&self, number: i32, message: &str, code: ErrorCode) -> Value {
+        let error = json!({"code": number, "message": message, "data": {"code": code}});
+        json!({"jsonrpc": "2.0", "id": self.id, "error": error})
     }
 
     /// Its refusal.
     pub(super) fn error(&self, number: i32, message: &str, code: ErrorCode) -> Response {
-        let error = json!({"code": number, "message": message, "data": {"code": code}});
-        Json(json!({"jsonrpc": "2.0", "id": self.id, "error": error})).into_response()
+        Json(self.error_document(number, message, code)).into_response()
     }
 
     /// The database left it without an answer.
-    pub(super) fn store_error(&self, error: awooop_store::StoreError) -> Response {
+    pub(super) fn store_error_document(&self, error: awooop_store::StoreError) -> Value {
         let problem = Problem::from(error);
         problem.log();
-        self.error(INTERNAL, problem.detail(), problem.code())
+        self.error_document(INTERNAL, problem.detail(), problem.code())
     }
 }

@@ -33,7 +33,7 @@ fn complete(beginning: &str) -> Step {
 }
 
 fn read(turn: &Turn, uri: &str) -> Result<Step, Fault> {
-    let content = match catalog::find("resources", "uri", uri) {
+    let mut content = match catalog::find("resources", "uri", uri) {
         Some(resource) => {
             let mut content = resource["fixture"].clone();
             content["mimeType"] = resource["mimeType"].clone();
@@ -47,7 +47,6 @@ fn read(turn: &Turn, uri: &str) -> Result<Step, Fault> {
             None => return Err(Fault::no_resource(uri, turn.is_stateless)),
         },
     };
-    let mut content = content;
     content["uri"] = uri.into();
     Ok(Step::Done(json!({"contents": [content]})))
 }

@@ -13,7 +13,7 @@ mod stateful;
 mod stateless;
 mod stream;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -79,13 +79,17 @@ impl Seen {
     }
 }
 
+/// The URIs of resources whose changes somebody wants to hear of.
+type Watched = Arc<Mutex<BTreeSet<String>>>;
+
 /// What hears of changes, as long as somebody reads it.
 struct Listener {
     log: Weak<Log>,
     /// `tools`, `prompts`, `resources`.
     kinds: Vec<String>,
+    watched: Watched,
     /// The subscription that each message names; none on a session's own stream.
-    subscription: Option<String>,
+    subscription: Option<Value>,
 }
 
 struct Shared {
@@ -106,10 +110,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Tells every listener that wants to know that the list of `kind` has changed.
     fn announce(&self, kind: &str) {
+        let is_wanted = |listener: &Listener| listener.kinds.iter().any(|wanted| wanted == kind);
+        self.tell(is_wanted, &notification(&format!("notifications/{kind}/list_changed"), json!({})));
+    }
+
+    /// Tells every listener by whom it `is_wanted`, on its own stream and under its subscription.
+    fn tell(&self, is_wanted: impl Fn(&Listener) -> bool, notice: &Value) {
         lock(&self.listeners).retain(|listener| {
             let Some(log) = listener.log.upgrade() else { return false };
-            if listener.kinds.iter().any(|wanted| wanted == kind) {
-                let mut notice = notification(&format!("notifications/{kind}/list_changed"), json!({}));
+            if is_wanted(listener) {
+                let mut notice = notice.clone();
                 if let Some(id) = &listener.subscription {
                     notice["params"]["_meta"] = json!({META_SUBSCRIPTION: id});
                 }
@@ -219,6 +229,12 @@ impl FixtureEverything {
     /// Tells the clients that listen that the list of `tools`, `prompts` or `resources` has changed.
     pub fn announce(&self, kind: &str) {
         self.shared.announce(kind);
+    }
+
+    /// Tells the clients that watch a resource that it has changed.
+    pub fn touch(&self, uri: &str) {
+        let is_wanted = |listener: &Listener| lock(&listener.watched).contains(uri);
+        self.shared.tell(is_wanted, &notification("notifications/resources/updated", json!({"uri": uri})));
     }
 }
 
@@ -336,6 +352,11 @@ impl Turn {
             tokio::time::sleep(delay).await;
         }
     }
+}
+
+/// Does a client that set this level want to read what happens?
+fn wants_info(level: &str) -> bool {
+    matches!(level, "debug" | "info")
 }
 
 /// Does a tool say something before its answer?

@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 
 use super::stream::Log;
 use super::{
-    Fault, Listener, SESSION_HEADER, STATEFUL, Shared, Speaks, Step, Turn, WITH_SESSIONS, catalog, header,
-    lock, methods, result, spawn, streams,
+    Fault, Listener, SESSION_HEADER, STATEFUL, Shared, Speaks, Step, Turn, WITH_SESSIONS, Watched, catalog,
+    header, lock, methods, result, spawn, streams, wants_info,
 };
 
 /// What one client's session holds.
@@ -28,6 +28,23 @@ pub(super) struct Session {
     /// Calls under way, by the text of their id.
     running: Mutex<HashMap<String, (AbortHandle, Arc<Log>)>>,
     next_question: AtomicUsize,
+    log_level: Mutex<String>,
+    /// The resources whose changes the client wants to hear of.
+    watched: Watched,
+}
+
+impl Session {
+    fn note(&self, method: &str, params: &Value) {
+        let uri = params["uri"].as_str().unwrap_or_default().to_owned();
+        match method {
+            "logging/setLevel" => {
+                *lock(&self.log_level) = params["level"].as_str().unwrap_or_default().to_owned();
+            }
+            "resources/subscribe" => _ = lock(&self.watched).insert(uri),
+            "resources/unsubscribe" => _ = lock(&self.watched).remove(&uri),
+            _ => {}
+        }
+    }
 }
 
 /// Answers GET (a stream) and DELETE (the end of a session).
@@ -49,7 +66,8 @@ pub(super) fn other_verb(shared: &Arc<Shared>, verb: &Method, headers: &HeaderMa
         None => {
             let log = Log::new();
             let kinds = ["tools", "prompts", "resources"].map(str::to_owned).into();
-            let listener = Listener { log: Arc::downgrade(&log), kinds, subscription: None };
+            let watched = Arc::clone(&session.watched);
+            let listener = Listener { log: Arc::downgrade(&log), kinds, watched, subscription: None };
             lock(&shared.listeners).push(listener);
             log.respond(None, ())
         }
@@ -91,6 +109,7 @@ pub(super) async fn answer(shared: Arc<Shared>, headers: &HeaderMap, message: &V
         }
         (_, true) => StatusCode::ACCEPTED.into_response(),
         ("ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe", false) => {
+            session.note(method, params);
             Json(result(id, &json!({}))).into_response()
         }
         (_, false) => carry_out(shared, &session, id, method, params).await,
@@ -106,6 +125,8 @@ fn initialize(shared: &Arc<Shared>, id: &Value, params: &Value) -> Response {
         questions: Mutex::default(),
         running: Mutex::default(),
         next_question: AtomicUsize::new(0),
+        log_level: Mutex::new("info".to_owned()),
+        watched: Watched::default(),
     };
     let name = format!("{:032x}", rand::random::<u128>());
     lock(&shared.sessions).insert(name.clone(), Arc::new(session));
@@ -148,35 +169,36 @@ async fn carry_out(
         shared,
         is_stateless: false,
         capabilities: session.capabilities.clone(),
-        may_log: true,
+        may_log: wants_info(&lock(&session.log_level)),
         progress_token: params["_meta"].get("progressToken").cloned(),
         out: Log::new(),
     };
     if !streams(method, params) && !asks(method, params) {
-        // what the revisions have in common and answers at once; a status other than 200 is of the other one
-        return match methods::serve(&turn, method, params).await {
-            Ok(Step::Done(done)) => Json(result(id, &done)).into_response(),
-            Ok(Step::Ask { .. }) => Fault::invalid("only tools and prompts that stream can ask").respond(id),
-            Err(fault) => Json(fault.message(id)).into_response(),
-        };
+        // a status other than 200 is of the other revision
+        let answer = converse(&turn, session, method, params.clone()).await;
+        return Json(said(id, answer)).into_response();
     }
     let (log, stream) = (Arc::clone(&turn.out), remember(session, &turn.out));
     let (session, id) = (Arc::clone(session), id.clone());
     let (method, params) = (method.to_owned(), params.clone());
     let (keeper, key) = (Arc::clone(&session), id.to_string());
+    // held until the task is noted, which takes itself out when it is done
+    let mut running = lock(&keeper.running);
     let task = spawn(async move {
         let answer = converse(&turn, &session, &method, params).await;
-        turn.out.say(&match answer {
-            Ok(done) => result(&id, &done),
-            Err(fault) => fault.message(&id),
-        });
+        turn.out.say(&said(&id, answer));
         turn.out.end();
         lock(&session.running).remove(&id.to_string());
     });
-    if !task.is_finished() {
-        lock(&keeper.running).insert(key, (task.abort_handle(), Arc::clone(&log)));
-    }
+    running.insert(key, (task.abort_handle(), Arc::clone(&log)));
     log.respond(Some(stream.to_string()), ())
+}
+
+fn said(id: &Value, answer: Result<Value, Fault>) -> Value {
+    match answer {
+        Ok(done) => result(id, &done),
+        Err(fault) => fault.message(id),
+    }
 }
 
 /// May a tool or a prompt ask the client something?

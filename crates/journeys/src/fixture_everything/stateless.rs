@@ -1,7 +1,8 @@
 //! Revision 2026-07-28: every request stands alone, says in `_meta` who asks and repeats in its headers what
 //! the body says. Questions to the client are results; leaving before the answer cancels.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
@@ -15,6 +16,7 @@ use super::stream::{Guard, Log};
 use super::{
     Fault, Listener, META_CAPABILITIES, META_LOG_LEVEL, META_SUBSCRIPTION, META_VERSION, STATELESS, Shared,
     Step, Turn, VERSION_HEADER, catalog, header, lock, methods, notification, result, spawn, streams,
+    wants_info,
 };
 
 const HEADER_MISMATCH: i64 = -32020;
@@ -57,7 +59,7 @@ pub(super) async fn answer(shared: Arc<Shared>, headers: &HeaderMap, message: &V
         shared: Arc::clone(&shared),
         is_stateless: true,
         capabilities: meta[META_CAPABILITIES].clone(),
-        may_log: meta.get(META_LOG_LEVEL).is_some(),
+        may_log: meta[META_LOG_LEVEL].as_str().is_some_and(wants_info),
         progress_token: meta.get("progressToken").cloned(),
         out: Log::new(),
     };
@@ -136,7 +138,7 @@ fn discovered() -> Value {
     json!({
         "supportedVersions": [STATELESS],
         "capabilities": {
-            "tools": {"listChanged": true}, "prompts": {"listChanged": true}, "resources": {},
+            "tools": {"listChanged": true}, "prompts": {"listChanged": true}, "resources": {"subscribe": true, "listChanged": true},
             "completions": {}, "logging": {},
         },
         "instructions": "Everything here is made up.",
@@ -147,18 +149,28 @@ fn discovered() -> Value {
 /// Opens a stream that tells of changes, as long as the client stays.
 fn listen(shared: &Arc<Shared>, id: &Value, params: &Value) -> Response {
     let wanted = &params["notifications"];
-    let subscription = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-    let kinds: Vec<String> = ["tools", "prompts"]
+    let kinds: Vec<String> = ["tools", "prompts", "resources"]
         .into_iter()
         .filter(|kind| wanted[format!("{kind}ListChanged")] == true)
         .map(str::to_owned)
         .collect();
-    let honoured: Value =
+    let mut honoured: Value =
         kinds.iter().map(|kind| (format!("{kind}ListChanged"), Value::Bool(true))).collect();
+    let uris: BTreeSet<String> = wanted["resourceSubscriptions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    if !uris.is_empty() {
+        honoured["resourceSubscriptions"] = json!(uris);
+    }
     let log = Log::new();
-    let first = json!({"_meta": {META_SUBSCRIPTION: subscription}, "notifications": honoured});
+    let first = json!({"_meta": {META_SUBSCRIPTION: id}, "notifications": honoured});
     log.say(&notification("notifications/subscriptions/acknowledged", first));
-    let listener = Listener { log: Arc::downgrade(&log), kinds, subscription: Some(subscription) };
+    let watched = Arc::new(Mutex::new(uris));
+    let listener = Listener { log: Arc::downgrade(&log), kinds, watched, subscription: Some(id.clone()) };
     lock(&shared.listeners).push(listener);
     log.respond(None, ())
 }

@@ -210,3 +210,70 @@ async fn headers_that_differ_from_the_body_are_refused_and_all_is_remembered() {
     assert_eq!((&seen.meta()["progressToken"], &seen.message["id"]), (&json!("p"), &json!("one")));
     assert_eq!(fixture.seen().len(), 7);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_hears_what_it_asked_for_and_nothing_else() {
+    const WATCHED: &str = "test://watched-resource";
+    let fixture = FixtureEverything::start(Speaks::Both).await.unwrap();
+    let wanted = json!({"promptsListChanged": true, "resourceSubscriptions": [WATCHED]});
+    let meta = json!({META_VERSION: STATELESS, META_CAPABILITIES: {}});
+    let message = json!({"jsonrpc": "2.0", "id": "sub", "method": "subscriptions/listen",
+        "params": {"notifications": wanted, "_meta": meta}});
+    let client = Client::stateful(&fixture).await;
+    let http = reqwest::Client::new();
+    let listen = http.post(fixture.url()).header(VERSION_HEADER, STATELESS);
+    let stateless = listen.header("mcp-method", "subscriptions/listen").json(&message).send().await.unwrap();
+    client.ask("resources/subscribe", json!({"uri": WATCHED})).await;
+    let session = client.session.as_deref().unwrap();
+    let stateful = http.get(fixture.url()).header(SESSION_HEADER, session).send().await.unwrap();
+    fixture.announce("tools");
+    fixture.announce("prompts");
+    fixture.touch("test://static-text");
+    fixture.touch(WATCHED);
+    let hears = async |mut stream: reqwest::Response| {
+        let mut text = String::new();
+        while !text.contains("resources/updated") {
+            text += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();
+        }
+        let messages = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        messages.map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    let methods = |messages: &[Value]| {
+        messages.iter().map(|m| m["method"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = hears(stateless).await;
+    assert_eq!(
+        methods(&first),
+        [
+            "notifications/subscriptions/acknowledged",
+            "notifications/prompts/list_changed",
+            "notifications/resources/updated"
+        ]
+    );
+    assert_eq!(first[0]["params"]["notifications"], wanted);
+    assert!(first.iter().all(|message| message["params"]["_meta"][META_SUBSCRIPTION] == "sub"), "{first:?}");
+    let second = hears(stateful).await;
+    assert_eq!(
+        methods(&second),
+        [
+            "notifications/tools/list_changed",
+            "notifications/prompts/list_changed",
+            "notifications/resources/updated"
+        ]
+    );
+    assert_eq!(second[2]["params"], json!({"uri": WATCHED}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_does_not_want_to_read_is_not_logged() {
+    let fixture = FixtureEverything::start(Speaks::Only2025).await.unwrap();
+    let client = Client::stateful(&fixture).await;
+    for (level, lines) in [("debug", 3), ("error", 0), ("info", 3)] {
+        client.ask("logging/setLevel", json!({"level": level})).await;
+        let params = json!({"name": "test_tool_with_logging", "arguments": {}});
+        let said = client.ask("tools/call", params).await.text;
+        assert_eq!(said.matches("notifications/message").count(), lines, "{level}: {said}");
+    }
+    let call = client.call("test_missing_capability").await;
+    assert_eq!(call["result"]["isError"], true, "this revision has no error for it");
+}
