@@ -319,7 +319,7 @@ impl Gateway {
                 let (sender, mut heard) = notices();
                 let call = ToolCallRequest { notices: Some(sender), ..call.clone() };
                 let called = ear.unless(work, self.call_tool(&tool.server, &spec, call));
-                while_telling(called, &mut heard, listener, way).await?
+                Box::pin(while_telling(called, &mut heard, listener, way)).await?
             }
         };
         // an idempotent effect is made once more under the same key: a model that hears of an error would call under
