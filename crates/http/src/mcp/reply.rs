@@ -83,6 +83,16 @@ pub(super) fn error(id: &Value, number: i32, message: &str, code: ErrorCode) -> 
     Json(json!({"jsonrpc": "2.0", "id": id, "error": error})).into_response()
 }
 
+/// A call that a gate refused.
+pub(super) fn refusal(id: &Value, number: i32, refusal: &awooop_core::gate::Refusal) -> Response {
+    let mut data = json!({"code": refusal.code});
+    if let Some(seconds) = refusal.retry_after_s {
+        data["retry_after_s"] = json!(seconds);
+    }
+    let error = json!({"code": number, "message": refusal.message, "data": data});
+    Json(json!({"jsonrpc": "2.0", "id": id, "error": error})).into_response()
+}
+
 /// A request that the database left without an answer.
 pub(super) fn store_error(id: &Value, error: awooop_store::StoreError) -> Response {
     let problem = Problem::from(error);

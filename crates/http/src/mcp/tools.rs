@@ -85,7 +85,7 @@ pub(super) async fn call(
         Some(Ok(result)) => reply::result(&id, &wire(result)),
         Some(Err(CallError::Refused(refusal))) => {
             let number = if refusal.code == ErrorCode::Gate002 { INVALID_PARAMS } else { REFUSED };
-            reply::error(&id, number, &refusal.message, refusal.code)
+            reply::refusal(&id, number, &refusal)
         }
         Some(Err(CallError::Store(error))) => reply::store_error(&id, error),
         None => reply::error(&id, REFUSED, "the call ended without an answer", ErrorCode::Upstream003),

@@ -204,10 +204,7 @@ impl<'a> Desk<'a> {
             (None, Some(to)) => breaking_first(to),
             (None, None) => Vec::new(),
         };
-        Effect {
-            breaking,
-            before: before.map(|m| m.document.clone()),
-        }
+        Effect { breaking, before: before.map(|m| m.document.clone()) }
     }
 
     /// Versions by name and number, or those published and not active with this hash.

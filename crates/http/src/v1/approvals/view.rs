@@ -24,7 +24,7 @@ pub(crate) struct ApprovalItem {
     agent_id: String,
     /// The tool's full name.
     tool: String,
-    /// What the tool does to the world: `read_only` or `write`.
+    /// What the tool does to the world: `read_only`, `write` or `destructive`.
     risk: String,
     /// What the tool would get, as people may see it.
     arguments: Value,
