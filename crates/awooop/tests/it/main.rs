@@ -30,6 +30,7 @@ mod openapi;
 mod operations;
 mod ordinary;
 mod projects;
+mod rates;
 mod redact;
 mod runtime;
 mod scripted;

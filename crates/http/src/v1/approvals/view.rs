@@ -30,7 +30,7 @@ pub(crate) struct ApprovalItem {
     arguments: Value,
     /// What an approval allows, and nothing else: the hash of tool, arguments, run, step and contract version.
     action_sha256: String,
-    /// What asks: `mode suggest`, `policy <id>` or `outcome unknown`.
+    /// What asks: `mode suggest`, `policy <id>`, `untrusted output of step <n> (<tool>)` or `outcome unknown`.
     asked_by: String,
     /// Distinct people who must approve.
     needed: i16,
