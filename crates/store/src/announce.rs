@@ -1,6 +1,7 @@
 //! Announcements to Redis or Valkey, where one is configured: whose signatures a contract still waits for, so
 //! that a bot or a dashboard need not poll. PostgreSQL stays what counts: an announcement is made after the
-//! commit, in the background, within two seconds or not at all, and nothing here ever reads or decides.
+//! commit, in the background, within two seconds or not at all, and nothing here ever reads or decides. Rates do (`rate`), on a
+//! connection of their own.
 //!
 //! Keys carry their project: the hash `awooop:{project}:contracts:pending` holds one JSON document for each
 //! act that waits, under `<kind>/<id>@<version>:<act>`; the same document is published on the channel

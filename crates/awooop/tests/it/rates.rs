@@ -179,6 +179,12 @@ async fn heavy_a_place_is_free_when_its_call_is_stopped_and_when_its_server_is_k
     };
     let nodes = Nodes::start(&redis.url()).await;
     nodes.api.apply(&[rates(json!([{"per": "tool", "concurrent": 1}]))]).await.unwrap();
+    let there = Api::new(nodes.second.url(), Some(nodes.stage.server.key())).unwrap().in_project(PROJECT);
+    let would_be_made = async |api: &Api| {
+        let asked = json!({"agent_id": "bold", "tool": "kit__holds"});
+        let why = api.post("/v1/platform/tools/why", &asked).await.unwrap().expect(200).unwrap();
+        why["prospect"] == "call"
+    };
     let [first, second] = nodes.clients.clone();
     let refused =
         async |api: &Api| call(api, "holds").await.json()["error"]["data"]["code"] == "E-MCP-GATE-007";
