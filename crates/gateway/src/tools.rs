@@ -1,7 +1,7 @@
 //! Tools as gates 1 to 3 let an agent see them, and the registry for people.
 
 use awooop_core::contract::Risk;
-use awooop_core::gate;
+use awooop_core::gate::{self, Hints};
 use awooop_core::{AgentId, ProviderId};
 use awooop_redact::Redactor;
 use awooop_store::tool::{Server, ToolFacts};
@@ -31,7 +31,7 @@ pub struct ToolStatus {
     pub title: Option<String>,
     /// What the server says it does.
     pub description: Option<String>,
-    /// What the contract says it does.
+    /// What the contract says it does, or its own definition, where that is graver.
     pub risk: Risk,
     /// `available`, `denied`, `drifted`, `not_offered`, `stopped` or `unreachable`.
     pub status: &'static str,
@@ -156,7 +156,10 @@ fn status(tool: &ToolFacts, definition: Definition, to_people: &Redactor) -> Too
         provider: tool.name.provider().to_string(),
         title: definition.as_ref().and_then(|d| shown(&d.title)),
         description: definition.as_ref().and_then(|d| shown(&d.description)),
-        risk: tool.risk,
+        risk: definition
+            .as_ref()
+            .and_then(|d| Hints::of(d.annotations.as_ref()).risk)
+            .map_or(tool.risk, |(risk, _)| risk.max(tool.risk)),
         status,
         reason: shown(&reason),
         granted_to: tool.granted_to.clone(),

@@ -35,6 +35,7 @@ mod openapi;
 mod operations;
 mod ordinary;
 mod projects;
+mod rates;
 mod redact;
 mod rotation;
 mod runtime;
