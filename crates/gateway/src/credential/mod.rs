@@ -3,7 +3,7 @@
 //!
 //! Variables and files are read for every call. A Secret of Kubernetes is kept for [`KEPT`] and a token of OAuth until
 //! shortly before it expires; both are let go of at once when the tool's server refuses them, so that a rotation needs
-//! no restart. Every value that was handed out is remembered as one to mask in what comes back ([`known`]).
+//! no restart. Every value that was handed out is remembered as one to mask in what comes back (`known`).
 //! How it fails: with [`CredentialError`], whose text names the reference, never a path of the host, a value or what a
 //! server said.
 
