@@ -14,6 +14,7 @@ pub mod halt;
 pub mod ids;
 pub mod json;
 pub mod key;
+pub mod rate;
 pub mod role;
 pub mod run;
 pub mod schedule;

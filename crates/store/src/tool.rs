@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use awooop_core::approval::{Demand, StepFacts};
+use awooop_core::approval::{Demand, StepFacts, Taint};
 use awooop_core::contract::{McpSpec, PolicySpec, ProviderSpec, Risk, ToolSpec};
+use awooop_core::gate::Hints;
 use awooop_core::halt::Work;
 use awooop_core::ids::ToolName;
+use awooop_core::rate::{self, Limit};
 use awooop_core::{AgentId, ProviderId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -39,12 +41,14 @@ pub struct ToolFacts {
     pub name: ToolName,
     /// Who serves it.
     pub server: Server,
-    /// What the contract says it does, or the grant, where that is graver.
+    /// What the contract says it does, or the grant, or the tool's own definition, whichever is gravest.
     pub risk: Risk,
+    /// What its own definition says that makes it graver; nothing until it is known.
+    pub hints: Hints,
     /// The policy that denies it to every agent, and its pattern.
     pub denied_by: Option<(String, String)>,
-    /// What the policies ask of people before a call in `live`.
-    pub demand: Option<Demand>,
+    /// The project's policies.
+    pub policies: Arc<Policies>,
     /// The hash the contract names, else the first one seen.
     pub pinned_sha256: Option<String>,
     /// Is it granted to the agent asked for?
@@ -58,9 +62,45 @@ pub struct ToolFacts {
 }
 
 impl ToolFacts {
+    /// The same tool, as grave as its own definition says it is, where that is graver.
+    #[must_use]
+    pub fn tightened_by(mut self, hints: Hints) -> Self {
+        self.risk = hints.risk.map_or(self.risk, |(risk, _)| risk.max(self.risk));
+        self.hints = hints;
+        self
+    }
+
     /// May it be called again under the same key without doing anything twice?
     pub fn is_idempotent(&self) -> bool {
-        self.spec().is_some_and(|tool| tool.idempotent == Some(true))
+        self.spec().is_some_and(|tool| tool.idempotent == Some(true)) && !self.hints.is_not_idempotent
+    }
+
+    /// Does it reach beyond what the project keeps itself?
+    pub fn is_open_world(&self) -> bool {
+        self.spec().is_none_or(ToolSpec::is_open_world) || self.hints.is_open_world
+    }
+
+    /// Is what it answers the word of whom the project trusts?
+    pub fn is_output_trusted(&self) -> bool {
+        self.spec().is_some_and(ToolSpec::is_output_trusted)
+    }
+
+    /// What the policies ask of people before a call in `live`.
+    pub fn demand(&self) -> Option<Demand> {
+        let policies = self.policies.iter().map(|(id, policy)| (id.as_str(), policy));
+        Demand::of_policies(policies, &self.name.to_string(), self.risk)
+    }
+
+    /// What is asked of people before a call by this agent in `live` whose run has read untrusted output.
+    pub fn demand_after(&self, taint: &Taint, agent: &AgentId) -> Option<Demand> {
+        let policies = self.policies.iter().map(|(_, policy)| policy);
+        Demand::of_untrusted_output(policies, agent, &self.name.to_string(), taint)
+    }
+
+    /// The limits that a call by this agent comes under.
+    pub fn limits(&self, agent: &AgentId) -> Vec<Limit> {
+        let policies = self.policies.iter().map(|(id, policy)| (id.as_str(), policy));
+        rate::limits(policies, agent, &self.name.to_string())
     }
 
     /// How long after a call its result may be delivered; `None` for a tool that answers with it.
@@ -174,7 +214,7 @@ impl Store {
             )
             .await?;
         let redactors = self.redactors_at(scope, &rows.pop().unwrap_or_default()).await?;
-        let policies = policies(&rows.pop().unwrap_or_default())?;
+        let policies = Arc::new(policies(&rows.pop().unwrap_or_default())?);
         let facts = rows.pop().unwrap_or_default();
         let facts = facts.first().map(|row| effect::step_facts(row, self.inner.clock.now())).transpose()?;
         let tools = rows.pop().unwrap_or_default();
@@ -225,7 +265,7 @@ impl Store {
         let flight = [(sql.as_str(), of_tools), (POLICIES, of_project), (HALTS, of_project)];
         let mut rows = self.flight(scope, &flight).await?;
         let halts = rows.pop().unwrap_or_default();
-        let policies = policies(&rows.pop().unwrap_or_default())?;
+        let policies = Arc::new(policies(&rows.pop().unwrap_or_default())?);
         let tools = rows.pop().unwrap_or_default();
         let facts = tools.iter().map(|row| tool_facts(row, &policies)).collect::<Result<Vec<_>, _>>()?;
         facts
@@ -324,8 +364,8 @@ fn provider_spec(text: &str) -> Result<ProviderSpec, StoreError> {
     serde_json::from_str(text).map_err(|e| StoreError::Corrupt(e.to_string()))
 }
 
-/// The project's policies by id.
-type Policies = Vec<(String, PolicySpec)>;
+/// A project's policies by id.
+pub type Policies = Vec<(String, PolicySpec)>;
 
 fn policies(rows: &[tokio_postgres::Row]) -> Result<Policies, StoreError> {
     let read = |row: &tokio_postgres::Row| {
@@ -342,7 +382,7 @@ fn denied_by(policies: &Policies, tool: &str) -> Option<(String, String)> {
     })
 }
 
-fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFacts, StoreError> {
+fn tool_facts(row: &tokio_postgres::Row, policies: &Arc<Policies>) -> Result<ToolFacts, StoreError> {
     let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
     let provider = ProviderId::parse(row.get(0)).map_err(|e| corrupt(&e))?;
     let risk: &str = row.get(2);
@@ -358,11 +398,8 @@ fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFact
     let name = ToolName::new(provider.clone(), row.get(1));
     Ok(ToolFacts {
         denied_by: denied_by(policies, &name.to_string()),
-        demand: Demand::of_policies(
-            policies.iter().map(|(id, policy)| (id.as_str(), policy)),
-            &name.to_string(),
-            grave,
-        ),
+        policies: Arc::clone(policies),
+        hints: Hints::default(),
         name,
         server: Server { provider, version_id: row.get(4), spec },
         risk: grave,

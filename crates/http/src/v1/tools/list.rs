@@ -36,7 +36,7 @@ pub(crate) struct ToolItem {
     title: Option<String>,
     /// In the server's words.
     description: Option<String>,
-    /// `read_only` or `write`, as the contract says.
+    /// `read_only`, `write` or `destructive`, as the contract says, or the tool's own definition, where that is graver.
     risk: &'static str,
     /// `available`, `denied`, `drifted`, `not_offered`, `stopped` or `unreachable`.
     status: &'static str,
