@@ -26,7 +26,8 @@ use crate::gateway::Gateway;
 use crate::pipeline::{self, Cleared, Request, Stopped};
 use crate::result::{Shaped, shape};
 use crate::stops::{Cut, Ear};
-use crate::upstream::{CallFailure, ToolCallRequest, ToolDefinition, ToolResult, UpstreamError};
+use crate::telling::{notices, while_telling};
+use crate::upstream::{CallFailure, Notices, ToolCallRequest, ToolDefinition, ToolResult, UpstreamError};
 
 /// What came of a call, redacted and within the cap.
 #[derive(Debug)]
@@ -126,12 +127,13 @@ impl Gateway {
             trace_id: Some(run.trace_id.clone()),
             traceparent: Some(format!("00-{}-{span_id}-01", run.trace_id)),
             idempotency_key: run.idempotency_key(n),
+            listener: None,
         };
         Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_journal)).await
     }
 
     /// A call of an MCP client, through all five gates, in shadow: it belongs to no run. Recorded before
-    /// the answer is given.
+    /// the answer is given; what the tool's server says meanwhile goes to the `listener`.
     ///
     /// # Errors
     /// [`CallError`]
@@ -142,11 +144,12 @@ impl Gateway {
         name: &str,
         arguments: Map<String, Value>,
         trace_id: Option<String>,
+        listener: Option<Notices>,
     ) -> Result<ClientResult, CallError> {
         let (step, mode, arguments) = (None, Mode::Shadow, Ok(arguments));
         let request = Request { scope, agent, step, mode, name, arguments, deadline: None };
         let idempotency_key = self.inner.store.clock().new_id().to_string();
-        let trace = Trace { trace_id, traceparent: None, idempotency_key };
+        let trace = Trace { trace_id, traceparent: None, idempotency_key, listener };
         let invocation = match Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_model)).await {
             Ok(Called::Done(invocation)) => *invocation,
             Ok(Called::Stopped) => return Err(CallError::Refused(stopped(None))),
@@ -303,6 +306,7 @@ impl Gateway {
             idempotency_key: trace.idempotency_key,
             traceparent: trace.traceparent,
             timeout: Some(timeout),
+            notices: None,
         };
         let work = Work {
             project: request.scope.project(),
@@ -310,8 +314,15 @@ impl Gateway {
             provider: Some(tool.name.provider()),
             tool: Some(&tool.name),
         };
-        let sent = ear.unless(work, self.inner.upstreams.call_tool(&spec, call.clone()));
-        let mut answer = place.hold(sent).await?;
+        let mut answer = match &trace.listener {
+            None => place.hold(ear.unless(work, self.inner.upstreams.call_tool(&spec, call.clone()))).await?,
+            Some(listener) => {
+                let (sender, mut heard) = notices();
+                let call = ToolCallRequest { notices: Some(sender), ..call.clone() };
+                let called = ear.unless(work, self.inner.upstreams.call_tool(&spec, call));
+                place.hold(while_telling(called, &mut heard, listener, way)).await?
+            }
+        };
         // an idempotent effect is made once more under the same key: a model that hears of an error would call under
         // another
         if n.is_some()
@@ -363,6 +374,8 @@ struct Trace {
     trace_id: Option<String>,
     traceparent: Option<String>,
     idempotency_key: String,
+    /// Who wants to hear what the tool's server says meanwhile.
+    listener: Option<Notices>,
 }
 
 /// How a call ended, before it is recorded.

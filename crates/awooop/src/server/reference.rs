@@ -222,10 +222,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
     variable("AWOOOP_AUDIT_RETENTION_DAYS", "dev, serve", "Audit events are deleted so many days after they were sealed; their seals stay.")
         .or("none: they are kept")
         .like("365"),
-    variable("AWOOOP_AUDIT_HEADS_DIR", "dev, serve", "A directory to which the audit's newest seals are appended, a file a project, once a minute. Best on another machine.")
+    variable("AWOOOP_AUDIT_HEADS_DIR", "dev, serve", "A directory to which the audit's newest seals are appended, a file a project, once a minute and at a stop. Best on another machine.")
         .or("none")
         .like("/mnt/audit-heads"),
-    variable("AWOOOP_AUDIT_HEADS_URL", "dev, serve", "An address to which the audit's newest seals are posted as JSON, once a minute.")
+    variable("AWOOOP_AUDIT_HEADS_URL", "dev, serve", "An address to which the audit's newest seals are posted as JSON, once a minute and at a stop.")
         .or("none")
         .like("https://archive.internal/heads/…")
         .secret(),

@@ -24,6 +24,7 @@ use sse_stream::{Sse, SseStream};
 
 use super::address::Pinned;
 use super::error::UpstreamError;
+use super::notice::Hearers;
 use super::wire;
 
 const SESSION_HEADER: &str = "mcp-session-id";
@@ -97,6 +98,7 @@ fn io_kind(error: &reqwest::Error) -> io::ErrorKind {
 pub(super) struct HttpClient {
     client: reqwest::Client,
     max_bytes: usize,
+    hearers: Hearers,
 }
 
 impl HttpClient {
@@ -106,6 +108,7 @@ impl HttpClient {
         header: Option<&(HeaderName, SecretString)>,
         connect_timeout: Duration,
         max_bytes: usize,
+        hearers: Hearers,
     ) -> Result<Self, UpstreamError> {
         let mut headers = HeaderMap::new();
         if let Some((name, secret)) = header {
@@ -128,7 +131,7 @@ impl HttpClient {
             .user_agent(concat!("awooop/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|_| UpstreamError::unreachable("the HTTP client cannot be made"))?;
-        Ok(Self { client, max_bytes })
+        Ok(Self { client, max_bytes, hearers })
     }
 
     async fn post(
@@ -179,7 +182,7 @@ impl HttpClient {
             "text/event-stream" => {
                 let keep = handshake.is_none();
                 Ok(StreamableHttpPostResponse::Sse(
-                    bounded_events(response, self.max_bytes, keep, id),
+                    bounded_events(response, self.max_bytes, keep, id, self.hearers.clone()),
                     session,
                 ))
             }
@@ -231,6 +234,7 @@ fn bounded_events(
     max_bytes: usize,
     keep: bool,
     id: Option<RequestId>,
+    hearers: Hearers,
 ) -> BoxStream<'static, Result<Sse, SseError>> {
     let is_over = Arc::new(OnceLock::new());
     let seen_over = Arc::clone(&is_over);
@@ -254,7 +258,11 @@ fn bounded_events(
             has_ended = is_over;
             std::future::ready(Some(match (event, id.clone()) {
                 (Err(_), Some(id)) if is_over => Ok(stand_in(id)),
-                (Ok(event), _) if keep => Ok(kept(event)),
+                (Ok(event), id) if keep => {
+                    let event = kept(event);
+                    hearers.hear(id.as_ref(), event.data.as_deref().unwrap_or_default());
+                    Ok(event)
+                }
                 (event, _) => event,
             }))
         })
@@ -357,7 +365,13 @@ impl StreamableHttpClient for HttpClient {
             .await
             .map_err(recode)?;
         // A resumed answer arrives here, so its result is kept too; the handshake never is resumed.
-        Ok(stream.map(|event| event.map(kept)).boxed())
+        let hearers = self.hearers.clone();
+        let heard = move |event: Sse| {
+            let event = kept(event);
+            hearers.hear(None, event.data.as_deref().unwrap_or_default());
+            event
+        };
+        Ok(stream.map(move |event| event.map(&heard)).boxed())
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -402,7 +416,7 @@ mod tests {
             let (resolved, pinned, port) = listeners();
             let addresses = vec![SocketAddr::from(([127, 0, 0, 2], port))];
             let pin = Pinned { host: host.to_owned(), addresses };
-            let tools = HttpClient::new(&pin, None, soon, 1000).unwrap().client;
+            let tools = HttpClient::new(&pin, None, soon, 1000, Hearers::default()).unwrap().client;
             let models = crate::http_client::http_client_pinned(Some(&pin)).unwrap();
             for client in [tools, models] {
                 let url = format!("http://{host}:{port}/");

@@ -21,6 +21,7 @@ use super::child::{self, Program, ServerProcess};
 use super::config::UpstreamConfig;
 use super::error::UpstreamError;
 use super::http::{HttpClient, HttpFault};
+use super::notice::Hearers;
 use super::spec::{Transport, UpstreamSpec};
 use super::stdio::{Fate, StdioTransport};
 
@@ -56,6 +57,7 @@ impl ClientHandler for Listener {
 pub(super) struct Opened {
     pub(super) service: RunningService<RoleClient, Listener>,
     pub(super) listener: Listener,
+    pub(super) hearers: Hearers,
     pub(super) process: Option<ServerProcess>,
     pub(super) fate: Fate,
 }
@@ -68,27 +70,37 @@ pub(super) async fn open(spec: &UpstreamSpec, config: &UpstreamConfig) -> Result
 
 async fn connect(spec: &UpstreamSpec, config: &UpstreamConfig) -> Result<Opened, UpstreamError> {
     let listener = Listener::default();
-    let fate = Fate::default();
+    let (fate, hearers) = (Fate::default(), Hearers::default());
     match &spec.transport {
         Transport::Http { url, header, allowed_private } => {
             let pinned = address::pin(url, allowed_private).await.map_err(|error| {
                 UpstreamError::Unreachable(format!("its name cannot be resolved ({})", error.kind()))
             })??;
-            let client =
-                HttpClient::new(&pinned, header.as_ref(), config.connect_timeout, config.max_result_bytes)?;
+            let client = HttpClient::new(
+                &pinned,
+                header.as_ref(),
+                config.connect_timeout,
+                config.max_result_bytes,
+                hearers.clone(),
+            )?;
             let transport = StreamableHttpClientTransport::with_client(client, http_config(url.as_str()));
             let service =
                 serve_client(listener.clone(), transport).await.map_err(|error| handshake(error, &fate))?;
-            Ok(Opened { service, listener, process: None, fate })
+            Ok(Opened { service, listener, hearers, process: None, fate })
         }
         Transport::Stdio { program, args, uid, env } => {
             let program = Program { path: program, args, uid: *uid, env };
             let (process, pipes) = child::start(&program, spec, config).await?;
-            let transport =
-                StdioTransport::new(pipes.stdout, pipes.stdin, config.max_result_bytes, Arc::clone(&fate));
+            let transport = StdioTransport::new(
+                pipes.stdout,
+                pipes.stdin,
+                config.max_result_bytes,
+                hearers.clone(),
+                Arc::clone(&fate),
+            );
             let service =
                 serve_client(listener.clone(), transport).await.map_err(|error| handshake(error, &fate))?;
-            Ok(Opened { service, listener, process: Some(process), fate })
+            Ok(Opened { service, listener, hearers, process: Some(process), fate })
         }
     }
 }

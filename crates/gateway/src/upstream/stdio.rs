@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use super::error::UpstreamError;
 use super::lines::{Line, Lines};
+use super::notice::Hearers;
 use super::wire;
 
 /// Lines of junk in a row after which the conversation is over.
@@ -31,17 +32,19 @@ pub(super) struct StdioTransport<R, W> {
     initialize: Option<RequestId>,
     junk_lines: u32,
     max_bytes: usize,
+    hearers: Hearers,
     fate: Fate,
 }
 
 impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
-    pub(super) fn new(stdout: R, stdin: W, max_bytes: usize, fate: Fate) -> Self {
+    pub(super) fn new(stdout: R, stdin: W, max_bytes: usize, hearers: Hearers, fate: Fate) -> Self {
         Self {
             lines: Lines::new(stdout, max_bytes),
             writer: Arc::new(Mutex::new(Some(stdin))),
             initialize: None,
             junk_lines: 0,
             max_bytes,
+            hearers,
             fate,
         }
     }
@@ -50,7 +53,10 @@ impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
     fn message(&mut self, line: Line) -> Result<Option<ServerJsonRpcMessage>, UpstreamError> {
         let read = match line {
             Line::Whole(bytes) if bytes.is_empty() => return Ok(None),
-            Line::Whole(bytes) => wire::read(&bytes, self.initialize.as_ref()).ok(),
+            Line::Whole(bytes) => {
+                self.hearers.hear(None, &String::from_utf8_lossy(&bytes));
+                wire::read(&bytes, self.initialize.as_ref()).ok()
+            }
             Line::TooLong { head, tail } => {
                 let id =
                     wire::id_of_ends(&head, &tail).ok_or_else(|| UpstreamError::too_large(self.max_bytes))?;

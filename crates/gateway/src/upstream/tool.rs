@@ -8,6 +8,7 @@ use awooop_redact::Redactor;
 use serde_json::{Map, Value};
 
 use super::error::UpstreamError;
+use super::notice::Notices;
 
 /// Members of a definition that its pin covers.
 const PINNED: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
@@ -87,6 +88,8 @@ pub struct ToolCallRequest {
     pub traceparent: Option<String>,
     /// Shorter than the configured limit, or `None` for that limit.
     pub timeout: Option<Duration>,
+    /// Who wants to hear what the server says of it meanwhile.
+    pub notices: Option<Notices>,
 }
 
 /// What a tool answered, unredacted and untruncated.

@@ -27,7 +27,7 @@ impl Node {
         let operator = Operator { private_addresses: vec!["127.0.0.1".to_owned()], ..Operator::default() };
         let gateway = Gateway::new(store.clone(), operator);
         let watching = CancellationToken::new();
-        scope::spawn_service("stops", gateway.clone().watch_stops(watching.clone()));
+        scope::spawn_service(scope::Service::Stops, gateway.clone().watch_stops(watching.clone()));
         let worker = start(store, gateway.clone(), me(), WorkerConfig::default());
         Node { worker, gateway, watching }
     }
@@ -229,13 +229,15 @@ async fn a_stopped_tool_refuses_its_calls_and_the_run_goes_on() {
         assert_eq!(kit.calls().len(), refused.iter().filter(|is_refused| !**is_refused).count());
 
         // an MCP client is told the same
-        let call = node.gateway.call_for_client(&project.scope, &agent_id(), "kit__echo", args(), None).await;
+        let call =
+            node.gateway.call_for_client(&project.scope, &agent_id(), "kit__echo", args(), None, None).await;
         let Err(CallError::Refused(refusal)) = call else { panic!("{call:?}") };
         assert_eq!((refusal.code, refusal.gate), (ErrorCode::Stop001, 2));
         assert!(refusal.message.ends_with(": a test"), "{}", refusal.message);
         start_again(&test, &project, &target).await;
     }
-    let call = node.gateway.call_for_client(&project.scope, &agent_id(), "kit__echo", args(), None).await;
+    let call =
+        node.gateway.call_for_client(&project.scope, &agent_id(), "kit__echo", args(), None, None).await;
     assert!(call.is_ok_and(|result| !result.is_error));
     node.end(&test).await;
 }
