@@ -315,12 +315,12 @@ impl Gateway {
             tool: Some(&tool.name),
         };
         let mut answer = match &trace.listener {
-            None => place.hold(ear.unless(work, self.inner.upstreams.call_tool(&spec, call.clone()))).await?,
+            None => place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call.clone()))).await?,
             Some(listener) => {
                 let (sender, mut heard) = notices();
                 let call = ToolCallRequest { notices: Some(sender), ..call.clone() };
-                let called = ear.unless(work, self.inner.upstreams.call_tool(&spec, call));
-                place.hold(while_telling(called, &mut heard, listener, way)).await?
+                let called = place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call)));
+                while_telling(called, &mut heard, listener, way).await?
             }
         };
         // an idempotent effect is made once more under the same key: a model that hears of an error would call under
@@ -332,7 +332,7 @@ impl Gateway {
             && let Ok(timeout) = left()
         {
             call.timeout = Some(timeout);
-            let again = place.hold(ear.unless(work, self.inner.upstreams.call_tool(&spec, call))).await?;
+            let again = place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call))).await?;
             // that the second was not sent says nothing of the first
             answer = again.map_err(|failure| CallFailure { may_have_run: true, ..failure });
         }

@@ -15,6 +15,7 @@ pub mod names;
 pub mod operator;
 pub mod pipeline;
 pub mod result;
+mod server;
 mod stops;
 mod telling;
 mod tools;

@@ -163,7 +163,7 @@ pub(crate) async fn rehearse(gateway: &Gateway, request: &Request<'_>) -> Result
     let facts = facts(gateway, request).await?;
     let validated = four(gateway, request, facts, Sight::LeavesNoTrace).await?;
     let Authorized { reach, registered: Registered { tool, .. } } = &validated.authorized;
-    credential(gateway, request, tool, 5)?;
+    credential(gateway, request, tool, 5).await?;
     let mut rehearsal =
         Rehearsal { reach: *reach, demand: None, hints: tool.hints, asks_after_untrusted: false };
     if *reach == Reach::Stub {
@@ -217,13 +217,14 @@ pub enum Sight {
 }
 
 /// How the tool's server is reached, with its credential, as gate `n` needs it.
-fn credential(
+async fn credential(
     gateway: &Gateway,
     request: &Request<'_>,
     tool: &ToolFacts,
     n: u8,
 ) -> Result<UpstreamSpec, Stopped> {
-    let spec = gateway.upstream_spec(request.scope.project(), &tool.server);
+    let spec = async { Ok(gateway.upstream_spec(request.scope.project(), &tool.server).await) };
+    let spec = request.in_time("the credential", spec).await.map_err(Stopped::Upstream)?;
     spec.map_err(|why| Stopped::Refused(Refusal::new(n, ErrorCode::Gate009, why)))
 }
 
@@ -299,8 +300,8 @@ impl Registered {
             return Err(Stopped::Refused(refusal));
         };
         // asking the server what it offers already needs its credential
-        let spec = credential(gateway, request, &tool, 2)?;
-        let offered = gateway.inner.upstreams.list_tools(&spec);
+        let spec = credential(gateway, request, &tool, 2).await?;
+        let offered = gateway.ask_tools(&tool.server, &spec);
         let offered: Arc<Vec<ToolDefinition>> =
             request.in_time("listing its tools", offered).await.map_err(Stopped::Upstream)?;
         let definition = offered.iter().find(|d| d.name == tool.name.tool());
@@ -437,7 +438,7 @@ impl Cleared {
         facts: &StepFacts,
     ) -> Result<Self, Stopped> {
         let Registered { tool, .. } = &validated.authorized.registered;
-        let spec = credential(gateway, request, tool, 5)?;
+        let spec = credential(gateway, request, tool, 5).await?;
         let (Some((run, n)), Reach::Call) = (request.step, validated.authorized.reach) else {
             let (clearance, action_sha256) = (Clearance::Go, String::new());
             let cleared = Self { validated, spec, clearance, is_again: false, action_sha256, place: None };

@@ -1,18 +1,15 @@
-//! Tools as gates 1 to 3 let an agent see them, the registry for people, and how a tool's server is reached.
+//! Tools as gates 1 to 3 let an agent see them, and the registry for people.
 
-use awooop_core::contract::{Risk, TransportSpec};
+use awooop_core::contract::Risk;
 use awooop_core::gate::{self, Hints};
-use awooop_core::{AgentId, ProjectId, ProviderId};
+use awooop_core::{AgentId, ProviderId};
 use awooop_redact::Redactor;
 use awooop_store::tool::{Server, ToolFacts};
 use awooop_store::{ProjectScope, StoreError};
-use http::{HeaderName, HeaderValue};
-use secrecy::{ExposeSecret, SecretString};
 
-use crate::credential::resolve;
 use crate::gateway::Gateway;
 use crate::pipeline;
-use crate::upstream::{ToolDefinition, Transport, UpstreamError, UpstreamSpec};
+use crate::upstream::{ToolDefinition, UpstreamError};
 
 /// A tool that gates 1 to 3 let this agent see.
 #[derive(Debug, Clone)]
@@ -112,8 +109,8 @@ impl Gateway {
             }
         }
         let asked = servers.iter().map(|server| async {
-            let spec = self.upstream_spec(scope.project(), server).map_err(UpstreamError::Refused)?;
-            self.inner.upstreams.list_tools(&spec).await
+            let spec = self.upstream_spec(scope.project(), server).await.map_err(UpstreamError::Refused)?;
+            self.ask_tools(server, &spec).await
         });
         let answers = futures::future::join_all(asked).await;
         let find = |tool: &ToolFacts| -> Definition {
@@ -128,49 +125,9 @@ impl Gateway {
         let found: Vec<Definition> = tools.iter().map(find).collect();
         tools.into_iter().zip(found).collect()
     }
-    /// How a server is reached, with its credential, if the operator still allows all of it.
-    pub(crate) fn upstream_spec(&self, project: &ProjectId, server: &Server) -> Result<UpstreamSpec, String> {
-        let operator = &self.inner.operator;
-        let transport = match &server.spec.transport {
-            TransportSpec::Stdio { command, args, env } => {
-                let program = operator
-                    .command(project, command)
-                    .ok_or_else(|| format!("the operator lists no command `{command}` for this project"))?;
-                let mut resolved: Vec<(String, SecretString)> = Vec::with_capacity(env.len());
-                for (name, reference) in env {
-                    let value = resolve(operator, project, reference).map_err(|e| e.to_string())?;
-                    resolved.push((name.clone(), value));
-                }
-                let uid = operator.child_uid(project)?;
-                Transport::Stdio { program, args: args.clone(), uid, env: resolved }
-            }
-            TransportSpec::Http { url, auth } => {
-                let header = match auth {
-                    None => None,
-                    Some(auth) => {
-                        let value =
-                            resolve(operator, project, &auth.credential).map_err(|e| e.to_string())?;
-                        Some(header(&auth.header, &auth.prefix, &value)?)
-                    }
-                };
-                let allowed_private = operator.private_addresses(project);
-                Transport::Http { url: url.clone(), header, allowed_private }
-            }
-        };
-        let (project, provider) = (project.clone(), server.provider.clone());
-        Ok(UpstreamSpec { project, provider, version: server.version_id, transport })
-    }
 }
+
 type Definition = Result<Option<ToolDefinition>, UpstreamError>;
-fn header(name: &str, prefix: &str, value: &SecretString) -> Result<(HeaderName, SecretString), String> {
-    let name: HeaderName =
-        name.parse().map_err(|_| "the credential's header has no valid name".to_owned())?;
-    let text = format!("{prefix}{}", value.expose_secret());
-    if HeaderValue::from_str(&text).is_err() {
-        return Err("the credential is no valid header value".to_owned());
-    }
-    Ok((name, text.into()))
-}
 
 /// What gates 1 and 3 would say of it in any mode: a list shows nothing that no call could reach.
 fn is_open(tool: &ToolFacts) -> bool {

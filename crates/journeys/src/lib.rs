@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod db;
 pub mod fixture_everything;
 pub mod fixture_issuer;
+pub mod fixture_kube;
 pub mod fixture_mcp;
 pub mod fixture_model;
 pub mod forwarder;

@@ -229,7 +229,11 @@ impl Connection {
             Err(UpstreamError::Timeout { .. }) => {
                 self.silent_calls.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_SILENT_CALLS
             }
-            Err(UpstreamError::Unreachable(_) | UpstreamError::Refused(_)) => true,
+            Err(
+                UpstreamError::Unreachable(_)
+                | UpstreamError::CredentialRefused(_)
+                | UpstreamError::Refused(_),
+            ) => true,
         };
         if is_broken {
             self.retired.cancel();

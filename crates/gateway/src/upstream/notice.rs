@@ -50,13 +50,14 @@ impl Hearers {
         Hearing { hearers: self.clone(), request: handle.id.clone(), token }
     }
 
+    /// Does anybody listen?
+    pub(super) fn are_any(&self) -> bool {
+        !self.lock().by_request.is_empty()
+    }
+
     /// Tells whom it concerns; `request` is the one in whose answer the message came.
-    pub(super) fn hear(&self, request: Option<&RequestId>, message: &str) {
-        // almost every message is an answer
-        if !message.contains("\"notifications/") || self.lock().by_request.is_empty() {
-            return;
-        }
-        let Ok(Value::Object(mut message)) = serde_json::from_str(message) else { return };
+    pub(super) fn hear(&self, request: Option<&RequestId>, message: Value) {
+        let Value::Object(mut message) = message else { return };
         let method = match message.get("method").and_then(Value::as_str) {
             Some(PROGRESS) => PROGRESS,
             Some(MESSAGE) => MESSAGE,

@@ -16,8 +16,7 @@ use tokio::sync::Mutex;
 
 use super::error::UpstreamError;
 use super::lines::{Line, Lines};
-use super::notice::Hearers;
-use super::wire;
+use super::wire::{self, Reading};
 
 /// Lines of junk in a row after which the conversation is over.
 const MAX_JUNK_LINES: u32 = 1000;
@@ -31,20 +30,18 @@ pub(super) struct StdioTransport<R, W> {
     writer: Arc<Mutex<Option<W>>>,
     initialize: Option<RequestId>,
     junk_lines: u32,
-    max_bytes: usize,
-    hearers: Hearers,
+    reading: Reading,
     fate: Fate,
 }
 
 impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
-    pub(super) fn new(stdout: R, stdin: W, max_bytes: usize, hearers: Hearers, fate: Fate) -> Self {
+    pub(super) fn new(stdout: R, stdin: W, reading: Reading, fate: Fate) -> Self {
         Self {
-            lines: Lines::new(stdout, max_bytes),
+            lines: Lines::new(stdout, reading.max_bytes),
             writer: Arc::new(Mutex::new(Some(stdin))),
             initialize: None,
             junk_lines: 0,
-            max_bytes,
-            hearers,
+            reading,
             fate,
         }
     }
@@ -54,12 +51,12 @@ impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
         let read = match line {
             Line::Whole(bytes) if bytes.is_empty() => return Ok(None),
             Line::Whole(bytes) => {
-                self.hearers.hear(None, &String::from_utf8_lossy(&bytes));
-                wire::read(&bytes, self.initialize.as_ref()).ok()
+                self.reading.hear(None, &String::from_utf8_lossy(&bytes));
+                wire::read(&bytes, self.initialize.as_ref(), &(self.reading.known)()).ok()
             }
             Line::TooLong { head, tail } => {
-                let id =
-                    wire::id_of_ends(&head, &tail).ok_or_else(|| UpstreamError::too_large(self.max_bytes))?;
+                let id = wire::id_of_ends(&head, &tail)
+                    .ok_or_else(|| UpstreamError::too_large(self.reading.max_bytes))?;
                 Some(wire::too_large_answer(id))
             }
         };
