@@ -156,15 +156,6 @@ impl Asked {
         json!({"jsonrpc": "2.0", "id": self.id, "error": error})
     }
 
-    /// Its refusal by a gate, as a message.
-    pub(super) fn refusal_document(&self, number: i32, refusal: &awooop_core::gate::Refusal) -> Value {
-        let mut document = self.error_document(number, &refusal.message, refusal.code);
-        if let Some(seconds) = refusal.retry_after_s {
-            document["error"]["data"]["retry_after_s"] = seconds.into();
-        }
-        document
-    }
-
     /// Its refusal.
     pub(super) fn error(&self, number: i32, message: &str, code: ErrorCode) -> Response {
         Json(self.error_document(number, message, code)).into_response()
