@@ -10,6 +10,7 @@ mod breaking;
 mod channel;
 mod credential;
 mod diff;
+mod lookalikes;
 mod narrowing;
 mod personal_data;
 mod policy;
@@ -32,7 +33,7 @@ pub use credential::CredentialRef;
 pub use diff::{ChangeLine, ChangeOp, changes, patch};
 pub use personal_data::{BUILT_IN_CLASSES, DataAction, DataClass, DirectionSpec, PersonalDataSpec};
 pub use policy::{
-    AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PolicySpec, RatePer, RateRule, RedactionPattern,
+    AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PinRule, PolicySpec, RatePer, RateRule, RedactionPattern,
     RedactionSpec,
 };
 pub use project::{ActivationSpec, BudgetSpec, LimitsSpec, ProjectSpec, RetentionSpec};

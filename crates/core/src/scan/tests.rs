@@ -13,7 +13,7 @@ fn described(text: &str) -> Value {
     json!({"name": "t", "description": text, "inputSchema": {"type": "object"}})
 }
 
-/// One description a line: 135 of tools as people write them, in nine languages, none of them an attack.
+/// One description a line, of tools as people write them, in nine languages; none of them is an attack.
 const ORDINARY: &str = include_str!("ordinary.txt");
 
 #[test]

@@ -174,3 +174,12 @@ fn what_is_not_in_force_is_said_in_full_sentences() {
         json!({"type": "webhook", "url": "https://example.com/", "signing_secret": "env://S", "agent": "aa"});
     assert_eq!(said("channel", hook).len(), 1);
 }
+
+#[test]
+fn no_provider_is_named_as_the_platform_s_own() {
+    for id in ["awooop", "aw00op", "awo_oop"] {
+        let mut document = manifest("provider", json!({"type": "llm", "dialect": "offline", "models": [{"name": "a"}]}));
+        document["id"] = json!(id);
+        assert_eq!(parse(document).unwrap_err()[0].keyword, "reserved", "{id}");
+    }
+}
