@@ -7,6 +7,7 @@ use awooop_core::approval::{Demand, StepFacts};
 use awooop_core::contract::{McpSpec, PolicySpec, ProviderSpec, Risk, ToolSpec};
 use awooop_core::halt::Work;
 use awooop_core::ids::ToolName;
+use awooop_core::pin::{Pin, PinnedBy};
 use awooop_core::{AgentId, ProviderId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -45,8 +46,10 @@ pub struct ToolFacts {
     pub denied_by: Option<(String, String)>,
     /// What the policies ask of people before a call in `live`.
     pub demand: Option<Demand>,
-    /// The hash the contract names, else the first one seen.
-    pub pinned_sha256: Option<String>,
+    /// The definition the contract names, else the first one seen.
+    pub pin: Option<Pin>,
+    /// The policy that accepts only definitions that a contract names.
+    pub only_listed_by: Option<String>,
     /// Is it granted to the agent asked for?
     pub is_granted: bool,
     /// The grant's constraints.
@@ -115,7 +118,8 @@ const TOOL_COLUMNS: &str =
     "t.provider_id, t.tool, t.risk, coalesce(t.definition_sha256, p.definition_sha256),
     s.contract_version_id, s.spec, g.agent_id IS NOT NULL, g.constraints, g.risk,
     ARRAY(SELECT a.agent_id FROM mcp_grant a WHERE a.project_id = $1 AND a.provider_id = t.provider_id
-          AND a.tool = t.tool ORDER BY a.agent_id)
+          AND a.tool = t.tool ORDER BY a.agent_id),
+    t.definition_sha256 IS NOT NULL
   FROM mcp_tool t
   JOIN mcp_server s ON s.project_id = $1 AND s.provider_id = t.provider_id
   LEFT JOIN mcp_pin p ON p.project_id = $1 AND p.provider_id = t.provider_id AND p.tool = t.tool
@@ -237,23 +241,21 @@ impl Store {
             .collect()
     }
 
-    /// Pins the first definition seen of a tool whose contract names no hash. Two first sights: one wins,
-    /// and the loser's next check finds the winner's.
-    pub async fn pin_tool(
-        &self,
-        scope: &ProjectScope,
-        name: &ToolName,
-        sha256: &str,
-    ) -> Result<(), StoreError> {
-        let now = self.inner.clock.now();
-        self.once(
-            scope,
-            "INSERT INTO mcp_pin (project_id, provider_id, tool, definition_sha256, pinned_at)
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-            &[&scope.project().as_str(), &name.provider().as_str(), &name.tool(), &sha256, &now],
-        )
-        .await?;
-        Ok(())
+    /// The project's tool servers in the order of their ids, each with what stops its calls.
+    pub async fn list_servers(&self, scope: &ProjectScope) -> Result<Vec<(Server, Option<Halt>)>, StoreError> {
+        let project = scope.project();
+        let of_project: Params<'_> = &[&project.as_str()];
+        let mut rows = self.flight(scope, &[(SERVERS, of_project), (HALTS, of_project)]).await?;
+        let halts = rows.pop().unwrap_or_default();
+        let server = |row: &tokio_postgres::Row| {
+            let provider = ProviderId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+            let ProviderSpec::Mcp(spec) = provider_spec(row.get(2))? else {
+                return Err(StoreError::Corrupt("a tool server that is a model provider".into()));
+            };
+            let halt = halt::covering_tool(&halts, project, None, &ToolName::new(provider.clone(), ""))?;
+            Ok((Server { provider, version_id: row.get(1), spec }, halt))
+        };
+        rows.pop().unwrap_or_default().iter().map(server).collect()
     }
 
     /// Records a call that belongs to no run: its commit is the call's audit.
@@ -342,6 +344,10 @@ fn denied_by(policies: &Policies, tool: &str) -> Option<(String, String)> {
     })
 }
 
+fn pinned_by(is_by_contract: bool) -> PinnedBy {
+    if is_by_contract { PinnedBy::Contract } else { PinnedBy::FirstSight }
+}
+
 fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFacts, StoreError> {
     let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
     let provider = ProviderId::parse(row.get(0)).map_err(|e| corrupt(&e))?;
@@ -366,7 +372,8 @@ fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFact
         name,
         server: Server { provider, version_id: row.get(4), spec },
         risk: grave,
-        pinned_sha256: row.get(3),
+        pin: row.get::<_, Option<String>>(3).map(|sha256| Pin { by: pinned_by(row.get(10)), sha256 }),
+        only_listed_by: policies.iter().find(|(_, p)| p.pins.is_some()).map(|(id, _)| id.clone()),
         is_granted: row.get(6),
         constraints: constraints.map(serde_json::from_str).transpose().map_err(|e| corrupt(&e))?,
         granted_to: row.get(9),
@@ -376,6 +383,9 @@ fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFact
 
 const PROVIDER: &str = "SELECT spec FROM provider WHERE project_id = $1 AND provider_id = $2
   UNION ALL SELECT spec FROM mcp_server WHERE project_id = $1 AND provider_id = $2";
+
+const SERVERS: &str = "SELECT provider_id, contract_version_id, spec FROM mcp_server WHERE project_id = $1
+  ORDER BY provider_id";
 
 const POLICIES: &str = "SELECT policy_id, spec FROM policy WHERE project_id = $1 ORDER BY policy_id";
 
