@@ -112,7 +112,8 @@ impl Gateway {
             pin.as_ref().is_some_and(|pin| pin.sha256 == seen.sha256 || pin.sha256 == seen.plain_sha256)
         };
         let shown = |seen: &SeenDefinition| Shown { sha256: seen.sha256.clone(), definition: seen.definition.clone() };
-        let pinned = seen.iter().find(is_pinned).map(shown);
+        let is_offered = pin.is_some() && matches!(status.status, "available" | "denied");
+        let pinned = seen.iter().find(is_pinned).map(shown).or_else(|| offered.clone().filter(|_| is_offered));
         let first_pinned_at = self.inner.store.first_pinned_at(scope, name).await?;
         Ok(Some(DefinitionReport { status, pin, first_pinned_at, pinned, offered, seen }))
     }
