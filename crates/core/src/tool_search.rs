@@ -48,8 +48,12 @@ pub fn rank(entries: &[Entry<'_>], query: &str, limit: usize) -> Vec<usize> {
             (1.0 + (counted.len() as f64 - with + 0.5) / (with + 0.5)).ln()
         })
         .collect();
-    let mut scored: Vec<(usize, f64)> =
-        counted.iter().enumerate().map(|(i, c)| (i, c.score(&rarity, mean))).filter(|(_, s)| *s > 0.0).collect();
+    let mut scored: Vec<(usize, f64)> = counted
+        .iter()
+        .enumerate()
+        .map(|(i, c)| (i, c.score(&rarity, mean)))
+        .filter(|(_, s)| *s > 0.0)
+        .collect();
     scored.sort_by(|(_, a), (_, b)| b.total_cmp(a));
     scored.into_iter().take(limit).map(|(i, _)| i).collect()
 }
@@ -70,7 +74,8 @@ impl Counted {
                     counted.occurs[*i] += weight;
                     return;
                 }
-                let begins = |asked: &&String| asked.len() >= SHORTEST_PREFIX && word.starts_with(asked.as_str());
+                let begins =
+                    |asked: &&String| asked.len() >= SHORTEST_PREFIX && word.starts_with(asked.as_str());
                 if let Some(i) = asked.iter().find(begins).and_then(|asked| places.get(asked.as_str())) {
                     counted.occurs[*i] += weight * PREFIX;
                 }
@@ -141,7 +146,8 @@ mod tests {
     ];
 
     fn found(query: &str) -> Vec<&'static str> {
-        let entries: Vec<Entry<'_>> = TOOLS.map(|(name, title, description)| Entry { name, title, description }).into();
+        let entries: Vec<Entry<'_>> =
+            TOOLS.map(|(name, title, description)| Entry { name, title, description }).into();
         rank(&entries, query, 3).into_iter().map(|i| TOOLS[i].0).collect()
     }
 

@@ -155,7 +155,9 @@ mod tests {
     #[test]
     fn a_call_of_it_is_known_in_both_views_and_no_other_is() {
         assert!(is_asked("awooop__find_tools") && is_asked("shop__awooop__find_tools"));
-        for other in ["find_tools", "shop__find_tools", "xawooop__find_tools", "__awooop__find_tools", "awooop__find"] {
+        for other in
+            ["find_tools", "shop__find_tools", "xawooop__find_tools", "__awooop__find_tools", "awooop__find"]
+        {
             assert!(!is_asked(other), "{other}");
         }
         assert_eq!(provider("shop__awooop__find_tools").map(|p| p.to_string()).as_deref(), Some("shop"));
@@ -166,7 +168,8 @@ mod tests {
         let mut answer = Answer::new(1_000);
         for n in 0..MOST_FOUND {
             let schema = json!({"type": "object", "description": "x".repeat(n * 500)});
-            let raw = json!({"name": format!("t{n}"), "description": "y".repeat(3_000), "inputSchema": schema});
+            let raw =
+                json!({"name": format!("t{n}"), "description": "y".repeat(3_000), "inputSchema": schema});
             answer.add(format!("t{n}"), &ToolDefinition::from_raw(raw).unwrap());
         }
         let result = answer.into_result();

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use awooop_core::{AgentId, ProviderId};
 use awooop_core::contract::Risk;
 use awooop_core::ids::ToolName;
 use awooop_core::lookalike::{is_invisible, skeleton};
 use awooop_core::pin::{Pin, PinnedBy, Quarantine, Standing};
 use awooop_core::scan::{Find, ToolNames};
+use awooop_core::{AgentId, ProviderId};
 use awooop_redact::Redactor;
 use awooop_store::definition::SeenDefinition;
 use awooop_store::tool::ToolFacts;
@@ -103,7 +103,9 @@ impl Gateway {
         name: &ToolName,
     ) -> Result<Option<DefinitionReport>, StoreError> {
         let inspected = self.inspect(scope, agent, Some(name)).await?;
-        let Some((status, tool, offered)) = inspected.into_iter().find(|(s, _, _)| s.name == name.to_string()) else {
+        let Some((status, tool, offered)) =
+            inspected.into_iter().find(|(s, _, _)| s.name == name.to_string())
+        else {
             return Ok(None);
         };
         let seen = self.inner.store.seen_definitions(scope, name).await?;
@@ -111,9 +113,13 @@ impl Gateway {
         let is_pinned = |seen: &&SeenDefinition| {
             pin.as_ref().is_some_and(|pin| pin.sha256 == seen.sha256 || pin.sha256 == seen.plain_sha256)
         };
-        let shown = |seen: &SeenDefinition| Shown { sha256: seen.sha256.clone(), definition: seen.definition.clone() };
+        let shown = |seen: &SeenDefinition| Shown {
+            sha256: seen.sha256.clone(),
+            definition: seen.definition.clone(),
+        };
         let is_offered = pin.is_some() && matches!(status.status, "available" | "denied");
-        let pinned = seen.iter().find(is_pinned).map(shown).or_else(|| offered.clone().filter(|_| is_offered));
+        let pinned =
+            seen.iter().find(is_pinned).map(shown).or_else(|| offered.clone().filter(|_| is_offered));
         let first_pinned_at = self.inner.store.first_pinned_at(scope, name).await?;
         Ok(Some(DefinitionReport { status, pin, first_pinned_at, pinned, offered, seen }))
     }

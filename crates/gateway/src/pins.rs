@@ -47,15 +47,16 @@ impl Gateway {
         all: Option<&[ToolName]>,
         sight: Sight,
     ) -> Result<Vec<Standing>, StoreError> {
-        let names = match looks.iter().any(|(tool, _)| tool.pin.is_none()) {
+        let names = match looks.iter().any(|(tool, _)| tool.pin.is_none() && tool.only_listed_by.is_none()) {
             true => Some(self.tool_names(scope, all).await?),
             false => None,
         };
         let finds: Vec<Vec<Find>> = looks.iter().map(|look| finds(look, names.as_ref())).collect();
-        let mut judged: Vec<Standing> =
-            looks.iter().zip(&finds).map(|((tool, definition), finds)| {
-                judge_one(tool.pin.as_ref(), tool, definition, finds)
-            }).collect();
+        let mut judged: Vec<Standing> = looks
+            .iter()
+            .zip(&finds)
+            .map(|((tool, definition), finds)| judge_one(tool.pin.as_ref(), tool, definition, finds))
+            .collect();
         if sight == Sight::LeavesNoTrace {
             return Ok(judged);
         }
@@ -109,7 +110,8 @@ impl Gateway {
         finds: &[Vec<Find>],
     ) -> Result<Vec<(ToolName, String)>, StoreError> {
         let project = scope.project();
-        let is_news = |(look, standing): (&Look<'_>, &Standing)| self.inner.looks.is_news(project, look, standing);
+        let is_news =
+            |(look, standing): (&Look<'_>, &Standing)| self.inner.looks.is_news(project, look, standing);
         let news: Vec<usize> =
             looks.iter().zip(judged).enumerate().filter(|(_, seen)| is_news(*seen)).map(|(i, _)| i).collect();
         let mut pins = Vec::new();
@@ -172,7 +174,8 @@ pub(crate) fn kept(definition: &Value) -> String {
     if whole.len() <= LONGEST_KEPT {
         return whole;
     }
-    let fits = |longest: &usize| Some(cut(definition, *longest).to_string()).filter(|t| t.len() <= LONGEST_KEPT);
+    let fits =
+        |longest: &usize| Some(cut(definition, *longest).to_string()).filter(|t| t.len() <= LONGEST_KEPT);
     CUTS.iter().find_map(fits).unwrap_or_else(|| {
         json!({"omitted": format!("{} bytes, sha256 {}", whole.len(), sha256_hex(definition))}).to_string()
     })
@@ -204,7 +207,9 @@ impl Looks {
         let mark = mark(look, standing);
         let of_tool = known.get(&(project.clone(), look.0.name.clone()));
         let is_lasting = matches!(standing, Standing::Pinned(_));
-        !of_tool.is_some_and(|of| of.iter().any(|(m, at)| *m == mark && (is_lasting || at.elapsed() < NEWS_AFTER)))
+        !of_tool.is_some_and(|of| {
+            of.iter().any(|(m, at)| *m == mark && (is_lasting || at.elapsed() < NEWS_AFTER))
+        })
     }
 
     fn remember(&self, project: &ProjectId, look: &Look<'_>, standing: &Standing) {
@@ -244,7 +249,10 @@ mod tests {
         let long = |tail: &str| json!({"name": "a", "description": "x".repeat(100_000) + tail});
         let (one, other) = (kept(&long("1")), kept(&long("2")));
         assert!(one.len() <= LONGEST_KEPT && one.contains("[cut: 8192 of 100001 characters") && one != other);
-        let many: Value = (0..5_000).map(|i| (format!("p{i}"), json!("y".repeat(50)))).collect::<serde_json::Map<_, _>>().into();
+        let many: Value = (0..5_000)
+            .map(|i| (format!("p{i}"), json!("y".repeat(50))))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
         assert!(kept(&many).len() < 200 && kept(&many).contains("omitted"));
     }
 }

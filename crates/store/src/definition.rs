@@ -107,8 +107,7 @@ impl Store {
         let (of_first, of_other) = (Columns::of(&first.events), Columns::of(&other.events));
         let (of_first, of_other) = (of_first.params(&project), of_other.params(&project));
         let pin: Vec<Param<'_>> = [&of_first[..], &[&rows, &now, &first.of]].concat();
-        let record: Vec<Param<'_>> =
-            [&of_other[..], &[&rows, &now, &other.of, &since, &MOST_NEW]].concat();
+        let record: Vec<Param<'_>> = [&of_other[..], &[&rows, &now, &other.of, &since, &MOST_NEW]].concat();
         let (touch, prune, pins): (Params<'_>, Params<'_>, Params<'_>) =
             (&[&project, &rows, &now], &[&project, &rows, &MOST_KEPT], &[&project, &rows]);
         let mut flight: Vec<(&str, Params<'_>)> = Vec::with_capacity(5);

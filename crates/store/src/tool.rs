@@ -30,7 +30,7 @@ pub struct Server {
     /// The contract version it came from: a new version is a new connection.
     pub version_id: Uuid,
     /// How it is reached, and its tools.
-    pub spec: McpSpec,
+    pub spec: Arc<McpSpec>,
 }
 
 /// A tool of the registry, seen by one agent or by nobody in particular.
@@ -188,7 +188,7 @@ impl Store {
             Work { project: scope.project(), agent, provider: name.map(ToolName::provider), tool: name };
         let row = identity.first().ok_or_else(|| StoreError::Corrupt("no identity facts".into()))?;
         let halt = halt::covering(&halts, work)?;
-        let tool = tools.first().map(|row| tool_facts(row, &policies)).transpose()?;
+        let tool = tools.first().map(|row| tool_facts(row, server(row, 0, 4)?, &policies)).transpose()?;
         Ok(CallFacts {
             redactors,
             identity: IdentityFacts {
@@ -231,7 +231,13 @@ impl Store {
         let halts = rows.pop().unwrap_or_default();
         let policies = policies(&rows.pop().unwrap_or_default())?;
         let tools = rows.pop().unwrap_or_default();
-        let facts = tools.iter().map(|row| tool_facts(row, &policies)).collect::<Result<Vec<_>, _>>()?;
+        let mut facts: Vec<ToolFacts> = Vec::with_capacity(tools.len());
+        for row in &tools {
+            // a server's tools come one after the other: its spec is read once
+            let known = facts.last().filter(|last| last.server.provider.as_str() == row.get::<_, &str>(0));
+            let server = known.map(|last| last.server.clone()).map_or_else(|| server(row, 0, 4), Ok)?;
+            facts.push(tool_facts(row, server, &policies)?);
+        }
         facts
             .into_iter()
             .map(|tool| {
@@ -242,20 +248,21 @@ impl Store {
     }
 
     /// The project's tool servers in the order of their ids, each with what stops its calls.
-    pub async fn list_servers(&self, scope: &ProjectScope) -> Result<Vec<(Server, Option<Halt>)>, StoreError> {
+    pub async fn list_servers(
+        &self,
+        scope: &ProjectScope,
+    ) -> Result<Vec<(Server, Option<Halt>)>, StoreError> {
         let project = scope.project();
         let of_project: Params<'_> = &[&project.as_str()];
         let mut rows = self.flight(scope, &[(SERVERS, of_project), (HALTS, of_project)]).await?;
         let halts = rows.pop().unwrap_or_default();
-        let server = |row: &tokio_postgres::Row| {
-            let provider = ProviderId::parse(row.get(0)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-            let ProviderSpec::Mcp(spec) = provider_spec(row.get(2))? else {
-                return Err(StoreError::Corrupt("a tool server that is a model provider".into()));
-            };
-            let halt = halt::covering_tool(&halts, project, None, &ToolName::new(provider.clone(), ""))?;
-            Ok((Server { provider, version_id: row.get(1), spec }, halt))
+        let with_halt = |row: &tokio_postgres::Row| {
+            let server = server(row, 0, 1)?;
+            let any = ToolName::new(server.provider.clone(), "");
+            let halt = halt::covering_tool(&halts, project, None, &any)?;
+            Ok((server, halt))
         };
-        rows.pop().unwrap_or_default().iter().map(server).collect()
+        rows.pop().unwrap_or_default().iter().map(with_halt).collect()
     }
 
     /// Records a call that belongs to no run: its commit is the call's audit.
@@ -348,20 +355,29 @@ fn pinned_by(is_by_contract: bool) -> PinnedBy {
     if is_by_contract { PinnedBy::Contract } else { PinnedBy::FirstSight }
 }
 
-fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFacts, StoreError> {
-    let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
-    let provider = ProviderId::parse(row.get(0)).map_err(|e| corrupt(&e))?;
-    let risk: &str = row.get(2);
-    let ProviderSpec::Mcp(spec) = provider_spec(row.get(5))? else {
+/// The server of a row that has its id at `id`, and its version and spec from `version` on.
+fn server(row: &tokio_postgres::Row, id: usize, version: usize) -> Result<Server, StoreError> {
+    let provider = ProviderId::parse(row.get(id)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    let ProviderSpec::Mcp(spec) = provider_spec(row.get(version + 1))? else {
         return Err(StoreError::Corrupt("a tool server that is a model provider".into()));
     };
+    Ok(Server { provider, version_id: row.get(version), spec: Arc::new(spec) })
+}
+
+fn tool_facts(
+    row: &tokio_postgres::Row,
+    server: Server,
+    policies: &Policies,
+) -> Result<ToolFacts, StoreError> {
+    let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
+    let risk: &str = row.get(2);
     let constraints: Option<&str> = row.get(7);
     let own = Risk::parse(risk).ok_or_else(|| corrupt(&risk))?;
     let grave = match row.get::<_, Option<&str>>(8) {
         Some(text) => Risk::parse(text).ok_or_else(|| corrupt(&text))?.max(own),
         None => own,
     };
-    let name = ToolName::new(provider.clone(), row.get(1));
+    let name = ToolName::new(server.provider.clone(), row.get(1));
     Ok(ToolFacts {
         denied_by: denied_by(policies, &name.to_string()),
         demand: Demand::of_policies(
@@ -370,7 +386,7 @@ fn tool_facts(row: &tokio_postgres::Row, policies: &Policies) -> Result<ToolFact
             grave,
         ),
         name,
-        server: Server { provider, version_id: row.get(4), spec },
+        server,
         risk: grave,
         pin: row.get::<_, Option<String>>(3).map(|sha256| Pin { by: pinned_by(row.get(10)), sha256 }),
         only_listed_by: policies.iter().find(|(_, p)| p.pins.is_some()).map(|(id, _)| id.clone()),

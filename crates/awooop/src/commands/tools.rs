@@ -42,8 +42,9 @@ fn row(tool: &Value) -> Vec<String> {
         (_, Some(_)) => format!("looks like {}", cell(&tool["looks_like"])),
         (_, None) => cell(&tool["title"]),
     };
-    let mut row =
-        [&tool["name"], &tool["risk"], &tool["status"], &tool["pinned_by"], &tool["granted_to"]].map(cell).to_vec();
+    let mut row = [&tool["name"], &tool["risk"], &tool["status"], &tool["pinned_by"], &tool["granted_to"]]
+        .map(cell)
+        .to_vec();
     row.push(about);
     row
 }
@@ -67,7 +68,9 @@ async fn diff(args: ToolsDiffArgs) -> Result<Reply, Failure> {
     let is_pinned = pin.is_object();
     let changes = change::differences(&document["changes"]);
     match (document["changes"].is_array(), document["compared_sha256"].is_string()) {
-        (false, true) => lines.push("the pinned definition was never seen here: there is nothing to compare with".into()),
+        (false, true) => {
+            lines.push("the pinned definition was never seen here: there is nothing to compare with".into())
+        }
         _ if changes.is_empty() && differs(&document) => {
             lines.push("what differs is masked, or in a part that was cut".to_owned());
         }

@@ -33,8 +33,8 @@ pub use credential::CredentialRef;
 pub use diff::{ChangeLine, ChangeOp, changes, patch};
 pub use personal_data::{BUILT_IN_CLASSES, DataAction, DataClass, DirectionSpec, PersonalDataSpec};
 pub use policy::{
-    AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PinRule, PolicySpec, RatePer, RateRule, RedactionPattern,
-    RedactionSpec,
+    AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PinRule, PolicySpec, RatePer, RateRule,
+    RedactionPattern, RedactionSpec,
 };
 pub use project::{ActivationSpec, BudgetSpec, LimitsSpec, ProjectSpec, RetentionSpec};
 pub use provider::{

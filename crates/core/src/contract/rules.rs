@@ -120,7 +120,9 @@ fn is_network(address: &str, bits: &str) -> bool {
 
 fn check_provider(id: &str, provider: &ProviderSpec, found: &mut Found) {
     if id == RESERVED_PROVIDER || are_alike(id, RESERVED_PROVIDER) {
-        let message = format!("`{RESERVED_PROVIDER}` is where the platform's own tools are, and so is what looks like it");
+        let message = format!(
+            "`{RESERVED_PROVIDER}` is where the platform's own tools are, and so is what looks like it"
+        );
         found.refuse("/id", "reserved", message);
     }
     match provider {
@@ -131,6 +133,14 @@ fn check_provider(id: &str, provider: &ProviderSpec, found: &mut Found) {
         ProviderSpec::Mcp(mcp) => {
             let path = |i| format!("/spec/tools/{i}/name");
             found.unique(mcp.tools.iter().map(|t| t.name.as_str()), path, "this tool is listed twice");
+            let own = format!("{RESERVED_PROVIDER}__");
+            for (i, _) in mcp.tools.iter().enumerate().filter(|(_, tool)| tool.name.starts_with(&own)) {
+                found.refuse(
+                    path(i),
+                    "reserved",
+                    format!("names that begin with `{own}` are the platform's own"),
+                );
+            }
         }
     }
 }

@@ -112,7 +112,8 @@ impl ToolNames {
                 let word = word.trim_matches(['.', '-']);
                 let Some(meant) = self.names.get(word) else { continue };
                 let is_ours = |tool: &ToolName| tool.provider() == of.provider();
-                if meant.iter().any(is_ours) || self.own.contains(&ToolName::new(of.provider().clone(), word)) {
+                if meant.iter().any(is_ours) || self.own.contains(&ToolName::new(of.provider().clone(), word))
+                {
                     continue;
                 }
                 let names: Vec<String> = meant.iter().take(3).map(ToolName::to_string).collect();
@@ -216,7 +217,8 @@ fn as_read(chars: &[char]) -> String {
 /// Does an invisible character do there what its script has it for? Joiners between letters of scripts that are joined,
 /// and between the parts of an emoji; a variation selector after something that has variants.
 fn is_of_script(chars: &[char], i: usize) -> bool {
-    let is_joined = |c: &char| matches!(*c, '\u{600}'..='\u{8ff}' | '\u{900}'..='\u{dff}' | '\u{1000}'..='\u{109f}');
+    let is_joined =
+        |c: &char| matches!(*c, '\u{600}'..='\u{8ff}' | '\u{900}'..='\u{dff}' | '\u{1000}'..='\u{109f}');
     let is_pictured = |c: &char| {
         matches!(*c, '\u{2190}'..='\u{2bff}' | '\u{3030}' | '\u{303d}' | '\u{3297}' | '\u{3299}'
             | '\u{1f000}'..='\u{1faff}' | '\u{fe0f}' | '0'..='9' | '#' | '*' | '\u{a9}' | '\u{ae}')

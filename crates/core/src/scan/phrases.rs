@@ -36,7 +36,11 @@ const PATTERNS: &[(FindKind, &str, &str)] = &[
         "a hidden element",
         r"<[a-z]+ [^>]{0,200}(?:display ?: ?none|visibility ?: ?hidden|font-size ?: ?0|opacity ?: ?0)|<(?:script|iframe|template)\b[^>]{0,200}>|data:text/html",
     ),
-    (HiddenMarkup, "an image that is fetched", r"!\[[^\]]{0,200}\]\( ?https?://|<img [^>]{0,200}src ?= ?.?https?://"),
+    (
+        HiddenMarkup,
+        "an image that is fetched",
+        r"!\[[^\]]{0,200}\]\( ?https?://|<img [^>]{0,200}src ?= ?.?https?://",
+    ),
     (
         HiddenMarkup,
         "marks of a conversation's roles",

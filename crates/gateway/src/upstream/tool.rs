@@ -99,7 +99,9 @@ impl ToolDefinition {
     /// What of it a pin covers, and so what may be shown and believed.
     pub fn covered(self, cover: Cover) -> Self {
         match (cover, &self.raw) {
-            (Cover::Plain, Value::Object(members)) if self.seen().whole_sha256 != self.seen().plain_sha256 => {
+            (Cover::Plain, Value::Object(members))
+                if self.seen().whole_sha256 != self.seen().plain_sha256 =>
+            {
                 Self { raw: Value::Object(plain(members)), looked: Looked::default(), ..self }
             }
             _ => self,
@@ -212,7 +214,9 @@ mod tests {
         };
         let hash = awooop_core::json::sha256_hex(&base);
         assert_eq!(of(&base), (hash.clone(), hash.clone()));
-        for member in ["title", "description", "outputSchema", "annotations", "execution", "_meta", "icons", "x"] {
+        for member in
+            ["title", "description", "outputSchema", "annotations", "execution", "_meta", "icons", "x"]
+        {
             let mut changed = base.clone();
             changed[member] = json!({"x": 1});
             let (whole, plain) = of(&changed);

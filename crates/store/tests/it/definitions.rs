@@ -24,7 +24,14 @@ fn hash(n: usize) -> String {
 
 fn sighting(name: &str, n: usize, found: Found) -> Sighting {
     let definition = json!({"name": name, "description": format!("the {n}th")}).to_string();
-    Sighting { name: tool(name), sha256: hash(n), plain_sha256: hash(n), found, definition, finds: Vec::new() }
+    Sighting {
+        name: tool(name),
+        sha256: hash(n),
+        plain_sha256: hash(n),
+        found,
+        definition,
+        finds: Vec::new(),
+    }
 }
 
 async fn seen(store: &Store, project: &TestProject, name: &str) -> Vec<SeenDefinition> {
@@ -49,7 +56,11 @@ async fn of_two_first_sights_one_is_pinned_and_the_loser_wrote_nothing() {
         let (a, b) = (a.unwrap(), b.unwrap());
         assert_eq!(a, b, "round {round}: both are told the same pin");
         let kept = seen(&test.store, &project, "echo").await;
-        assert_eq!(kept.iter().map(|d| &d.sha256).collect::<Vec<_>>(), [&a[0].1], "only the winner's is kept");
+        assert_eq!(
+            kept.iter().map(|d| &d.sha256).collect::<Vec<_>>(),
+            [&a[0].1],
+            "only the winner's is kept"
+        );
         assert_eq!(events(&test, &project, "tool.pin").await, 1);
         let pins = format!("mcp_pin WHERE project_id = '{}'", project.id);
         assert_eq!(count(&test, &pins).await, 1);
@@ -84,8 +95,10 @@ async fn what_was_found_and_when_is_kept_as_it_was_first_seen() {
     let clock = manual();
     let test = TestStore::private_with(clock.clone()).await;
     let project = test.project().await;
-    let find = Find { kind: FindKind::Instructions, path: "/description".into(), detail: "to act in secret".into() };
-    let first = Sighting { finds: vec![find.clone()], ..sighting("echo", 1, Found::Quarantined("suspicious")) };
+    let find =
+        Find { kind: FindKind::Instructions, path: "/description".into(), detail: "to act in secret".into() };
+    let first =
+        Sighting { finds: vec![find.clone()], ..sighting("echo", 1, Found::Quarantined("suspicious")) };
     test.store.record_sightings(&project.scope, vec![first]).await.unwrap();
     let began = clock.now();
     clock.advance(Duration::from_secs(60));
@@ -129,7 +142,8 @@ async fn what_a_project_s_tools_showed_is_no_other_project_s() {
     let test = TestStore::private().await;
     let (mine, other) = (test.project().await, test.project().await);
     test.store.record_sightings(&mine.scope, vec![sighting("echo", 1, Found::First)]).await.unwrap();
-    let pinned = test.store.record_sightings(&other.scope, vec![sighting("echo", 2, Found::First)]).await.unwrap();
+    let pinned =
+        test.store.record_sightings(&other.scope, vec![sighting("echo", 2, Found::First)]).await.unwrap();
     assert_eq!(pinned, [(tool("echo"), hash(2))]);
     assert_eq!(seen(&test.store, &other, "echo").await[0].sha256, hash(2));
     assert!(test.store.first_pinned_at(&mine.scope, &tool("echo")).await.unwrap().is_some());

@@ -71,7 +71,8 @@ impl<'a> Conversation<'a> {
                 continue;
             }
             let said: Value = serde_json::from_str(text).unwrap_or_default();
-            let found = said["tools"].as_array().into_iter().flatten().filter_map(|tool| tool["name"].as_str());
+            let found =
+                said["tools"].as_array().into_iter().flatten().filter_map(|tool| tool["name"].as_str());
             for name in found {
                 if !names.iter().any(|known| known == name) {
                     names.push(name.to_owned());

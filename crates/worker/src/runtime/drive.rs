@@ -193,7 +193,8 @@ impl Drive<'_> {
             input_schema: tool.definition.input_schema.clone(),
         };
         // what was found is shown like what was listed: most models call nothing else
-        let found: Vec<ListedTool> = talk.found_tools().iter().filter_map(|name| self.unlisted(name)).collect();
+        let found: Vec<ListedTool> =
+            talk.found_tools().iter().filter_map(|name| self.unlisted(name)).collect();
         ModelRequest {
             model: agent.provider_and_model().map_or("", |(_, model)| model).to_owned(),
             messages: talk.messages().to_vec(),

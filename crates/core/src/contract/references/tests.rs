@@ -163,7 +163,12 @@ fn a_provider_that_looks_like_another_is_refused_with_both_names_unless_it_was_i
         manifest("provider", id, json!({"type": "mcp", "transport": "stdio", "command": "x", "tools": []}))
     };
     let (shop, fake) = (named("shop"), named("sh0p"));
-    check(&[fake.clone()], &[shop.clone()], &[], &[("/manifests/0/id", "`sh0p` looks like the provider `shop`")]);
+    check(
+        &[fake.clone()],
+        &[shop.clone()],
+        &[],
+        &[("/manifests/0/id", "`sh0p` looks like the provider `shop`")],
+    );
     check(&[shop.clone(), fake.clone()], &[], &[], &[("/manifests/1/id", "`sh0p` looks like")]);
     check(&[named("calender")], &[named("calendar")], &[], &[("/manifests/0/id", "`calendar`")]);
     check(&[fake.clone()], &[shop.clone(), fake.clone()], &[], &[]);

@@ -66,5 +66,8 @@ pub(crate) struct FindItem {
 
 /// What a look found, as the API shows it.
 pub(crate) fn finds(found: Vec<Find>) -> Vec<FindItem> {
-    found.into_iter().map(|find| FindItem { kind: find.kind.as_str(), path: find.path, detail: find.detail }).collect()
+    found
+        .into_iter()
+        .map(|find| FindItem { kind: find.kind.as_str(), path: find.path, detail: find.detail })
+        .collect()
 }
