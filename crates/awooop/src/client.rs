@@ -7,7 +7,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_MATCH};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH};
 use reqwest::{Method, RequestBuilder, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -19,6 +21,7 @@ use crate::cli::{ClientArgs, ServerArgs};
 use crate::failure::{Failure, Problem};
 use crate::settings::{Proof, Settings};
 use crate::sign_in::{self, Session};
+use crate::sse;
 
 /// Longer than the server ever waits on behalf of `Prefer: wait`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,6 +29,38 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const TOOL_TIMEOUT: Duration = Duration::from_secs(630);
 /// How many items a page of a list holds at most.
 const PAGE: &str = "200";
+
+/// Where a message names the revision it is of, if no handshake agreed on one.
+const MCP_REVISION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// What the headers of a message say of it: its revision, and of one that names it itself (2026-07-28) its method and
+/// what it names.
+fn mcp_headers(message: &Value, agreed: Option<&str>) -> Vec<(&'static str, String)> {
+    const REVISION: &str = "MCP-Protocol-Version";
+    let params = &message["params"];
+    let Some(own) = params["_meta"][MCP_REVISION].as_str() else {
+        return agreed.map(|revision| (REVISION, revision.to_owned())).into_iter().collect();
+    };
+    let method = message["method"].as_str().unwrap_or_default();
+    let name = match method {
+        "tools/call" | "prompts/get" => params["name"].as_str(),
+        "resources/read" => params["uri"].as_str(),
+        _ => None,
+    };
+    let mut headers = vec![(REVISION, own.to_owned()), ("Mcp-Method", method.to_owned())];
+    headers.extend(name.map(|name| ("Mcp-Name", header_text(name))));
+    headers.retain(|(_, value)| HeaderValue::from_str(value).is_ok());
+    headers
+}
+
+/// A text as a header may hold it: wrapped in base64 where it holds anything but visible ASCII.
+fn header_text(text: &str) -> String {
+    let is_plain = text.bytes().all(|b| (b' '..=b'~').contains(&b)) && text.trim() == text;
+    if is_plain && !text.starts_with("=?base64?") {
+        return text.to_owned();
+    }
+    format!("=?base64?{}?=", STANDARD.encode(text))
+}
 
 /// A server with the key and project to use there. Cheap to clone.
 #[derive(Clone)]
@@ -219,28 +254,46 @@ impl Client {
     }
 
     /// Sends a message of the Model Context Protocol and gives back the status and the answer; null where it has none.
+    /// What the server says before the answer goes to `tell`.
     ///
     /// # Errors
-    /// As [`Client::get`], but not for the answer's status.
+    /// As [`Client::get`], but not for the answer's status; and when a stream ends without an answer.
     pub(crate) async fn post_mcp(
         &self,
         path: &[String],
         message: &Value,
         revision: Option<&str>,
+        mut tell: impl FnMut(&Value),
     ) -> Result<(u16, Value), Failure> {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let mut request = self.request(Method::POST, &path, &[]).json(message);
         request = request.header(ACCEPT, "application/json, text/event-stream");
-        if let Some(revision) = revision {
-            request = request.header("MCP-Protocol-Version", revision);
+        for (name, value) in mcp_headers(message, revision) {
+            request = request.header(name, value);
         }
         // only a request may take as long as a tool does
         let timeout = if message.get("id").is_some() { TOOL_TIMEOUT } else { ANSWER_TIMEOUT };
         let sent = self.proven(request).await?.timeout(timeout).send().await;
-        let response = sent.map_err(|e| self.transport_failure(&e))?;
+        let mut response = sent.map_err(|e| self.transport_failure(&e))?;
         let status = response.status().as_u16();
-        let body = response.bytes().await.map_err(|e| self.transport_failure(&e))?;
-        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
+            let body = response.bytes().await.map_err(|e| self.transport_failure(&e))?;
+            return Ok((status, serde_json::from_slice(&body).unwrap_or_default()));
+        }
+        let mut reader = sse::Reader::default();
+        while let Some(bytes) = response.chunk().await.map_err(|e| self.transport_failure(&e))? {
+            let events =
+                reader.feed(&bytes).map_err(|_| Failure::invalid("an answer of the server is too large"))?;
+            for event in events {
+                let said: Value = serde_json::from_str(&event.data).unwrap_or_default();
+                match said["method"].is_string() {
+                    true => tell(&said),
+                    false => return Ok((status, said)),
+                }
+            }
+        }
+        Err(Failure::invalid("the server broke off before its answer"))
     }
 
     /// Opens an event stream, after the event with the given id.

@@ -28,7 +28,8 @@ use crate::gateway::Gateway;
 use crate::pipeline::{self, Cleared, Request, Stopped};
 use crate::result::{Shaped, shape};
 use crate::stops::{Cut, Ear};
-use crate::upstream::{CallFailure, ToolCallRequest, ToolDefinition, ToolResult, UpstreamError};
+use crate::telling::{notices, while_telling};
+use crate::upstream::{CallFailure, Notices, ToolCallRequest, ToolDefinition, ToolResult, UpstreamError};
 
 /// What came of a call, redacted and within the cap.
 #[derive(Debug)]
@@ -143,12 +144,13 @@ impl Gateway {
             trace_id: Some(run.trace_id.clone()),
             traceparent: Some(format!("00-{}-{span_id}-01", run.trace_id)),
             idempotency_key: run.idempotency_key(n),
+            listener: None,
         };
         Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_journal)).await
     }
 
     /// A call of an MCP client, through all five gates, in shadow: it belongs to no run. Recorded before
-    /// the answer is given.
+    /// the answer is given; what the tool's server says meanwhile goes to the `listener`.
     ///
     /// # Errors
     /// [`CallError`]
@@ -159,11 +161,12 @@ impl Gateway {
         name: &str,
         arguments: Map<String, Value>,
         trace_id: Option<String>,
+        listener: Option<Notices>,
     ) -> Result<ClientResult, CallError> {
         let (step, mode, arguments) = (None, Mode::Shadow, Ok(arguments));
         let request = Request { scope, agent, step, mode, name, arguments, deadline: None };
         let idempotency_key = self.inner.store.clock().new_id().to_string();
-        let trace = Trace { trace_id, traceparent: None, idempotency_key };
+        let trace = Trace { trace_id, traceparent: None, idempotency_key, listener };
         let invocation = match Box::pin(self.invoke(&request, trace, |redactors| &redactors.to_model)).await {
             Ok(Called::Done(invocation)) => *invocation,
             Ok(Called::Stopped) => return Err(CallError::Refused(stopped(None))),
@@ -341,6 +344,7 @@ impl Gateway {
             idempotency_key: trace.idempotency_key,
             traceparent: trace.traceparent,
             timeout: Some(timeout),
+            notices: None,
         };
         let work = Work {
             project: request.scope.project(),
@@ -348,7 +352,15 @@ impl Gateway {
             provider: Some(tool.name.provider()),
             tool: Some(&tool.name),
         };
-        let mut answer = ear.unless(work, self.inner.upstreams.call_tool(&spec, call.clone())).await?;
+        let mut answer = match &trace.listener {
+            None => ear.unless(work, self.call_tool(&tool.server, &spec, call.clone())).await?,
+            Some(listener) => {
+                let (sender, mut heard) = notices();
+                let call = ToolCallRequest { notices: Some(sender), ..call.clone() };
+                let called = ear.unless(work, self.call_tool(&tool.server, &spec, call));
+                while_telling(called, &mut heard, listener, way).await?
+            }
+        };
         // an idempotent effect is made once more under the same key: a model that hears of an error would call under
         // another
         if n.is_some()
@@ -358,7 +370,7 @@ impl Gateway {
             && let Ok(timeout) = left()
         {
             call.timeout = Some(timeout);
-            let again = ear.unless(work, self.inner.upstreams.call_tool(&spec, call)).await?;
+            let again = ear.unless(work, self.call_tool(&tool.server, &spec, call)).await?;
             // that the second was not sent says nothing of the first
             answer = again.map_err(|failure| CallFailure { may_have_run: true, ..failure });
         }
@@ -399,6 +411,8 @@ struct Trace {
     trace_id: Option<String>,
     traceparent: Option<String>,
     idempotency_key: String,
+    /// Who wants to hear what the tool's server says meanwhile.
+    listener: Option<Notices>,
 }
 
 /// How a call ended, before it is recorded.

@@ -8,6 +8,7 @@ use awooop_core::ProjectId;
 use awooop_store::Store;
 use tokio::sync::Mutex;
 
+use crate::credential::Credentials;
 use crate::issuer::Issuer;
 use crate::model::openai::OpenAiClient;
 use crate::operator::Operator;
@@ -27,6 +28,7 @@ type ModelClients = HashMap<(ProjectId, String), (Instant, Arc<OpenAiClient>)>;
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) operator: Operator,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) upstreams: Upstreams,
     /// Model clients with the time they were made; they are made anew after a minute, so that a rotated
     /// credential and a changed address are followed.
@@ -40,16 +42,21 @@ impl Gateway {
     /// A gateway that may reach what `operator` lists.
     pub fn new(store: Store, operator: Operator) -> Self {
         let observer = store.clone();
+        let credentials = Arc::new(Credentials::new(operator.clone()));
+        let values = Arc::clone(&credentials);
         let config = UpstreamConfig {
             redact: Arc::new(move |project, line| {
                 observer.known_redactors(project).observed.redact_line(line).into_owned()
             }),
+            known: Arc::new(move |project| values.known(project)),
             ..UpstreamConfig::default()
         };
         let (upstreams, models, stops) = (Upstreams::new(config), Mutex::default(), Stops::default());
         let issuer = Issuer::of(&operator, store.clock().clone());
         let looks = Looks::default();
-        Self { inner: Arc::new(Inner { store, operator, upstreams, models, stops, looks, issuer }) }
+        Self {
+            inner: Arc::new(Inner { store, operator, credentials, upstreams, models, stops, looks, issuer }),
+        }
     }
 
     /// Does the operator allow what the manifest names on the host? Asked before it is applied, and again

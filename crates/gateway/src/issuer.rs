@@ -179,7 +179,9 @@ impl Issuer {
         // whoever is asking does so for everybody
         if age >= inner.pace.fresh && inner.asked.try_lock().is_ok() {
             let (again, since) = (Arc::clone(inner), held.since);
-            drop(awooop_store::scope::spawn_service("issuer", async move { again.refresh(since).await }));
+            drop(awooop_store::scope::spawn_service(awooop_store::scope::Service::Issuer, async move {
+                again.refresh(since).await
+            }));
         }
         Some(held)
     }
@@ -187,7 +189,9 @@ impl Issuer {
     /// Asks the issuer for its keys in a task of its own: a caller that goes away ends no attempt.
     async fn refresh(&self, seen: Instant) {
         let inner = Arc::clone(&self.0);
-        let asking = awooop_store::scope::spawn_service("issuer", async move { inner.refresh(seen).await });
+        let asking = awooop_store::scope::spawn_service(awooop_store::scope::Service::Issuer, async move {
+            inner.refresh(seen).await
+        });
         // one that panicked has said so, and the keys are as they were
         let _ = asking.await;
     }

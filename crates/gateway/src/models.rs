@@ -13,7 +13,6 @@ use awooop_store::budget::Hold;
 use awooop_store::claim::ClaimedRun;
 use awooop_store::redaction::{Blocked, Direction};
 
-use crate::credential::resolve;
 use crate::gateway::Gateway;
 use crate::http_client::http_client_pinned;
 use crate::model::offline::OfflineModel;
@@ -233,8 +232,13 @@ impl Gateway {
             pin(base_url, &allowed).await.map_err(|_| unavailable("its name does not resolve".into()))?;
         let pinned = pinned.map_err(|e| unavailable(e.to_string()))?;
         let http = http_client_pinned(Some(&pinned)).map_err(|e| unavailable(e.to_string()))?;
-        let api_key = credential.as_ref().map(|c| resolve(&self.inner.operator, project, c)).transpose();
-        let api_key = api_key.map_err(|e| unavailable(e.to_string()))?;
+        let api_key = match credential {
+            None => None,
+            Some(reference) => {
+                let resolved = self.inner.credentials.resolve(project, reference).await;
+                Some(resolved.map_err(|e| unavailable(e.to_string()))?)
+            }
+        };
         let client = OpenAiClient::new(base_url.clone(), api_key, http)?;
         let client = Arc::new(client.with_total_timeout(Duration::from_millis(*timeout_ms)));
         self.inner.models.lock().await.insert(key, (Instant::now(), client.clone()));

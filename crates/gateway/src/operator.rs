@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use awooop_core::ProjectId;
-use awooop_core::contract::{CredentialRef, LlmSpec, Manifest, McpSpec, ProviderSpec, Spec, TransportSpec};
+use awooop_core::contract::{
+    AuthSpec, CredentialRef, LlmSpec, Manifest, McpSpec, ProviderSpec, Spec, TransportSpec,
+};
 use awooop_core::error::Violation;
 use awooop_core::role::Role;
 use awooop_core::sign_in::{Memberships, SignIn, SignInError};
@@ -25,6 +27,8 @@ const MOST_LISTED: u16 = 100;
 pub struct Operator {
     /// Below it lies one folder of secrets a project, for `file://`.
     pub secrets: Option<PathBuf>,
+    /// How the Kubernetes API is reached, for `k8s://`. Without it as the account of the pod this server runs in.
+    pub kubeconfig: Option<PathBuf>,
     /// Start stdio servers under our own uid where there is no other. Only a machine of one person's should.
     pub allow_same_uid_children: bool,
     /// Private addresses every project may reach.
@@ -48,6 +52,10 @@ pub struct HostRules {
     pub commands: BTreeMap<String, PathBuf>,
     /// Variables of our environment it may use as credentials.
     pub env: Vec<String>,
+    /// Secrets of Kubernetes it may use as credentials: `namespace/secret`.
+    pub k8s: Vec<String>,
+    /// Its tool servers may get credentials in their arguments, which other users of the machine can read.
+    pub allow_credential_arguments: bool,
     /// Private addresses it may reach: addresses, ranges or hosts, each optionally with `:port`.
     pub private_addresses: Vec<String>,
     /// What people who sign in are in this project, by their groups.
@@ -70,6 +78,14 @@ pub enum OperatorError {
         project: ProjectId,
         /// The command's name.
         command: String,
+    },
+    /// A Secret of Kubernetes is not named as one.
+    #[error("`{secret}` of project `{project}` must be `namespace/secret`, both as Kubernetes names them")]
+    NoSecretName {
+        /// The project.
+        project: ProjectId,
+        /// What stands there.
+        secret: String,
     },
     /// How people sign in makes no sense.
     #[error(transparent)]
@@ -94,6 +110,10 @@ impl Operator {
             if let Some((command, _)) = rules.commands.iter().find(|(_, path)| !path.is_absolute()) {
                 let command = command.clone();
                 return Err(OperatorError::RelativeCommand { project: project.clone(), command });
+            }
+            if let Some(secret) = rules.k8s.iter().find(|secret| !is_secret_name(secret)) {
+                let secret = secret.clone();
+                return Err(OperatorError::NoSecretName { project: project.clone(), secret });
             }
         }
         Ok(())
@@ -134,6 +154,26 @@ impl Operator {
         self.projects.get(project).is_some_and(|rules| rules.env.iter().any(|listed| listed == name))
     }
 
+    /// May the project use this value as a credential? What links in its folder of files lead to is judged when the
+    /// file is read.
+    pub fn allows(&self, project: &ProjectId, reference: &CredentialRef) -> bool {
+        match reference {
+            CredentialRef::Env(name) => self.allows_env(project, name),
+            CredentialRef::File(path) => self.secrets.is_some() && stays_below(path),
+            CredentialRef::K8s { namespace, secret, .. } => self.allows_k8s(project, namespace, secret),
+        }
+    }
+
+    fn allows_k8s(&self, project: &ProjectId, namespace: &str, secret: &str) -> bool {
+        let is_named = |listed: &String| listed.split_once('/') == Some((namespace, secret));
+        self.projects.get(project).is_some_and(|rules| rules.k8s.iter().any(is_named))
+    }
+
+    /// May the project's tool servers get credentials in their arguments?
+    pub fn allows_credential_arguments(&self, project: &ProjectId) -> bool {
+        self.projects.get(project).is_some_and(|rules| rules.allow_credential_arguments)
+    }
+
     /// The uid for the project's children: its own as root, ours only where that was allowed.
     pub fn child_uid(&self, project: &ProjectId) -> Result<Option<u32>, String> {
         if nix::unistd::geteuid().is_root() {
@@ -169,7 +209,7 @@ impl Operator {
 
     fn check_transport(&self, project: &ProjectId, transport: &TransportSpec, found: &mut Vec<Violation>) {
         match transport {
-            TransportSpec::Stdio { command, env, .. } => {
+            TransportSpec::Stdio { command, env, credentials, .. } => {
                 if self.command(project, command).is_none() {
                     let message =
                         format!("the operator lists no command `{command}` for project `{project}`");
@@ -181,11 +221,32 @@ impl Operator {
                 for (name, reference) in env {
                     self.check_credential(project, &format!("/spec/env/{name}"), Some(reference), found);
                 }
+                for (name, reference) in credentials {
+                    let path = format!("/spec/credentials/{name}");
+                    self.check_credential(project, &path, Some(reference), found);
+                }
+                if !credentials.is_empty() && !self.allows_credential_arguments(project) {
+                    let message = format!(
+                        "the operator allows no credentials in arguments for project `{project}`: use `env`"
+                    );
+                    found.push(Violation::new("/spec/credentials", "operator", message));
+                }
             }
             TransportSpec::Http { url, auth } => {
                 self.check_address(project, "/spec/url", url, found);
-                let reference = auth.as_ref().map(|a| &a.credential);
-                self.check_credential(project, "/spec/auth/credential", reference, found);
+                match auth {
+                    None => {}
+                    Some(AuthSpec::Header(spec)) => {
+                        let path = "/spec/auth/credential";
+                        self.check_credential(project, path, Some(&spec.credential), found);
+                    }
+                    Some(AuthSpec::Oauth(auth)) => {
+                        let (path, spec) = ("/spec/auth/oauth", &auth.oauth);
+                        self.check_address(project, &format!("{path}/token_url"), &spec.token_url, found);
+                        let path = format!("{path}/client_secret");
+                        self.check_credential(project, &path, Some(&spec.client_secret), found);
+                    }
+                }
             }
         }
     }
@@ -205,20 +266,36 @@ impl Operator {
     ) {
         let message = match reference {
             None => return,
-            Some(CredentialRef::Env(name)) if self.allows_env(project, name) => return,
+            Some(reference) if self.allows(project, reference) => return,
+            Some(CredentialRef::K8s { namespace, secret, .. }) => {
+                format!(
+                    "the operator does not list the Secret `{namespace}/{secret}` for project `{project}`"
+                )
+            }
             Some(CredentialRef::Env(name)) => {
                 format!("the operator does not list the variable `{name}` for project `{project}`")
             }
             Some(CredentialRef::File(_)) if self.secrets.is_none() => {
                 "the operator configured no secrets folder".to_owned()
             }
-            Some(CredentialRef::File(path)) if stays_below(path) => return,
             Some(CredentialRef::File(_)) => {
                 "a file lies below the project's own folder of secrets".to_owned()
             }
         };
         found.push(Violation::new(path, "operator", message));
     }
+}
+
+/// Is it `namespace/secret`, both as Kubernetes names them?
+fn is_secret_name(text: &str) -> bool {
+    let is_name = |name: &str, most: usize, more: &[u8]| {
+        let is_inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(byte);
+        let has_ends = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = name.as_bytes();
+        bytes.len() <= most && bytes.iter().all(is_inner) && has_ends(bytes.first()) && has_ends(bytes.last())
+    };
+    text.split_once('/')
+        .is_some_and(|(namespace, secret)| is_name(namespace, 63, b"-") && is_name(secret, 253, b"-."))
 }
 
 /// Does the path, as it is written, lead nowhere but down? What links lead to is judged when it is read.
@@ -246,6 +323,7 @@ mod tests {
             uid: Some(200_001),
             commands: BTreeMap::from([("shop".to_owned(), PathBuf::from("/usr/bin/shop"))]),
             env: vec!["SHOP_KEY".to_owned()],
+            k8s: vec!["shop/gateway".to_owned()],
             private_addresses: vec!["127.0.0.1:9000".to_owned()],
             ..HostRules::default()
         };
@@ -275,6 +353,49 @@ mod tests {
         assert_eq!(refused("ewoooc", http("http://127.0.0.1:9001/mcp")), ["/spec/url"]);
         assert_eq!(refused("other", http("http://127.0.0.1:9000/mcp")), ["/spec/url"]);
         assert_eq!(refused("ewoooc", http("https://169.254.169.254/latest")), ["/spec/url"]);
+    }
+
+    #[test]
+    fn secrets_issuers_and_credentials_in_arguments_are_the_operators_to_list() {
+        let http = |auth: serde_json::Value| json!({"type": "mcp", "transport": "http", "url": "https://tools.example.com/", "auth": auth, "tools": []});
+        let header = |credential: &str| http(json!({"header": "X-Key", "credential": credential}));
+        assert!(refused("ewoooc", header("k8s://shop/gateway/token")).is_empty());
+        for other in ["k8s://shop/gateway2/token", "k8s://other/gateway/token"] {
+            assert_eq!(refused("ewoooc", header(other)), ["/spec/auth/credential"], "{other}");
+        }
+        assert_eq!(refused("other", header("k8s://shop/gateway/token")), ["/spec/auth/credential"]);
+        let oauth = |token_url: &str, secret: &str| {
+            http(json!({"oauth": {"token_url": token_url, "client_id": "a", "client_secret": secret}}))
+        };
+        assert!(refused("ewoooc", oauth("https://id.example.com/token", "env://SHOP_KEY")).is_empty());
+        assert_eq!(
+            refused("ewoooc", oauth("https://10.0.0.1/token", "env://PATH")),
+            ["/spec/auth/oauth/token_url", "/spec/auth/oauth/client_secret"]
+        );
+        let stdio = json!({"type": "mcp", "transport": "stdio", "command": "shop", "tools": [],
+            "args": ["{credential.key}"], "credentials": {"key": "env://SHOP_KEY"}});
+        assert_eq!(refused("ewoooc", stdio), ["/spec/credentials"]);
+    }
+
+    #[test]
+    fn a_secret_is_listed_by_names_that_kubernetes_has() {
+        for (secret, is_name) in [
+            ("shop/payment-gateway.v2", true),
+            ("shop", false),
+            ("shop/", false),
+            ("/gateway", false),
+            ("shop/gateway/token", false),
+            ("Shop/gateway", false),
+            ("shop/*", false),
+            ("shop.eu/gateway", false),
+            ("shop/-gateway", false),
+        ] {
+            let mut list = operator();
+            let project = ProjectId::parse("ewoooc").unwrap();
+            list.projects.entry(project).or_default().k8s = vec![secret.to_owned()];
+            let refused = matches!(list.validate(), Err(OperatorError::NoSecretName { .. }));
+            assert_eq!(refused, !is_name, "{secret}");
+        }
     }
 
     #[test]

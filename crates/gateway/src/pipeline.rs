@@ -124,7 +124,7 @@ pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, 
     let is_open = step.is_undecided() && facts.tool.as_ref().is_none_or(is_grave);
     let cleared = async {
         let validated = four(gateway, request, facts, Sight::Pins).await?;
-        let cleared = Cleared::prove(validated, gateway, request, &step)?;
+        let cleared = Cleared::prove(validated, gateway, request, &step).await?;
         // a call that has no time left is not announced either
         request.left_of(Duration::MAX, "the call").map_err(Stopped::Upstream)?;
         Ok(cleared)
@@ -157,7 +157,7 @@ pub(crate) async fn rehearse(
     let facts = facts(gateway, request).await?;
     let validated = four(gateway, request, facts, Sight::LeavesNoTrace).await?;
     let Authorized { reach, registered } = &validated.authorized;
-    credential(gateway, request, &registered.tool, 5)?;
+    credential(gateway, request, &registered.tool, 5).await?;
     let clearance = match reach {
         Reach::Stub => return Ok((Reach::Stub, None)),
         Reach::Call => clearance(class(&registered.tool, request.mode, ""), &StepFacts::default()),
@@ -201,13 +201,14 @@ pub enum Sight {
 }
 
 /// How the tool's server is reached, with its credential, as gate `n` needs it.
-fn credential(
+async fn credential(
     gateway: &Gateway,
     request: &Request<'_>,
     tool: &ToolFacts,
     n: u8,
 ) -> Result<UpstreamSpec, Stopped> {
-    let spec = gateway.upstream_spec(request.scope.project(), &tool.server);
+    let spec = async { Ok(gateway.upstream_spec(request.scope.project(), &tool.server).await) };
+    let spec = request.in_time("the credential", spec).await.map_err(Stopped::Upstream)?;
     spec.map_err(|why| Stopped::Refused(Refusal::new(n, ErrorCode::Gate009, why)))
 }
 
@@ -262,8 +263,8 @@ impl Registered {
             return Err(Stopped::Refused(refusal));
         };
         // asking the server what it offers already needs its credential
-        let spec = credential(gateway, request, &tool, 2)?;
-        let offered = gateway.inner.upstreams.list_tools(&spec);
+        let spec = credential(gateway, request, &tool, 2).await?;
+        let offered = gateway.ask_tools(&tool.server, &spec);
         let offered: Arc<Vec<ToolDefinition>> =
             request.in_time("listing its tools", offered).await.map_err(Stopped::Upstream)?;
         let definition = offered.iter().find(|d| d.name == tool.name.tool());
@@ -380,14 +381,14 @@ pub struct Cleared {
 impl Cleared {
     /// The credential is there now, and where the call needs people, they have allowed it. A call that belongs to no
     /// run is in shadow, so it has no effect to ask for.
-    pub fn prove(
+    pub async fn prove(
         validated: Validated,
         gateway: &Gateway,
         request: &Request<'_>,
         facts: &StepFacts,
     ) -> Result<Self, Stopped> {
         let Registered { tool, .. } = &validated.authorized.registered;
-        let spec = credential(gateway, request, tool, 5)?;
+        let spec = credential(gateway, request, tool, 5).await?;
         let (Some((run, n)), Reach::Call) = (request.step, validated.authorized.reach) else {
             let (clearance, action_sha256) = (Clearance::Go, String::new());
             return Ok(Self { validated, spec, clearance, is_again: false, action_sha256 });

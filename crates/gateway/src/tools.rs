@@ -1,23 +1,19 @@
-//! Tools as gates 1 to 3 let an agent see them, and how a tool's server is reached.
+//! Tools as gates 1 to 3 let an agent see them.
 
 use std::sync::Arc;
 
-use awooop_core::contract::TransportSpec;
 use awooop_core::gate;
 use awooop_core::ids::ToolName;
-use awooop_core::{AgentId, ProjectId, ProviderId};
+use awooop_core::{AgentId, ProviderId};
 use awooop_redact::Redactor;
 use awooop_store::redaction::ProjectRedactors;
 use awooop_store::tool::{Server, ToolFacts};
 use awooop_store::{ProjectScope, StoreError};
-use http::{HeaderName, HeaderValue};
-use secrecy::{ExposeSecret, SecretString};
 
-use crate::credential::resolve;
 use crate::find;
 use crate::gateway::Gateway;
 use crate::pipeline::{self, Sight};
-use crate::upstream::{ToolDefinition, Transport, UpstreamError, UpstreamSpec};
+use crate::upstream::{ToolDefinition, UpstreamError};
 
 /// A tool that gates 1 to 3 let this agent see.
 #[derive(Debug, Clone)]
@@ -127,44 +123,11 @@ impl Gateway {
             }
         }
         let answers = asked.iter().map(|server| async {
-            let spec = self.upstream_spec(scope.project(), server).map_err(UpstreamError::Refused)?;
-            self.inner.upstreams.list_tools(&spec).await
+            let spec = self.upstream_spec(scope.project(), server).await.map_err(UpstreamError::Refused)?;
+            self.ask_tools(server, &spec).await
         });
         let answers = futures::future::join_all(answers).await;
         Offers(asked.into_iter().map(|server| server.provider.clone()).zip(answers).collect())
-    }
-
-    /// How a server is reached, with its credential, if the operator still allows all of it.
-    pub(crate) fn upstream_spec(&self, project: &ProjectId, server: &Server) -> Result<UpstreamSpec, String> {
-        let operator = &self.inner.operator;
-        let transport = match &server.spec.transport {
-            TransportSpec::Stdio { command, args, env } => {
-                let program = operator
-                    .command(project, command)
-                    .ok_or_else(|| format!("the operator lists no command `{command}` for this project"))?;
-                let mut resolved: Vec<(String, SecretString)> = Vec::with_capacity(env.len());
-                for (name, reference) in env {
-                    let value = resolve(operator, project, reference).map_err(|e| e.to_string())?;
-                    resolved.push((name.clone(), value));
-                }
-                let uid = operator.child_uid(project)?;
-                Transport::Stdio { program, args: args.clone(), uid, env: resolved }
-            }
-            TransportSpec::Http { url, auth } => {
-                let header = match auth {
-                    None => None,
-                    Some(auth) => {
-                        let value =
-                            resolve(operator, project, &auth.credential).map_err(|e| e.to_string())?;
-                        Some(header(&auth.header, &auth.prefix, &value)?)
-                    }
-                };
-                let allowed_private = operator.private_addresses(project);
-                Transport::Http { url: url.clone(), header, allowed_private }
-            }
-        };
-        let (project, provider) = (project.clone(), server.provider.clone());
-        Ok(UpstreamSpec { project, provider, version: server.version_id, transport })
     }
 }
 
@@ -187,16 +150,6 @@ impl Offers {
             answer.iter().flat_map(|offered| offered.iter()).map(move |definition| (provider, definition))
         })
     }
-}
-
-fn header(name: &str, prefix: &str, value: &SecretString) -> Result<(HeaderName, SecretString), String> {
-    let name: HeaderName =
-        name.parse().map_err(|_| "the credential's header has no valid name".to_owned())?;
-    let text = format!("{prefix}{}", value.expose_secret());
-    if HeaderValue::from_str(&text).is_err() {
-        return Err("the credential is no valid header value".to_owned());
-    }
-    Ok((name, text.into()))
 }
 
 /// What gates 1 and 3 would say of it in any mode: a list shows nothing that no call could reach.

@@ -45,7 +45,7 @@ impl<V: Clone + Send + 'static> Fresh<V> {
             return answer.clone();
         }
         let asking = ask();
-        let asked = scope::spawn_service("ask", async move {
+        let asked = scope::spawn_service(scope::Service::Ask, async move {
             let answer = asking.await;
             *last = Some((Instant::now(), answer.clone()));
             answer

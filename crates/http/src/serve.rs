@@ -49,7 +49,7 @@ pub async fn serve(listener: TcpListener, router: Router, edge: Edge, stop: Canc
         let peer = Peer { address, is_tls: edge.tls().is_some(), seat: Arc::new(seat) };
         let service = Connected { router: TowerToHyperService::new(router.clone()), peer };
         let connection = connection(tcp, service, edge.clone(), open.watcher(), stop.clone());
-        scope::spawn_service("connection", async move {
+        scope::spawn_service(scope::Service::Connection, async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection was cut");
             }
@@ -163,7 +163,7 @@ mod tests {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let router = Router::new().route("/", get(|| async { "hello" }));
         let edge = Edge::new(EdgeConfig { head_within, ..EdgeConfig::default() });
-        scope::spawn_service("test", serve(listener, router, edge, stop.clone()));
+        scope::spawn_service(scope::Service::Http, serve(listener, router, edge, stop.clone()));
         (address, stop)
     }
 
@@ -201,7 +201,7 @@ mod tests {
         let router = Router::new().route("/", get(never));
         let head_within = Duration::from_millis(300);
         let edge = Edge::new(EdgeConfig { head_within, max_connections: 1, ..EdgeConfig::of_this_machine() });
-        scope::spawn_service("test", serve(listener, router, edge, stop.clone()));
+        scope::spawn_service(scope::Service::Http, serve(listener, router, edge, stop.clone()));
         let ask = async || {
             let mut tcp = TcpStream::connect(address).await.unwrap();
             tcp.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
@@ -233,7 +233,7 @@ mod tests {
             }),
         );
         let server = scope::spawn_service(
-            "test",
+            scope::Service::Http,
             serve(listener, router, Edge::new(EdgeConfig::default()), stop.clone()),
         );
         let mut tcp = TcpStream::connect(address).await.unwrap();

@@ -8,9 +8,12 @@
 pub mod client;
 pub mod cluster;
 pub mod db;
+pub mod fixture_everything;
 pub mod fixture_issuer;
+pub mod fixture_kube;
 pub mod fixture_mcp;
 pub mod fixture_model;
+pub mod forwarder;
 pub mod pg_proxy;
 pub mod process;
 pub mod redis;

@@ -50,6 +50,7 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod scope;
+mod service;
 mod shared;
 pub mod sign_in;
 mod storage;

@@ -6,6 +6,8 @@ use std::future::Future;
 use awooop_core::ProjectId;
 use tracing::Instrument;
 
+pub use crate::service::Service;
+
 /// One project and who acts in it. Without one there is no way to a tenant's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectScope {
@@ -52,12 +54,14 @@ where
     tokio::spawn(future.instrument(span))
 }
 
-/// Spawns a service of the node itself, which belongs to no project.
+/// Spawns a task of the node itself, which belongs to no project, not even to that of whoever was the first to need it.
 #[expect(clippy::disallowed_methods, reason = "the one place that spawns for the node")]
-pub fn spawn_service<F>(name: &'static str, future: F) -> tokio::task::JoinHandle<F::Output>
+pub fn spawn_service<F>(service: Service, future: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    tokio::spawn(future.instrument(tracing::info_span!("service", name)))
+    let span = tracing::info_span!(parent: None, "service", name = service.name());
+    span.in_scope(|| tracing::trace!("started"));
+    tokio::spawn(future.instrument(span))
 }

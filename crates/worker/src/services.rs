@@ -63,10 +63,10 @@ pub fn start(store: Store, gateway: Gateway, me: Worker, config: WorkerConfig) -
         give_back: give_back.clone(),
     };
     // heartbeat, claimer, reaper: the whole table
-    let beats = scope::spawn_service("heartbeat", heartbeat.run(me, end_beats.clone()));
+    let beats = scope::spawn_service(scope::Service::Heartbeat, heartbeat.run(me, end_beats.clone()));
     let services = vec![
-        scope::spawn_service("claimer", claimer.run(stop.clone())),
-        scope::spawn_service("reaper", reaper.run(stop.clone())),
+        scope::spawn_service(scope::Service::Claimer, claimer.run(stop.clone())),
+        scope::spawn_service(scope::Service::Reaper, reaper.run(stop.clone())),
     ];
     Running { config, store, tasks, stop, give_back, end_beats, beats, services }
 }

@@ -17,6 +17,7 @@ use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{checks, logging, required, setting};
 use crate::cli::AuditExpireArgs;
@@ -40,12 +41,22 @@ struct Heads {
     url: Option<SecretString>,
 }
 
-/// Starts what the environment asks for. `retention` is the URL of a database of our own.
+/// What the environment asks for, started.
+#[derive(Default)]
+pub(super) struct Services {
+    /// Ends by itself once it is told to, with the last heads.
+    pub(super) heads: Option<JoinHandle<()>>,
+    pub(super) retention: Option<JoinHandle<()>>,
+}
+
+/// Starts what the environment asks for. `retention` is the URL of a database of our own; after `sealed` there will be
+/// no further heads.
 pub(super) async fn start(
     store: &Store,
     retention: Option<SecretString>,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let mut services = Vec::new();
+    sealed: CancellationToken,
+) -> anyhow::Result<Services> {
+    let mut services = Services::default();
     let directory = setting("AWOOOP_AUDIT_HEADS_DIR").map(|dir| PathBuf::from(dir.expose_secret()));
     let url = setting("AWOOOP_AUDIT_HEADS_URL");
     if let Some(directory) = &directory {
@@ -53,12 +64,12 @@ pub(super) async fn start(
     }
     if directory.is_some() || url.is_some() {
         let heads = Heads { store: store.clone(), directory, url };
-        services.push(scope::spawn_service("audit heads", heads.run()));
+        services.heads = Some(scope::spawn_service(scope::Service::AuditHeads, heads.run(sealed)));
     }
     let url = setting("AWOOOP_RETENTION_DATABASE_URL").or(retention);
     if let (Some(keep), Some(url)) = (keep()?, url) {
         let retention = Retention::open(store.clone(), &url, keep).await?;
-        services.push(scope::spawn_service("audit retention", expire(retention)));
+        services.retention = Some(scope::spawn_service(scope::Service::AuditRetention, expire(retention)));
     }
     Ok(services)
 }
@@ -90,23 +101,36 @@ async fn expire(retention: Retention) {
 }
 
 impl Heads {
-    async fn run(self) {
-        loop {
-            let heads = self.store.new_heads().await;
-            for head in &heads {
-                if let Some(directory) = &self.directory
-                    && let Err(error) = append(directory, head)
-                {
-                    tracing::error!(%error, project = head.seal.project, "an audit head could not be written");
-                }
+    async fn run(self, sealed: CancellationToken) {
+        while !sealed.is_cancelled() {
+            tokio::select! {
+                heads = self.store.new_heads() => self.put(&heads).await,
+                () = sealed.cancelled() => break,
             }
-            if let Some(url) = &self.url
-                && let Err(reason) = post(url, &heads).await
+            tokio::select! {
+                () = tokio::time::sleep(HEADS_EVERY) => {}
+                () = sealed.cancelled() => {}
+            }
+        }
+        // of the last events nobody else would tell until there are further ones
+        if let Ok(last) = tokio::time::timeout(Duration::ZERO, self.store.new_heads()).await {
+            self.put(&last).await;
+        }
+    }
+
+    async fn put(&self, heads: &[Head]) {
+        for head in heads {
+            if let Some(directory) = &self.directory
+                && let Err(error) = append(directory, head)
             {
-                // the next one tells of everything before it
-                tracing::warn!(reason, "audit heads could not be sent");
+                tracing::error!(%error, project = head.seal.project, "an audit head could not be written");
             }
-            tokio::time::sleep(HEADS_EVERY).await;
+        }
+        if let Some(url) = &self.url
+            && let Err(reason) = post(url, heads).await
+        {
+            // the next one tells of everything before it
+            tracing::warn!(reason, "audit heads could not be sent");
         }
     }
 }

@@ -281,6 +281,7 @@ fn operators_list(subject: &Subject) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         checks::commands(&list).into_iter().map(|problem| invalid(OPERATOR, problem)).collect();
     findings.extend(secrets(&list));
+    findings.extend(kubeconfig(&list));
     // the list that `dev` makes names a variable that nobody has to set
     if !subject.is_dev() {
         findings.extend(unready(&list));
@@ -296,14 +297,24 @@ fn secrets(list: &Operator) -> Option<Finding> {
     Some(invalid(OPERATOR, format!("the secrets folder {} is no directory: make it", folder.display())))
 }
 
+fn kubeconfig(list: &Operator) -> Option<Finding> {
+    let path = list.kubeconfig.as_ref().filter(|path| std::fs::File::open(path).is_err())?;
+    Some(invalid(OPERATOR, format!("the kubeconfig {} cannot be read", path.display())))
+}
+
 /// What a project may name and would not find: no reason not to start.
 fn unready(list: &Operator) -> Vec<Finding> {
     let warning = |message: String| finding(OPERATOR, Status::Warning, message);
     let mut found = Vec::new();
     for (project, rules) in &list.projects {
-        let is_set = |name: &&String| std::env::var_os(name.as_str()).is_some_and(|value| !value.is_empty());
-        for name in rules.env.iter().filter(|name| !is_set(name)) {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        for name in rules.env.iter().filter(|name| !is_set(name) && !is_set(&format!("{name}_FILE"))) {
             found.push(warning(format!("project {project} may use the variable {name}, which is not set")));
+        }
+        if !rules.k8s.is_empty() && list.kubeconfig.is_none() && !is_set("KUBERNETES_SERVICE_HOST") {
+            let message =
+                "may use Secrets of Kubernetes, but this server runs in no cluster: name a kubeconfig";
+            found.push(warning(format!("project {project} {message}")));
         }
         if !rules.commands.is_empty()
             && let Err(reason) = list.child_uid(project)

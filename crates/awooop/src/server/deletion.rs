@@ -19,7 +19,7 @@ const BUSY_EVERY: Duration = Duration::from_secs(5);
 pub(super) async fn start(store: &Store, own: Option<SecretString>) -> anyhow::Result<JoinHandle<()>> {
     let url = setting("AWOOOP_RETENTION_DATABASE_URL").or(own);
     let eraser = Eraser::open(store.clone(), url.as_ref()).await?;
-    Ok(scope::spawn_service("project deletion", erase(store.clone(), eraser)))
+    Ok(scope::spawn_service(scope::Service::ProjectDeletion, erase(store.clone(), eraser)))
 }
 
 async fn erase(store: Store, eraser: Eraser) {

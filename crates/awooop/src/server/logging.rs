@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::layer::{Form, Masked};
 
 /// Libraries that log payloads or statement parameters when they are asked for detail.
-const QUIET: &str = "rmcp=error,tokio_postgres=info,hyper=info";
+const QUIET: &str = "rmcp=error,tokio_postgres=info,hyper=info,h2=info,kube_client=info";
 
 /// The redactor once the keyring is read.
 static TAGGING: OnceLock<Redactor> = OnceLock::new();

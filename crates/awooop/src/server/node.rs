@@ -61,30 +61,44 @@ impl Node {
         self.store.set_clock().await?;
         let followed = self.store.clone();
         let following =
-            awooop_store::scope::spawn_service("keyring", async move { followed.follow_keys().await });
-        let sharing = awooop_store::scope::spawn_service("wakes", self.store.clone().share_wakes());
+            awooop_store::scope::spawn_service(awooop_store::scope::Service::Keyring, async move {
+                followed.follow_keys().await
+            });
+        let sharing = awooop_store::scope::spawn_service(
+            awooop_store::scope::Service::Wakes,
+            self.store.clone().share_wakes(),
+        );
         // a worker's beats set it
-        let keeping = self
-            .worker
-            .is_none()
-            .then(|| awooop_store::scope::spawn_service("clock", self.store.clone().keep_clock()));
-        let counting =
-            awooop_store::scope::spawn_service("storage", self.store.clone().keep_counting_storage());
+        let keeping = self.worker.is_none().then(|| {
+            awooop_store::scope::spawn_service(
+                awooop_store::scope::Service::Clock,
+                self.store.clone().keep_clock(),
+            )
+        });
+        let counting = awooop_store::scope::spawn_service(
+            awooop_store::scope::Service::Storage,
+            self.store.clone().keep_counting_storage(),
+        );
         let sealing = CancellationToken::new();
         let sealer = Sealer::new(self.store.clone(), SealerConfig::default());
-        let sealer = awooop_store::scope::spawn_service("sealer", sealer.run(sealing.clone()));
-        let for_audit = super::audit::start(&self.store, self.retention.clone()).await?;
+        let sealer = awooop_store::scope::spawn_service(
+            awooop_store::scope::Service::Sealer,
+            sealer.run(sealing.clone()),
+        );
+        let sealed = CancellationToken::new();
+        let for_audit = super::audit::start(&self.store, self.retention.clone(), sealed.clone()).await?;
         let for_runs = super::retention::start(&self.store, self.retention.clone()).await?;
         let erasing = super::deletion::start(&self.store, self.retention).await?;
         let gateway = Gateway::new(self.store.clone(), self.operator);
         let draining = CancellationToken::new();
         let watching = gateway.clone().watch_stops(sealing.clone());
-        let watching = awooop_store::scope::spawn_service("stops", watching);
+        let watching = awooop_store::scope::spawn_service(awooop_store::scope::Service::Stops, watching);
         let worker =
             self.worker.map(|me| awooop_worker::start(self.store.clone(), gateway.clone(), me, self.config));
         let certificate = self.edge.tls.clone();
-        let certificate =
-            certificate.map(|tls| awooop_store::scope::spawn_service("certificate", tls.follow()));
+        let certificate = certificate.map(|tls| {
+            awooop_store::scope::spawn_service(awooop_store::scope::Service::Certificate, tls.follow())
+        });
         let server = match self.listener {
             None => None,
             Some(listener) => {
@@ -98,7 +112,7 @@ impl Node {
                     Answers::Health => awooop_http::health_router(state),
                 };
                 let serve = awooop_http::serve(listener, router, edge, draining.clone());
-                Some(awooop_store::scope::spawn_service("http", serve))
+                Some(awooop_store::scope::spawn_service(awooop_store::scope::Service::Http, serve))
             }
         };
         ready();
@@ -109,6 +123,7 @@ impl Node {
         erasing.abort();
         counting.abort();
         for_audit
+            .retention
             .iter()
             .chain(&for_runs)
             .chain(&keeping)
@@ -131,6 +146,10 @@ impl Node {
             // last of all, so that what was written until now is sealed
             sealing.cancel();
             let _ = tokio::time::timeout(CLOSE_WITHIN, sealer).await;
+            sealed.cancel();
+            if let Some(heads) = for_audit.heads {
+                let _ = tokio::time::timeout(CLOSE_WITHIN, heads).await;
+            }
             self.store.close();
         };
         tokio::select! {

@@ -34,6 +34,8 @@ private_addresses = ["127.0.0.0/8", "::1", "localhost"]
 uid = 200001
 # Variables of the server's environment that it may use as credentials.
 env = ["OPENAI_API_KEY"]
+# Secrets of Kubernetes that it may use as credentials.
+# k8s = ["shop/payment-gateway"]
 # Programs by the name its contracts use; `ewoooc-shop` is found beside the awooop program.
 # commands = { name = "/absolute/path" }
 # What people who sign in are here, by their groups.
@@ -111,6 +113,9 @@ pub(super) fn describe(list: &Operator) -> Vec<String> {
             let groups: Vec<String> =
                 rules.groups.iter().map(|(group, role)| format!("{group} is {}", role.as_str())).collect();
             lines.push(format!("in project {project}, of people who sign in: {}", groups.join(", ")));
+        }
+        if rules.allow_credential_arguments {
+            lines.push(format!("project {project} may show credentials in arguments of its tool servers"));
         }
         for (name, path) in &rules.commands {
             lines.push(format!("project {project} only may start `{name}` = {}", path.display()));

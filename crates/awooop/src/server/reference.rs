@@ -222,10 +222,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
     variable("AWOOOP_AUDIT_RETENTION_DAYS", "dev, serve", "Audit events are deleted so many days after they were sealed; their seals stay.")
         .or("none: they are kept")
         .like("365"),
-    variable("AWOOOP_AUDIT_HEADS_DIR", "dev, serve", "A directory to which the audit's newest seals are appended, a file a project, once a minute. Best on another machine.")
+    variable("AWOOOP_AUDIT_HEADS_DIR", "dev, serve", "A directory to which the audit's newest seals are appended, a file a project, once a minute and at a stop. Best on another machine.")
         .or("none")
         .like("/mnt/audit-heads"),
-    variable("AWOOOP_AUDIT_HEADS_URL", "dev, serve", "An address to which the audit's newest seals are posted as JSON, once a minute.")
+    variable("AWOOOP_AUDIT_HEADS_URL", "dev, serve", "An address to which the audit's newest seals are posted as JSON, once a minute and at a stop.")
         .or("none")
         .like("https://archive.internal/heads/…")
         .secret(),
@@ -289,6 +289,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     operator("secrets", "Below it lies one folder of credentials a project, for `file://` references.")
         .or("none: no `file://`")
         .like("\"/etc/awooop/secrets\""),
+    operator("kubeconfig", "How the Kubernetes API is reached for `k8s://` references: a kubeconfig, which is read when the API is first asked and when it no longer accepts the account.")
+        .or("as the account of the pod that the server runs in")
+        .like("\"/etc/awooop/kubeconfig\""),
     operator("allow_same_uid_children", "Tool servers may run under the server's own uid when it is not root. For a machine of one person only.")
         .or("false; true in the list that `dev` makes")
         .like("true"),
@@ -326,9 +329,15 @@ pub(crate) const SETTINGS: &[Setting] = &[
     operator("projects.<project>.commands", "Programs by the names that the project's contracts use; absolute paths.")
         .or("none")
         .like("{ shop = \"/usr/local/bin/shop-tools\" }"),
-    operator("projects.<project>.env", "Variables of the server's environment that the project may use as credentials, as `env://NAME`.")
+    operator("projects.<project>.env", "Variables of the server's environment that the project may use as credentials, as `env://NAME`. Where `NAME` is not set and `NAME_FILE` is, the value is what lies in the file that it names, read for every call.")
         .or("none")
         .like("[\"OPENAI_API_KEY\"]"),
+    operator("projects.<project>.k8s", "Secrets of Kubernetes that the project may use as credentials, as `k8s://namespace/secret/key`. The server's account there needs `get` on each.")
+        .or("none")
+        .like("[\"shop/payment-gateway\"]"),
+    operator("projects.<project>.allow_credential_arguments", "The project's tool servers may get credentials in their arguments, which every user of the machine can read (`ps`).")
+        .or("false")
+        .like("true"),
     operator("projects.<project>.private_addresses", "Addresses that this project may reach besides those for all.")
         .or("none")
         .like("[\"127.0.0.1:7801\"]"),

@@ -26,7 +26,7 @@ pub(super) async fn start(
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
     let Some(url) = setting("AWOOOP_RETENTION_DATABASE_URL").or(own) else { return Ok(None) };
     let retention = RunRetention::open(store.clone(), &url).await?;
-    Ok(Some(scope::spawn_service("run retention", expire(retention))))
+    Ok(Some(scope::spawn_service(scope::Service::RunRetention, expire(retention))))
 }
 
 async fn expire(retention: RunRetention) {

@@ -53,7 +53,7 @@ impl SeparateWorker {
             .process_group(0)
             .kill_on_drop(true);
         let stop = CancellationToken::new();
-        let keeping = scope::spawn_service("separate worker", keep(command, stop.clone()));
+        let keeping = scope::spawn_service(scope::Service::SeparateWorker, keep(command, stop.clone()));
         Ok(Self { stop, keeping })
     }
 

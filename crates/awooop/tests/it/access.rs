@@ -55,6 +55,7 @@ async fn heavy_what_one_server_refuses_every_other_refuses_within_the_stated_sec
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "a client of the test's own")]
 async fn heavy_a_stream_ends_when_its_key_is_revoked() {
     let stage = stage().await;
     let api = stage.api("shop");
@@ -69,7 +70,7 @@ async fn heavy_a_stream_ends_when_its_key_is_revoked() {
     let key = api.create_key(&json!({"name": "watcher", "role": "viewer"})).await.unwrap();
     let watcher = Api::new(stage.server.url(), Some(&key)).unwrap();
     let path = format!("{RUNS}/{run_id}/events");
-    let watching = awooop_store::scope::spawn_service("watcher", async move { watcher.get(&path).await });
+    let watching = tokio::spawn(async move { watcher.get(&path).await });
     let id = awooop_core::key::parse(&key).unwrap().id.to_owned();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!watching.is_finished());

@@ -225,12 +225,11 @@ async fn heavy_a_killed_postmaster_loses_no_run() {
     let postmaster = Pid::from_raw(pid.lines().next().unwrap().parse().unwrap());
     kill(postmaster, Signal::SIGKILL).unwrap();
     let began = Instant::now();
-    // the file first: what the killed one's children still answer is not the new one's readiness
-    while std::fs::read_to_string(&pid_file).is_ok_and(|new| new == pid)
-        || !api.get("/readyz").await.is_ok_and(|answer| answer.status == 200)
-    {
+    // what the killed one's children still answer is not the new one's readiness, and that is in its file's last line
+    let is_new = || std::fs::read_to_string(&pid_file).is_ok_and(|now| now != pid && now.contains("\nready"));
+    while !is_new() || !api.get("/readyz").await.is_ok_and(|answer| answer.status == 200) {
         assert!(began.elapsed() < PATIENCE, "PostgreSQL does not come back:\n{}", home.log());
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     println!("PostgreSQL was back after {:?}", began.elapsed());
     stage.kit.let_go();

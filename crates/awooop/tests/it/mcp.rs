@@ -5,11 +5,12 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use awooop_journeys::client::Api;
+use awooop_journeys::fixture_everything::{FixtureEverything, Speaks};
 use awooop_journeys::fixture_mcp::{BIG_CHARS, FixtureMcp, PLANTED};
 use awooop_journeys::server::Home;
 use serde_json::{Value, json};
 
-use crate::support::{make_project, python, root, site};
+use crate::support::{make_everything, make_project, python, root, site};
 
 /// What a model gets of one result at most, marker included.
 const RESULT_CHARS: usize = 16_384;
@@ -68,7 +69,8 @@ async fn heavy_the_official_sdk_lists_and_calls_and_is_refused_at_the_gates() {
     for mode in ["auto", "legacy"] {
         fixture.forget();
         let seen = ask(site.server.url(), &key, mode, calls.clone()).await.unwrap();
-        assert_eq!(seen["protocol"], "2025-11-25", "{mode}");
+        let revision = if mode == "auto" { "2026-07-28" } else { "2025-11-25" };
+        assert_eq!(seen["protocol"], revision, "{mode}");
         let mut names: Vec<&str> =
             seen["tools"].as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
         names.sort_unstable();
@@ -284,6 +286,41 @@ async fn heavy_a_spawned_server_answers_each_line_and_outlives_nonsense_and_a_se
     .unwrap();
     let keyless = site.home.cli(&["mcp", "stdio"]).await.unwrap();
     assert_eq!(keyless.status.code(), Some(2), "the key of this machine's administrator is no agent's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_a_spawned_server_passes_progress_on_and_speaks_both_revisions() {
+    let (site, server) = (site().await, FixtureEverything::start(Speaks::Only2025).await.unwrap());
+    let key = make_everything(site.server.api(), "mcp-all", &server, "").await;
+    let mut spoken = Spoken::start(&site.home, site.server.url(), &key);
+    let call = |id: &str, meta: Value| {
+        let params = json!({"name": "kit__test_tool_with_progress", "arguments": {}, "_meta": meta});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string()
+    };
+    tokio::task::spawn_blocking(move || {
+        let stateless = json!({"progressToken": 9, "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {}});
+        for (id, meta) in [("old", json!({"progressToken": 9})), ("new", stateless)] {
+            spoken.say(&call(id, meta));
+            for _ in 0..3 {
+                let said = spoken.hear();
+                assert_eq!(
+                    (&said["method"], &said["params"]["progressToken"]),
+                    (&json!("notifications/progress"), &json!(9)),
+                    "{said}"
+                );
+            }
+            let answer = spoken.hear();
+            assert_eq!(
+                (&answer["id"], answer["result"]["resultType"].is_string()),
+                (&json!(id), id == "new"),
+                "{answer}"
+            );
+        }
+        assert_eq!(spoken.end(), Some(0));
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

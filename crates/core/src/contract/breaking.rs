@@ -231,16 +231,22 @@ impl Found {
     fn transport(&mut self, from: &TransportSpec, to: &TransportSpec) {
         match (from, to) {
             (
-                TransportSpec::Stdio { command, args, env },
-                TransportSpec::Stdio { command: new_command, args: new_args, env: new_env },
+                TransportSpec::Stdio { command, args, env, credentials },
+                TransportSpec::Stdio {
+                    command: new_command,
+                    args: new_args,
+                    env: new_env,
+                    credentials: new_credentials,
+                },
             ) => {
                 self.endpoint("/spec/command", "command", command == new_command);
                 self.endpoint("/spec/args", "command's arguments", args == new_args);
                 self.endpoint("/spec/env", "environment's credentials", env == new_env);
+                self.endpoint("/spec/credentials", "arguments' credentials", credentials == new_credentials);
             }
             (TransportSpec::Http { url, auth }, TransportSpec::Http { url: new_url, auth: new_auth }) => {
                 self.endpoint("/spec/url", "address", url == new_url);
-                self.endpoint("/spec/auth", "header or its credential", auth == new_auth);
+                self.endpoint("/spec/auth", "way to show who calls, or its credential", auth == new_auth);
             }
             _ => self.endpoint("/spec/transport", "transport", false),
         }

@@ -9,6 +9,7 @@ mod agent;
 mod breaking;
 mod channel;
 mod credential;
+mod credential_args;
 mod diff;
 mod lookalikes;
 mod narrowing;
@@ -30,6 +31,7 @@ pub use agent::{AgentSpec, Grant};
 pub use breaking::{Breaking, RULES as BREAKING_RULES, breaking};
 pub use channel::{ChannelSpec, Language, TelegramSpec, WebhookSpec};
 pub use credential::CredentialRef;
+pub use credential_args::{credentials_in_argument, fill_argument};
 pub use diff::{ChangeLine, ChangeOp, changes, patch};
 pub use personal_data::{BUILT_IN_CLASSES, DataAction, DataClass, DirectionSpec, PersonalDataSpec};
 pub use policy::{
@@ -38,7 +40,8 @@ pub use policy::{
 };
 pub use project::{ActivationSpec, BudgetSpec, LimitsSpec, ProjectSpec, RetentionSpec};
 pub use provider::{
-    AuthSpec, LlmSpec, McpSpec, ModelSpec, OfflineModelSpec, ProviderSpec, Risk, ToolSpec, TransportSpec,
+    AuthSpec, ClientAuth, HeaderSpec, LlmSpec, McpSpec, ModelSpec, OauthAuthSpec, OauthSpec,
+    OfflineModelSpec, ProviderSpec, Risk, ToolSpec, TransportSpec,
 };
 pub use references::{Active, check_references};
 pub use run::{RunStateDocument, RunTrigger, TriggerType};

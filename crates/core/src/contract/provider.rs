@@ -89,16 +89,18 @@ pub enum TransportSpec {
     Stdio {
         /// A name from the operator's list.
         command: String,
-        /// Its arguments.
+        /// Its arguments. `{credential.NAME}` in one stands for a credential of `credentials`.
         args: Vec<String>,
         /// Credentials put into its environment.
         env: BTreeMap<String, CredentialRef>,
+        /// Credentials put into its arguments, by the name they have there.
+        credentials: BTreeMap<String, CredentialRef>,
     },
     /// Streamable HTTP.
     Http {
         /// Where it listens.
         url: url::Url,
-        /// The header that carries its credential.
+        /// How it is shown who calls.
         auth: Option<AuthSpec>,
     },
 }
@@ -114,6 +116,8 @@ enum McpWire {
         args: Vec<String>,
         #[serde(default)]
         env: BTreeMap<String, CredentialRef>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        credentials: BTreeMap<String, CredentialRef>,
         tools: Vec<ToolSpec>,
         #[serde(default = "default_call_timeout_ms")]
         timeout_ms: u64,
@@ -131,9 +135,11 @@ enum McpWire {
 impl From<McpWire> for McpSpec {
     fn from(wire: McpWire) -> Self {
         match wire {
-            McpWire::Stdio { command, args, env, tools, timeout_ms } => {
-                Self { transport: TransportSpec::Stdio { command, args, env }, tools, timeout_ms }
-            }
+            McpWire::Stdio { command, args, env, credentials, tools, timeout_ms } => Self {
+                transport: TransportSpec::Stdio { command, args, env, credentials },
+                tools,
+                timeout_ms,
+            },
             McpWire::Http { url, auth, tools, timeout_ms } => {
                 Self { transport: TransportSpec::Http { url, auth }, tools, timeout_ms }
             }
@@ -144,8 +150,8 @@ impl From<McpWire> for McpSpec {
 impl From<McpSpec> for McpWire {
     fn from(McpSpec { transport, tools, timeout_ms }: McpSpec) -> Self {
         match transport {
-            TransportSpec::Stdio { command, args, env } => {
-                Self::Stdio { command, args, env, tools, timeout_ms }
+            TransportSpec::Stdio { command, args, env, credentials } => {
+                Self::Stdio { command, args, env, credentials, tools, timeout_ms }
             }
             TransportSpec::Http { url, auth } => Self::Http { url, auth, tools, timeout_ms },
         }
@@ -156,10 +162,20 @@ fn default_call_timeout_ms() -> u64 {
     60_000
 }
 
+/// How a tool server is shown who calls.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AuthSpec {
+    /// By a header with a credential.
+    Header(HeaderSpec),
+    /// By a token that an OAuth 2.1 server issues for client credentials.
+    Oauth(Box<OauthAuthSpec>),
+}
+
 /// A header with a credential.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AuthSpec {
+pub struct HeaderSpec {
     /// The header's name.
     pub header: String,
     /// Put before the credential.
@@ -167,6 +183,49 @@ pub struct AuthSpec {
     pub prefix: String,
     /// Where it lies.
     pub credential: CredentialRef,
+}
+
+/// The member that says so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OauthAuthSpec {
+    /// Who issues tokens, and for whom.
+    pub oauth: OauthSpec,
+}
+
+/// OAuth 2.1 client credentials (RFC 6749, section 4.4).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OauthSpec {
+    /// Where tokens are issued.
+    pub token_url: url::Url,
+    /// Who we are there.
+    pub client_id: String,
+    /// Where the client's secret lies.
+    pub client_secret: CredentialRef,
+    /// How id and secret are sent.
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// What the token is to allow, separated by spaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Whom the token is for, as the issuer names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Whom the token is for, by address (RFC 8707).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+}
+
+/// How a client shows an OAuth server who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// In the `Authorization` header.
+    #[default]
+    Basic,
+    /// In the request's body.
+    Body,
 }
 
 /// A tool as the contract knows it.

@@ -8,9 +8,10 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::credential_args::credentials_in_argument;
 use super::personal_data::{BUILT_IN_CLASSES, PersonalDataSpec};
 use super::policy::RedactionPattern;
-use super::{AgentSpec, ApprovalRule, Manifest, PolicySpec, ProjectSpec, ProviderSpec, Spec};
+use super::{AgentSpec, ApprovalRule, Manifest, PolicySpec, ProjectSpec, ProviderSpec, Spec, TransportSpec};
 use crate::error::Violation;
 use crate::ids::{AgentId, RESERVED_PROVIDER, ToolName};
 use crate::lookalike::are_alike;
@@ -35,12 +36,13 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Violation> {
 
 /// Checks the addresses of a document that fits its schema: its pattern lets some pass that are none.
 pub(super) fn check_addresses(document: &Value) -> Result<(), Vec<Violation>> {
-    let wrong = |name: &str| {
-        let text = document["spec"].get(name)?.as_str()?;
+    let wrong = |path: &str| {
+        let text = document.pointer(path)?.as_str()?;
         let refused = url::Url::parse(text).err()?;
-        Some(Violation::new(format!("/spec/{name}"), "format", format!("this is no address: {refused}")))
+        Some(Violation::new(path, "format", format!("this is no address: {refused}")))
     };
-    let found: Vec<Violation> = ["url", "base_url"].into_iter().filter_map(wrong).collect();
+    let places = ["/spec/url", "/spec/base_url", "/spec/auth/oauth/token_url"];
+    let found: Vec<Violation> = places.into_iter().filter_map(wrong).collect();
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
@@ -141,6 +143,26 @@ fn check_provider(id: &str, provider: &ProviderSpec, found: &mut Found) {
                     format!("names that begin with `{own}` are the platform's own"),
                 );
             }
+            check_transport(&mcp.transport, found);
+        }
+    }
+}
+
+/// Arguments ask for credentials of the contract only, and each of those is asked for.
+fn check_transport(transport: &TransportSpec, found: &mut Found) {
+    let TransportSpec::Stdio { args, credentials, .. } = transport else { return };
+    for (i, argument) in args.iter().enumerate() {
+        if let Some(name) =
+            credentials_in_argument(argument).into_iter().find(|name| !credentials.contains_key(*name))
+        {
+            let message = format!("`credentials` has no `{name}`");
+            found.refuse(format!("/spec/args/{i}"), "credentials", message);
+        }
+    }
+    for name in credentials.keys() {
+        if !args.iter().any(|argument| credentials_in_argument(argument).contains(&name.as_str())) {
+            let message = format!("no argument asks for it: write {{credential.{name}}} in one");
+            found.refuse(format!("/spec/credentials/{name}"), "credentials", message);
         }
     }
 }

@@ -74,7 +74,8 @@ impl Compiled {
             };
             left.retain(|b| &b.chosen_by[depth].1 == chosen);
             if let [branch] = left[..] {
-                return branch.schema.validate(document).err();
+                let found = branch.schema.validate(document).err();
+                return found.map(|found| found.into_iter().map(plainer).collect());
             }
         }
         None
@@ -108,12 +109,13 @@ fn no_branch(member: &str, is_there: bool, offered: &[&Value]) -> Violation {
     }
 }
 
-/// Only a policy's spec has `anyOf`, to ask for one section at least.
+/// Only a policy's spec has `anyOf`, to ask for one section at least, and only a tool server's `auth` has `not`.
 fn plainer(violation: Violation) -> Violation {
-    if violation.keyword != "anyOf" {
-        return violation;
-    }
-    let message = "at least one section is needed: deny, approvals, redaction, anomalies or rates";
+    let message = match violation.keyword.as_str() {
+        "anyOf" => "at least one section is needed: deny, approvals, redaction, anomalies or rates",
+        "not" => "it is either header and credential, or oauth",
+        _ => return violation,
+    };
     Violation { message: message.to_owned(), ..violation }
 }
 

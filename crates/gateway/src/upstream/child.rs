@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
-use super::config::{Redact, UpstreamConfig};
+use super::config::{KnownOf, Redact, UpstreamConfig};
 use super::error::UpstreamError;
 use super::lines::{Line, Lines};
 use super::reach::closed_ancestor;
@@ -35,7 +35,7 @@ const PROCESSES_OF_A_PROJECT: u64 = 512;
 /// What to start.
 pub(super) struct Program<'a> {
     pub(super) path: &'a Path,
-    pub(super) args: &'a [String],
+    pub(super) args: &'a [SecretString],
     pub(super) uid: Option<u32>,
     pub(super) env: &'a [(String, SecretString)],
 }
@@ -71,7 +71,7 @@ pub(super) async fn start(
     let Some((((pid, stdin), stdout), stderr)) = started else {
         return Err(UpstreamError::unreachable("its process has no pipes"));
     };
-    let log = StderrLog::new(spec, Arc::clone(&config.redact));
+    let log = StderrLog::new(spec, config);
     super::spawn(tracing::Span::current(), log.run(stderr));
     let group = Pid::from_raw(pid.cast_signed());
     Ok((ServerProcess { child, group, has_ended: false }, Pipes { stdin, stdout }))
@@ -80,7 +80,7 @@ pub(super) async fn start(
 fn command(program: &Program<'_>) -> Command {
     let mut command = Command::new(program.path);
     command
-        .args(program.args)
+        .args(program.args.iter().map(ExposeSecret::expose_secret))
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("HOME", "/nonexistent")
@@ -158,15 +158,17 @@ impl Drop for ServerProcess {
 struct StderrLog {
     project: ProjectId,
     provider: ProviderId,
+    known: KnownOf,
     redact: Redact,
     minute: Instant,
     lines: u32,
 }
 
 impl StderrLog {
-    fn new(spec: &UpstreamSpec, redact: Redact) -> Self {
+    fn new(spec: &UpstreamSpec, config: &UpstreamConfig) -> Self {
         let (project, provider) = (spec.project.clone(), spec.provider.clone());
-        Self { project, provider, redact, minute: Instant::now(), lines: 0 }
+        let (known, redact) = (Arc::clone(&config.known), Arc::clone(&config.redact));
+        Self { project, provider, known, redact, minute: Instant::now(), lines: 0 }
     }
 
     async fn run(mut self, stderr: ChildStderr) {
@@ -195,7 +197,9 @@ impl StderrLog {
             Line::Whole(bytes) => (bytes, false),
             Line::TooLong { head, .. } => (head, true),
         };
-        let text = (self.redact)(&self.project, &String::from_utf8_lossy(&bytes));
+        let (text, known) = (String::from_utf8_lossy(&bytes), (self.known)(&self.project));
+        let text = if is_cut { known.mask_cut(&text) } else { known.mask(&text) };
+        let text = (self.redact)(&self.project, &text);
         tracing::debug!(project = %self.project, provider = %self.provider, is_cut, stderr = text);
     }
 }

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use awooop_core::ProjectId;
+use awooop_redact::Known;
 
 /// A project's line as it may be logged.
 pub(super) type Redact = Arc<dyn Fn(&ProjectId, &str) -> String + Send + Sync>;
+
+/// The values that are masked in what a project's servers answer, as of now.
+pub(super) type KnownOf = Arc<dyn Fn(&ProjectId) -> Arc<Known> + Send + Sync>;
 
 /// Limits and hooks of [`Upstreams`](super::Upstreams).
 #[derive(Clone)]
@@ -29,6 +33,8 @@ pub struct UpstreamConfig {
     pub child_address_space_bytes: Option<u64>,
     /// Applied to every line of a child's stderr, with its project, before it is logged.
     pub redact: Redact,
+    /// Masked in every message of a server, and in a child's stderr, before anything else is done with it.
+    pub known: KnownOf,
 }
 
 impl Default for UpstreamConfig {
@@ -42,6 +48,7 @@ impl Default for UpstreamConfig {
             max_result_bytes: 4 * 1024 * 1024,
             child_address_space_bytes: Some(2 * 1024 * 1024 * 1024),
             redact: Arc::new(|_, line| line.to_owned()),
+            known: Arc::new(|_| Arc::default()),
         }
     }
 }

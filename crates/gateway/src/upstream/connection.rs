@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::child::ServerProcess;
 use super::config::UpstreamConfig;
 use super::error::{CallFailure, UpstreamError};
+use super::notice::{Hearers, Notices};
 use super::open::{Listener, Opened, closed, is_session_over, is_unsent, transport_error};
 use super::stdio::Fate;
 use super::tool::{ToolCallRequest, ToolDefinition, ToolResult};
@@ -38,6 +39,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(3);
 pub(super) struct Connection {
     peer: Peer<RoleClient>,
     listener: Listener,
+    hearers: Hearers,
     fate: Fate,
     config: UpstreamConfig,
     tools: tokio::sync::Mutex<Option<ListedTools>>,
@@ -66,10 +68,11 @@ impl Drop for InFlight<'_> {
 impl Connection {
     /// Splits what was opened into what calls use and what the keeper owns.
     pub(super) fn new(opened: Opened, config: UpstreamConfig) -> (Arc<Self>, Keeper) {
-        let Opened { service, listener, process, fate } = opened;
+        let Opened { service, listener, hearers, process, fate } = opened;
         let connection = Arc::new(Self {
             peer: service.peer().clone(),
             listener,
+            hearers,
             fate,
             config,
             tools: tokio::sync::Mutex::new(None),
@@ -136,7 +139,7 @@ impl Connection {
     ) -> Result<Option<Value>, UpstreamError> {
         let params = PaginatedRequestParams::default().with_cursor(cursor);
         let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
-        match self.request(request, None, left).await {
+        match self.request(request, None, None, left).await {
             Ok(page) => Ok(Some(page)),
             Err(Failure::SessionOver) => Ok(None),
             Err(Failure::Answered { code, .. }) => {
@@ -153,9 +156,10 @@ impl Connection {
         let _in_flight = self.begin();
         let limit = call.timeout.unwrap_or(self.config.call_timeout).min(self.config.call_timeout);
         let meta = call_meta(&call);
+        let notices = call.notices;
         let params = CallToolRequestParams::new(call.name).with_arguments(call.arguments);
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-        let answer = self.request(request, Some(meta), limit).await;
+        let answer = self.request(request, Some(meta), notices, limit).await;
         let may_have_run = !matches!(answer, Err(Failure::Unsent(_)));
         let judged = self.judge(match answer {
             Ok(value) => ToolResult::from_value(value).map(Some),
@@ -171,12 +175,14 @@ impl Connection {
         &self,
         request: ClientRequest,
         meta: Option<RequestMetaObject>,
+        notices: Option<Notices>,
         limit: Duration,
     ) -> Result<Value, Failure> {
         let mut options = PeerRequestOptions::with_timeout(limit);
         options.meta = meta;
         let exchange = async {
             let handle = self.peer.send_request_with_option(request, options).await?;
+            let _hearing = notices.map(|notices| self.hearers.listen(&handle, notices));
             handle.await_response().await
         };
         // The outer limit is for a server that does not even read the notice that it is too late.
@@ -223,7 +229,11 @@ impl Connection {
             Err(UpstreamError::Timeout { .. }) => {
                 self.silent_calls.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_SILENT_CALLS
             }
-            Err(UpstreamError::Unreachable(_) | UpstreamError::Refused(_)) => true,
+            Err(
+                UpstreamError::Unreachable(_)
+                | UpstreamError::CredentialRefused(_)
+                | UpstreamError::Refused(_),
+            ) => true,
         };
         if is_broken {
             self.retired.cancel();

@@ -14,6 +14,9 @@ pub enum UpstreamError {
     /// No connection, or it ended while the call was in flight (the call may have been carried out).
     #[error("the tool server cannot be reached: {0}")]
     Unreachable(String),
+    /// It refuses the credential, with this HTTP status (401 or 403).
+    #[error("the tool server cannot be reached: it refuses the credential (HTTP {0})")]
+    CredentialRefused(u16),
     /// No answer in time (the call may have been carried out).
     #[error("the tool server did not finish {doing} within {} ms", .after.as_millis())]
     Timeout {
@@ -34,7 +37,7 @@ impl UpstreamError {
     /// The code callers see.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Unreachable(_) | Self::Refused(_) => ErrorCode::Upstream001,
+            Self::Unreachable(_) | Self::CredentialRefused(_) | Self::Refused(_) => ErrorCode::Upstream001,
             Self::Timeout { .. } => ErrorCode::Upstream002,
             Self::Protocol(_) => ErrorCode::Upstream003,
         }

@@ -14,7 +14,7 @@ use futures::stream::{BoxStream, StreamExt};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use http::{HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
-use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, RequestId, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, RequestId};
 use rmcp::transport::streamable_http_client::{
     SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
     StreamableHttpResponseLimits,
@@ -24,7 +24,7 @@ use sse_stream::{Sse, SseStream};
 
 use super::address::Pinned;
 use super::error::UpstreamError;
-use super::wire;
+use super::wire::{self, Reading};
 
 const SESSION_HEADER: &str = "mcp-session-id";
 /// Room for an error body; larger ones are not read.
@@ -58,7 +58,7 @@ impl From<HttpFault> for UpstreamError {
                 status.as_u16()
             )),
             HttpFault::Status(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
-                Self::Unreachable(format!("it refuses the credential (HTTP {})", status.as_u16()))
+                Self::CredentialRefused(status.as_u16())
             }
             HttpFault::Status(status) => {
                 Self::Unreachable(format!("it answers with HTTP {}", status.as_u16()))
@@ -96,7 +96,7 @@ fn io_kind(error: &reqwest::Error) -> io::ErrorKind {
 #[derive(Clone)]
 pub(super) struct HttpClient {
     client: reqwest::Client,
-    max_bytes: usize,
+    reading: Reading,
 }
 
 impl HttpClient {
@@ -105,7 +105,7 @@ impl HttpClient {
         pinned: &Pinned,
         header: Option<&(HeaderName, SecretString)>,
         connect_timeout: Duration,
-        max_bytes: usize,
+        reading: Reading,
     ) -> Result<Self, UpstreamError> {
         let mut headers = HeaderMap::new();
         if let Some((name, secret)) = header {
@@ -128,7 +128,7 @@ impl HttpClient {
             .user_agent(concat!("awooop/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|_| UpstreamError::unreachable("the HTTP client cannot be made"))?;
-        Ok(Self { client, max_bytes })
+        Ok(Self { client, reading })
     }
 
     async fn post(
@@ -151,13 +151,34 @@ impl HttpClient {
             return Err(StreamableHttpError::SessionExpired);
         }
         if !status.is_success() {
-            return failed(response).await;
+            return self.failed(response).await;
         }
         let is_request = wire::request_id(message).is_some();
         if !is_request || matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
             return Ok(StreamableHttpPostResponse::Accepted);
         }
         self.answer(response, message).await
+    }
+
+    /// A failed status: the JSON-RPC error in its body when there is one, else the status.
+    async fn failed(
+        &self,
+        response: Response,
+    ) -> Result<StreamableHttpPostResponse, StreamableHttpError<HttpFault>> {
+        let status = response.status();
+        let is_final = status.is_redirection()
+            || matches!(
+                status,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+            );
+        if !is_final
+            && media_type(&response) == "application/json"
+            && let Ok(body) = bounded_body(response, MAX_ERROR_BODY_BYTES).await
+            && let Ok(error @ JsonRpcMessage::Error(_)) = wire::read(&body, None, &(self.reading.known)())
+        {
+            return Ok(StreamableHttpPostResponse::Json(error, None));
+        }
+        Err(client_error(HttpFault::Status(status)))
     }
 
     /// Reads the answer to a request.
@@ -171,36 +192,21 @@ impl HttpClient {
         let handshake = id.clone().filter(|_| wire::is_initialize(message));
         match media_type(&response).as_str() {
             "application/json" => {
-                let body = bounded_body(response, self.max_bytes).await.map_err(client_error)?;
-                let answer =
-                    wire::read(&body, handshake.as_ref()).map_err(|_| client_error(HttpFault::NotMcp))?;
+                let body = bounded_body(response, self.reading.max_bytes).await.map_err(client_error)?;
+                let answer = wire::read(&body, handshake.as_ref(), &(self.reading.known)())
+                    .map_err(|_| client_error(HttpFault::NotMcp))?;
                 Ok(StreamableHttpPostResponse::Json(answer, session))
             }
             "text/event-stream" => {
                 let keep = handshake.is_none();
                 Ok(StreamableHttpPostResponse::Sse(
-                    bounded_events(response, self.max_bytes, keep, id),
+                    bounded_events(response, keep, id, self.reading.clone()),
                     session,
                 ))
             }
             _ => Err(client_error(HttpFault::NotMcp)),
         }
     }
-}
-
-/// A failed status: the JSON-RPC error in its body when there is one, else the status.
-async fn failed(response: Response) -> Result<StreamableHttpPostResponse, StreamableHttpError<HttpFault>> {
-    let status = response.status();
-    let is_final = status.is_redirection()
-        || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
-    if !is_final
-        && media_type(&response) == "application/json"
-        && let Ok(body) = bounded_body(response, MAX_ERROR_BODY_BYTES).await
-        && let Ok(error @ JsonRpcMessage::Error(_)) = serde_json::from_slice::<ServerJsonRpcMessage>(&body)
-    {
-        return Ok(StreamableHttpPostResponse::Json(error, None));
-    }
-    Err(client_error(HttpFault::Status(status)))
 }
 
 fn client_error(fault: HttpFault) -> StreamableHttpError<HttpFault> {
@@ -228,10 +234,11 @@ async fn bounded_body(mut response: Response, max_bytes: usize) -> Result<Vec<u8
 /// taken by an error for the same id, and the stream ends.
 fn bounded_events(
     response: Response,
-    max_bytes: usize,
     keep: bool,
     id: Option<RequestId>,
+    reading: Reading,
 ) -> BoxStream<'static, Result<Sse, SseError>> {
+    let max_bytes = reading.max_bytes;
     let is_over = Arc::new(OnceLock::new());
     let seen_over = Arc::clone(&is_over);
     let mut seen = 0;
@@ -254,7 +261,11 @@ fn bounded_events(
             has_ended = is_over;
             std::future::ready(Some(match (event, id.clone()) {
                 (Err(_), Some(id)) if is_over => Ok(stand_in(id)),
-                (Ok(event), _) if keep => Ok(kept(event)),
+                (Ok(event), id) => {
+                    let event = kept(event, keep, &reading);
+                    reading.hear(id.as_ref(), event.data.as_deref().unwrap_or_default());
+                    Ok(event)
+                }
                 (event, _) => event,
             }))
         })
@@ -266,8 +277,8 @@ fn stand_in(id: RequestId) -> Sse {
     Sse::default().data(text)
 }
 
-fn kept(mut event: Sse) -> Sse {
-    event.data = event.data.map(wire::keep_in_event);
+fn kept(mut event: Sse, is_kept: bool, reading: &Reading) -> Sse {
+    event.data = event.data.map(|data| wire::keep_in_event(data, is_kept, &(reading.known)()));
     event
 }
 
@@ -352,12 +363,18 @@ impl StreamableHttpClient for HttpClient {
                 last_event_id,
                 auth_header,
                 custom_headers,
-                self.max_bytes,
+                self.reading.max_bytes,
             )
             .await
             .map_err(recode)?;
         // A resumed answer arrives here, so its result is kept too; the handshake never is resumed.
-        Ok(stream.map(|event| event.map(kept)).boxed())
+        let reading = self.reading.clone();
+        let heard = move |event: Sse| {
+            let event = kept(event, true, &reading);
+            reading.hear(None, event.data.as_deref().unwrap_or_default());
+            event
+        };
+        Ok(stream.map(move |event| event.map(&heard)).boxed())
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -402,7 +419,7 @@ mod tests {
             let (resolved, pinned, port) = listeners();
             let addresses = vec![SocketAddr::from(([127, 0, 0, 2], port))];
             let pin = Pinned { host: host.to_owned(), addresses };
-            let tools = HttpClient::new(&pin, None, soon, 1000).unwrap().client;
+            let tools = HttpClient::new(&pin, None, soon, Reading::of_test(1000)).unwrap().client;
             let models = crate::http_client::http_client_pinned(Some(&pin)).unwrap();
             for client in [tools, models] {
                 let url = format!("http://{host}:{port}/");

@@ -17,6 +17,7 @@ mod connection;
 mod error;
 mod http;
 mod lines;
+mod notice;
 mod open;
 mod pool;
 mod reach;
@@ -28,6 +29,7 @@ mod wire;
 
 pub use config::UpstreamConfig;
 pub use error::{CallFailure, UpstreamError};
+pub use notice::{MESSAGE, Notice, Notices, PROGRESS};
 pub use pool::Upstreams;
 pub use reach::closed_ancestor;
 pub use spec::{Transport, UpstreamSpec};
@@ -40,5 +42,5 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     use tracing::Instrument as _;
-    awooop_store::scope::spawn_service("upstream", future.instrument(span))
+    awooop_store::scope::spawn_service(awooop_store::scope::Service::Upstream, future.instrument(span))
 }

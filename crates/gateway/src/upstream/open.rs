@@ -21,8 +21,10 @@ use super::child::{self, Program, ServerProcess};
 use super::config::UpstreamConfig;
 use super::error::UpstreamError;
 use super::http::{HttpClient, HttpFault};
+use super::notice::Hearers;
 use super::spec::{Transport, UpstreamSpec};
 use super::stdio::{Fate, StdioTransport};
+use super::wire::Reading;
 
 /// Calls one HTTP connection carries at the same time; rmcp's own default is 16.
 const CONCURRENT_REQUESTS: usize = 256;
@@ -56,6 +58,7 @@ impl ClientHandler for Listener {
 pub(super) struct Opened {
     pub(super) service: RunningService<RoleClient, Listener>,
     pub(super) listener: Listener,
+    pub(super) hearers: Hearers,
     pub(super) process: Option<ServerProcess>,
     pub(super) fate: Fate,
 }
@@ -68,27 +71,31 @@ pub(super) async fn open(spec: &UpstreamSpec, config: &UpstreamConfig) -> Result
 
 async fn connect(spec: &UpstreamSpec, config: &UpstreamConfig) -> Result<Opened, UpstreamError> {
     let listener = Listener::default();
-    let fate = Fate::default();
+    let (fate, hearers) = (Fate::default(), Hearers::default());
+    let (known_of, project) = (Arc::clone(&config.known), spec.project.clone());
+    let reading = Reading {
+        max_bytes: config.max_result_bytes,
+        known: Arc::new(move || known_of(&project)),
+        hearers: hearers.clone(),
+    };
     match &spec.transport {
         Transport::Http { url, header, allowed_private } => {
             let pinned = address::pin(url, allowed_private).await.map_err(|error| {
                 UpstreamError::Unreachable(format!("its name cannot be resolved ({})", error.kind()))
             })??;
-            let client =
-                HttpClient::new(&pinned, header.as_ref(), config.connect_timeout, config.max_result_bytes)?;
+            let client = HttpClient::new(&pinned, header.as_ref(), config.connect_timeout, reading)?;
             let transport = StreamableHttpClientTransport::with_client(client, http_config(url.as_str()));
             let service =
                 serve_client(listener.clone(), transport).await.map_err(|error| handshake(error, &fate))?;
-            Ok(Opened { service, listener, process: None, fate })
+            Ok(Opened { service, listener, hearers, process: None, fate })
         }
         Transport::Stdio { program, args, uid, env } => {
             let program = Program { path: program, args, uid: *uid, env };
             let (process, pipes) = child::start(&program, spec, config).await?;
-            let transport =
-                StdioTransport::new(pipes.stdout, pipes.stdin, config.max_result_bytes, Arc::clone(&fate));
+            let transport = StdioTransport::new(pipes.stdout, pipes.stdin, reading, Arc::clone(&fate));
             let service =
                 serve_client(listener.clone(), transport).await.map_err(|error| handshake(error, &fate))?;
-            Ok(Opened { service, listener, process: Some(process), fate })
+            Ok(Opened { service, listener, hearers, process: Some(process), fate })
         }
     }
 }
@@ -131,10 +138,12 @@ pub(super) fn is_session_over(error: &DynamicTransportError) -> bool {
     matches!(error, Some(StreamableHttpError::SessionExpired))
 }
 
-/// Was there no connection to send the request on? Then nothing of it has arrived.
+/// Was there no connection to send the request on, so that nothing of it has arrived, or did the server answer that it
+/// was not applied for want of a credential (HTTP 401)?
 pub(super) fn is_unsent(error: &DynamicTransportError) -> bool {
     let error = error.error.downcast_ref::<StreamableHttpError<HttpFault>>();
-    matches!(error, Some(StreamableHttpError::Client(HttpFault::Connect(_))))
+    let Some(StreamableHttpError::Client(fault)) = error else { return false };
+    matches!(fault, HttpFault::Connect(_) | HttpFault::Status(http::StatusCode::UNAUTHORIZED))
 }
 
 /// The fault behind a send that failed.

@@ -43,8 +43,8 @@ pub enum Transport {
     Stdio {
         /// Absolute path of the program, from the operator's list. No shell, no `PATH` search.
         program: PathBuf,
-        /// Arguments, passed as they are.
-        args: Vec<String>,
+        /// Arguments, passed as they are; one may hold a credential.
+        args: Vec<SecretString>,
         /// Uid and gid of the child; `None` keeps this process's own.
         uid: Option<u32>,
         /// Added to the child's otherwise scrubbed environment.
@@ -69,6 +69,11 @@ impl UpstreamSpec {
             version: self.version,
             fingerprint: self.transport.fingerprint(),
         }
+    }
+
+    /// Do both mean one connection?
+    pub(crate) fn is_same_connection(&self, other: &Self) -> bool {
+        self.key() == other.key()
     }
 
     /// The span of everything that serves this connection.
@@ -99,7 +104,7 @@ impl Transport {
             Self::Stdio { program, args, uid, env } => {
                 add(b"stdio");
                 add(program.as_os_str().as_encoded_bytes());
-                args.iter().for_each(|arg| add(arg.as_bytes()));
+                args.iter().for_each(|arg| add(arg.expose_secret().as_bytes()));
                 add(b"uid");
                 add(format!("{uid:?}").as_bytes());
                 for (name, value) in env {
@@ -123,7 +128,7 @@ mod tests {
             version: Uuid::nil(),
             transport: Transport::Stdio {
                 program: "/bin/true".into(),
-                args: args.iter().map(|a| (*a).to_owned()).collect(),
+                args: args.iter().map(|a| SecretString::from(*a)).collect(),
                 uid: None,
                 env: vec![("TOKEN".to_owned(), SecretString::from(secret))],
             },
@@ -139,6 +144,7 @@ mod tests {
 
     #[test]
     fn a_printed_spec_shows_no_credential() {
-        assert!(!format!("{:?}", spec("canary-value", &[])).contains("canary-value"));
+        let printed = format!("{:?}", spec("canary-value", &["--token=canary-value"]));
+        assert!(!printed.contains("canary-value"), "{printed}");
     }
 }

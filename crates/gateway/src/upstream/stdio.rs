@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::error::UpstreamError;
 use super::lines::{Line, Lines};
-use super::wire;
+use super::wire::{self, Reading};
 
 /// Lines of junk in a row after which the conversation is over.
 const MAX_JUNK_LINES: u32 = 1000;
@@ -30,18 +30,18 @@ pub(super) struct StdioTransport<R, W> {
     writer: Arc<Mutex<Option<W>>>,
     initialize: Option<RequestId>,
     junk_lines: u32,
-    max_bytes: usize,
+    reading: Reading,
     fate: Fate,
 }
 
 impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
-    pub(super) fn new(stdout: R, stdin: W, max_bytes: usize, fate: Fate) -> Self {
+    pub(super) fn new(stdout: R, stdin: W, reading: Reading, fate: Fate) -> Self {
         Self {
-            lines: Lines::new(stdout, max_bytes),
+            lines: Lines::new(stdout, reading.max_bytes),
             writer: Arc::new(Mutex::new(Some(stdin))),
             initialize: None,
             junk_lines: 0,
-            max_bytes,
+            reading,
             fate,
         }
     }
@@ -50,10 +50,13 @@ impl<R: AsyncRead + Unpin, W> StdioTransport<R, W> {
     fn message(&mut self, line: Line) -> Result<Option<ServerJsonRpcMessage>, UpstreamError> {
         let read = match line {
             Line::Whole(bytes) if bytes.is_empty() => return Ok(None),
-            Line::Whole(bytes) => wire::read(&bytes, self.initialize.as_ref()).ok(),
+            Line::Whole(bytes) => {
+                self.reading.hear(None, &String::from_utf8_lossy(&bytes));
+                wire::read(&bytes, self.initialize.as_ref(), &(self.reading.known)()).ok()
+            }
             Line::TooLong { head, tail } => {
-                let id =
-                    wire::id_of_ends(&head, &tail).ok_or_else(|| UpstreamError::too_large(self.max_bytes))?;
+                let id = wire::id_of_ends(&head, &tail)
+                    .ok_or_else(|| UpstreamError::too_large(self.reading.max_bytes))?;
                 Some(wire::too_large_answer(id))
             }
         };

@@ -12,6 +12,7 @@ use awooop_redact::Redactor;
 use serde_json::{Map, Value};
 
 use super::error::UpstreamError;
+use super::notice::Notices;
 
 /// What a look at a definition found: made when somebody asks, kept with every copy of it.
 #[derive(Debug, Clone, Default)]
@@ -144,6 +145,8 @@ pub struct ToolCallRequest {
     pub traceparent: Option<String>,
     /// Shorter than the configured limit, or `None` for that limit.
     pub timeout: Option<Duration>,
+    /// Who wants to hear what the server says of it meanwhile.
+    pub notices: Option<Notices>,
 }
 
 /// What a tool answered, unredacted and untruncated.

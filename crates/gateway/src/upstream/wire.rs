@@ -4,17 +4,51 @@
 //! `initialize` is therefore put under one private member, which makes rmcp carry it as a custom result,
 //! and taken out again by [`take_result`]. Notifications, requests and errors go through rmcp's types.
 
+use std::sync::Arc;
+
+use awooop_redact::Known;
 use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, CustomResult, ErrorCode, ErrorData, RequestId, ServerJsonRpcMessage,
     ServerResult,
 };
 use serde_json::{Map, Value};
 
+use super::notice::Hearers;
+
 const KEPT: &str = "awooop/kept-result";
 
 /// Our own error code towards the caller of rmcp: the answer was larger than the limit. A server that
 /// sends it itself earns the same protocol error.
 const TOO_LARGE: ErrorCode = ErrorCode(-31_901);
+
+/// How the messages of one server are read, whatever brings them.
+#[derive(Clone)]
+pub(super) struct Reading {
+    /// Largest message, in bytes of JSON text.
+    pub(super) max_bytes: usize,
+    /// The values that are masked in every message, as of now.
+    pub(super) known: Arc<dyn Fn() -> Arc<Known> + Send + Sync>,
+    /// Who listens to what is said of calls.
+    pub(super) hearers: Hearers,
+}
+
+impl Reading {
+    /// Tells who listens, without the values that are masked; `request` is the one in whose answer the message came.
+    pub(super) fn hear(&self, request: Option<&RequestId>, message: &str) {
+        // almost every message is an answer
+        if message.contains("\"notifications/")
+            && self.hearers.are_any()
+            && let Ok(message) = serde_json::from_str(message)
+        {
+            self.hearers.hear(request, (self.known)().mask_json(message));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_test(max_bytes: usize) -> Self {
+        Self { max_bytes, known: Arc::new(Arc::default), hearers: Hearers::default() }
+    }
+}
 
 /// Is this the handshake, whose result rmcp has to read itself?
 pub(super) fn is_initialize(message: &ClientJsonRpcMessage) -> bool {
@@ -30,12 +64,13 @@ pub(super) fn request_id(message: &ClientJsonRpcMessage) -> Option<RequestId> {
     }
 }
 
-/// Reads one message. A result is kept whole unless its id is `initialize`.
+/// Reads one message, without the values in `known`. A result is kept whole unless its id is `initialize`.
 pub(super) fn read(
     bytes: &[u8],
     initialize: Option<&RequestId>,
+    known: &Known,
 ) -> Result<ServerJsonRpcMessage, serde_json::Error> {
-    let mut message: Value = serde_json::from_slice(bytes)?;
+    let mut message = known.mask_json(serde_json::from_slice(bytes)?);
     let id = message.get("id").and_then(|id| serde_json::from_value::<RequestId>(id.clone()).ok());
     let is_handshake = id.is_some() && id.as_ref() == initialize;
     match (id, message.get_mut("result")) {
@@ -47,16 +82,18 @@ pub(super) fn read(
     }
 }
 
-/// The same for the data of a server-sent event, as text for rmcp to read. Anything that is no response
-/// stays as it is.
-pub(super) fn keep_in_event(data: String) -> String {
-    match serde_json::from_str::<Value>(&data) {
-        Ok(Value::Object(mut message)) if message.contains_key("result") => {
+/// The same for the data of a server-sent event, as text for rmcp to read, which reads the handshake's answer itself:
+/// `is_kept` is false for that. Anything that is no response keeps its form.
+pub(super) fn keep_in_event(data: String, is_kept: bool, known: &Known) -> String {
+    match serde_json::from_str::<Value>(&data).map(|message| known.mask_json(message)) {
+        Err(_) => known.mask(&data).into_owned(),
+        Ok(Value::Object(mut message)) if is_kept && message.contains_key("result") => {
             let result = message.remove("result").unwrap_or_default();
             message.insert("result".to_owned(), keep(result));
             Value::Object(message).to_string()
         }
-        _ => data,
+        Ok(_) if known.is_empty() => data,
+        Ok(message) => message.to_string(),
     }
 }
 
@@ -114,8 +151,9 @@ mod tests {
     fn a_result_comes_through_whole_by_either_way() {
         let result = json!({"content": [{"type": "new", "x": [1]}], "isError": false, "extra": {"y": null}});
         let text = json!({"jsonrpc": "2.0", "id": 7, "result": result}).to_string();
-        let direct = read(text.as_bytes(), None).unwrap();
-        let event: ServerJsonRpcMessage = serde_json::from_str(&keep_in_event(text)).unwrap();
+        let known = Known::default();
+        let direct = read(text.as_bytes(), None, &known).unwrap();
+        let event: ServerJsonRpcMessage = serde_json::from_str(&keep_in_event(text, true, &known)).unwrap();
         for message in [direct, event] {
             let ServerJsonRpcMessage::Response(response) = message else { panic!("no response") };
             assert_eq!(response.id, RequestId::Number(7));
@@ -129,7 +167,8 @@ mod tests {
             [json!({}), json!({"tools": []}), json!({"resultType": "complete"}), json!(null), json!([1])]
         {
             let text = json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string();
-            let event: ServerJsonRpcMessage = serde_json::from_str(&keep_in_event(text)).unwrap();
+            let event: ServerJsonRpcMessage =
+                serde_json::from_str(&keep_in_event(text, true, &Known::default())).unwrap();
             let ServerJsonRpcMessage::Response(response) = event else { panic!("no response") };
             assert_eq!(take_result(response.result), Some(result));
         }

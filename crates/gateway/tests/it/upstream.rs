@@ -39,6 +39,7 @@ fn call(name: &str, arguments: Value) -> ToolCallRequest {
         idempotency_key: "run-1/step-2".to_owned(),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         timeout: None,
+        notices: None,
     }
 }
 

@@ -1,20 +1,22 @@
-//! Everything of the protocol that is not a tool: initialize, ping, notifications, unknown methods. rmcp
+//! Everything of the revisions before 2026-07-28 that is not a tool: initialize, ping, notifications, unknown methods. rmcp
 //! answers them, one service a request. Its plain-text refusals are put into JSON-RPC's form.
+
+#![expect(deprecated, reason = "these revisions have logging, which the newest deprecates")]
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header, request};
+use http::{HeaderValue, Request, StatusCode, header, request};
 use rmcp::ServerHandler;
 use rmcp::model::{
     Implementation, InitializeRequestParams, InitializeResult, ProtocolVersion, ServerCapabilities,
+    SetLevelRequestParams,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::reply::Refusal;
@@ -22,10 +24,8 @@ use super::tools::WITHOUT_AGENT;
 use crate::caller::Access;
 use crate::state::AppState;
 
-/// The newest revision spoken here.
+/// The newest revision that begins with a handshake.
 const NEWEST: ProtocolVersion = ProtocolVersion::V_2025_11_25;
-/// Where a newer client names the revision in a request itself.
-const REVISION_IN_META: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// rmcp's side of `/mcp`.
 pub(crate) type McpServer = StreamableHttpService<Handshake, NeverSessionManager>;
@@ -40,19 +40,28 @@ pub(crate) fn server(draining: CancellationToken) -> McpServer {
     StreamableHttpService::new(|| Ok(Handshake), Arc::new(NeverSessionManager::default()), config)
 }
 
-/// The server as rmcp sees it: its name, its revisions, and that it has tools.
+/// The server as rmcp sees it: its name, its revisions, and that it has tools and what they log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Handshake;
 
 impl ServerHandler for Handshake {
     fn get_info(&self) -> InitializeResult {
-        let capabilities = ServerCapabilities::builder().enable_tools().build();
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_logging().build();
         let name = Implementation::new("awooop", env!("CARGO_PKG_VERSION"));
         InitializeResult::new(capabilities).with_protocol_version(NEWEST).with_server_info(name)
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
         Cow::Borrowed(ProtocolVersion::known_up_to(&NEWEST))
+    }
+
+    /// Without sessions no level is kept: a client is told everything of its own calls.
+    async fn set_level(
+        &self,
+        _request: SetLevelRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), rmcp::ErrorData> {
+        Ok(())
     }
 
     async fn initialize(
@@ -71,21 +80,6 @@ impl ServerHandler for Handshake {
             _ => info.with_instructions(WITHOUT_AGENT),
         })
     }
-}
-
-/// Is the request of a revision whose tools are answered here? One that is not known is 400, and a client
-/// that names its revision in the request itself is told by rmcp which ones there are.
-pub(super) fn check_revision(headers: &HeaderMap, params: Option<&Value>) -> Result<bool, Refusal> {
-    let in_request = params.and_then(|p| p.get("_meta")).and_then(|meta| meta.get(REVISION_IN_META));
-    let Some(value) = headers.get("mcp-protocol-version") else { return Ok(in_request.is_none()) };
-    let known = ProtocolVersion::known_up_to(&NEWEST);
-    let named = value.to_str().unwrap_or_default();
-    if known.iter().any(|version| version.as_str() == named) {
-        return Ok(in_request.is_none());
-    }
-    let asked: ProtocolVersion = serde_json::from_value(Value::from(named)).unwrap_or(NEWEST);
-    let error = rmcp::ErrorData::unsupported_protocol_version(asked, known);
-    Err(Refusal::of_rmcp(StatusCode::BAD_REQUEST, &error))
 }
 
 /// Hands the request, with its caller, to rmcp.

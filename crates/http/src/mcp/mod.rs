@@ -1,14 +1,16 @@
-//! `/mcp`: the project's tools for any MCP client (Streamable HTTP, revision 2025-11-25 and older), without
-//! sessions, answered as JSON. `/mcp/{provider_id}` shows one tool server's, under their own names. The key is checked before a byte of the body is read, `Host` and `Origin`
-//! before anything is done.
+//! `/mcp`: the project's tools for any MCP client (Streamable HTTP), without sessions, answered as JSON.
+//! `/mcp/{provider_id}` shows one tool server's, under their own names. The key is checked before a byte of the body is
+//! read, `Host` and `Origin` before anything is done.
 //!
-//! rmcp speaks the protocol (`handshake`); `tools/list` and `tools/call` take a thin path of our own
-//! (`tools`), because rmcp's types drop members they do not know and a definition must reach the client as
+//! Revision 2026-07-28 is `stateless`'s; of those before it rmcp speaks what is not a tool (`handshake`). `tools/list`
+//! and `tools/call` take a thin path of our own in all of them (`tools`), because rmcp's types drop members they do not know and a definition must reach the client as
 //! its server wrote it. Every refusal is a JSON-RPC error with `data.code`.
 
+mod answer;
 mod handshake;
 mod reply;
 mod site;
+mod stateless;
 mod tools;
 
 pub(crate) use handshake::{McpServer, server};
@@ -26,7 +28,7 @@ use crate::edge::Client;
 use crate::query::PathPart;
 use crate::state::AppState;
 use crate::telemetry::Trace;
-use reply::Refusal;
+use reply::{Asked, Refusal};
 
 /// Which tools a client sees here, and under which names.
 #[derive(Debug)]
@@ -54,6 +56,16 @@ struct Message {
     id: Option<Value>,
     method: Option<String>,
     params: Option<Value>,
+}
+
+impl Message {
+    fn param(&self, name: &str) -> Option<&Value> {
+        self.params.as_ref()?.get(name)
+    }
+
+    fn meta(&self, name: &str) -> Option<&Value> {
+        self.param("_meta")?.get(name)
+    }
 }
 
 /// One JSON-RPC message of the Model Context Protocol.
@@ -105,14 +117,16 @@ async fn serve(state: &AppState, view: &View, request: Request) -> Result<Respon
     *request.extensions_mut() = parts.extensions.clone();
     let bytes = body::read(request, state).await.map_err(|p| Refusal::of_problem(&p))?;
     let message = message(&bytes)?;
-    let is_legacy = handshake::check_revision(&parts.headers, message.params.as_ref())?;
+    let trace_id = trace.and_then(|t| t.given());
+    if stateless::is_asked(&parts.headers, &message) {
+        return stateless::serve(state, &access, view, &parts.headers, message, trace_id).await;
+    }
     match (message.method.as_deref(), message.id) {
-        (Some("tools/list"), Some(id)) if is_legacy => {
-            Ok(tools::list(state, &access, view, id, message.params).await)
+        (Some("tools/list"), Some(id)) => {
+            Ok(tools::list(state, &access, view, &Asked::legacy(id), message.params).await)
         }
-        (Some("tools/call"), Some(id)) if is_legacy => {
-            let trace_id = trace.and_then(|t| t.given());
-            Ok(tools::call(state, &access, view, id, message.params, trace_id).await)
+        (Some("tools/call"), Some(id)) => {
+            Ok(tools::call(state, &access, view, &Asked::legacy(id), message.params, trace_id).await)
         }
         _ => handshake::forward(state, access, parts, bytes).await,
     }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::answer::Wishes;
 use crate::problem::Problem;
 
 /// JSON-RPC: the message is not JSON.
@@ -17,6 +18,10 @@ const INVALID_REQUEST: i32 = -32600;
 pub(super) const INVALID_PARAMS: i32 = -32602;
 /// JSON-RPC: a fault on our side.
 const INTERNAL: i32 = -32603;
+/// Where a request of revision 2026-07-28 says from which severity on it wants log messages.
+const LEVEL_META: &str = "io.modelcontextprotocol/logLevel";
+/// Where a result of revision 2026-07-28 says who made it.
+const SERVER_META: &str = "io.modelcontextprotocol/serverInfo";
 /// Ours: a gate said no.
 pub(super) const REFUSED: i32 = -32001;
 
@@ -25,26 +30,38 @@ pub(super) const REFUSED: i32 = -32001;
 pub(super) struct Refusal {
     status: StatusCode,
     problem: Option<Problem>,
+    id: Value,
     error: Value,
 }
 
 impl Refusal {
+    #[cfg(test)]
+    pub(super) fn number(&self) -> i64 {
+        self.error["code"].as_i64().expect("each has a number")
+    }
+
     /// What the transport does not allow.
     pub(super) fn transport(status: u16, message: &str) -> Self {
         let status = StatusCode::from_u16(status).expect("a status of ours");
-        let error = json!({"code": INVALID_REQUEST, "message": message, "data": {"code": ErrorCode::Req001}});
-        Self { status, problem: None, error }
+        Self::of(status, INVALID_REQUEST, message, None)
+    }
+
+    /// A JSON-RPC error with its status; `data` gets a code beside what is given.
+    pub(super) fn of(status: StatusCode, number: i32, message: &str, data: Option<Value>) -> Self {
+        let mut data = data.unwrap_or_else(|| json!({}));
+        data["code"] = json!(ErrorCode::Req001);
+        let error = json!({"code": number, "message": message, "data": data});
+        Self { status, problem: None, id: Value::Null, error }
+    }
+
+    /// The same, to the request with this id.
+    pub(super) fn to(self, id: Option<&Value>) -> Self {
+        Self { id: id.cloned().unwrap_or_default(), ..self }
     }
 
     /// A body that is not JSON.
     pub(super) fn parse_error(message: &str) -> Self {
-        let error = json!({"code": PARSE_ERROR, "message": message, "data": {"code": ErrorCode::Req001}});
-        Self { status: StatusCode::BAD_REQUEST, problem: None, error }
-    }
-
-    /// An error in rmcp's own form.
-    pub(super) fn of_rmcp(status: StatusCode, error: &rmcp::ErrorData) -> Self {
-        Self { status, problem: None, error: awooop_core::json::to_value(error) }
+        Self::of(StatusCode::BAD_REQUEST, PARSE_ERROR, message, None)
     }
 
     /// What the rest of the API would answer with a problem document. Without a valid key it is gate 1
@@ -57,12 +74,12 @@ impl Refusal {
             code => (INVALID_REQUEST, code),
         };
         let error = json!({"code": number, "message": problem.detail(), "data": {"code": code}});
-        Self { status, problem: Some(problem.clone()), error }
+        Self { status, problem: Some(problem.clone()), id: Value::Null, error }
     }
 
     /// The response.
     pub(super) fn into_response(self) -> Response {
-        let body = json!({"jsonrpc": "2.0", "id": null, "error": self.error});
+        let body = json!({"jsonrpc": "2.0", "id": self.id, "error": self.error});
         let mut response = (self.status, Json(body)).into_response();
         if let Some(problem) = self.problem {
             problem.log();
@@ -72,20 +89,82 @@ impl Refusal {
     }
 }
 
-/// A request's result.
-pub(super) fn result(id: &Value, result: &Value) -> Response {
-    Json(json!({"jsonrpc": "2.0", "id": id, "result": result})).into_response()
+/// How long a client may take a list for true without asking, in milliseconds; what a call may do is judged anew each time.
+const LIST_TTL_MS: u32 = 10_000;
+
+/// A request that is answered, and in which form.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    id: Value,
+    is_stateless: bool,
 }
 
-/// A request's refusal.
-pub(super) fn error(id: &Value, number: i32, message: &str, code: ErrorCode) -> Response {
-    let error = json!({"code": number, "message": message, "data": {"code": code}});
-    Json(json!({"jsonrpc": "2.0", "id": id, "error": error})).into_response()
-}
+impl Asked {
+    /// In a revision with a handshake.
+    pub(super) fn legacy(id: Value) -> Self {
+        Self { id, is_stateless: false }
+    }
 
-/// A request that the database left without an answer.
-pub(super) fn store_error(id: &Value, error: awooop_store::StoreError) -> Response {
-    let problem = Problem::from(error);
-    problem.log();
-    self::error(id, INTERNAL, problem.detail(), problem.code())
+    /// In revision 2026-07-28.
+    pub(super) fn stateless(id: Value) -> Self {
+        Self { id, is_stateless: true }
+    }
+
+    /// The request's id.
+    pub(super) fn id(&self) -> &Value {
+        &self.id
+    }
+
+    /// What its client wants to hear before the answer. Without a handshake it says so in each request; with one it gets
+    /// every log message of its own calls, since there is no session that would remember a level.
+    pub(super) fn wishes(&self, params: Option<&Value>) -> Wishes {
+        let meta = params.and_then(|params| params.get("_meta"));
+        let log_level = match self.is_stateless {
+            true => meta.and_then(|meta| meta.get(LEVEL_META)?.as_str()).map(str::to_owned),
+            false => Some("debug".to_owned()),
+        };
+        let token = meta.and_then(|meta| meta.get("progressToken"));
+        let progress_token = token.filter(|token| token.is_string() || token.is_number()).cloned();
+        Wishes { progress_token, log_level }
+    }
+
+    /// Its result, as a message.
+    pub(super) fn result_document(&self, mut result: Value) -> Value {
+        if self.is_stateless {
+            result["resultType"] = "complete".into();
+            let us = json!({"name": "awooop", "version": env!("CARGO_PKG_VERSION")});
+            match result.get_mut("_meta").and_then(Value::as_object_mut) {
+                Some(meta) => drop(meta.insert(SERVER_META.to_owned(), us)),
+                None => result["_meta"] = json!({ SERVER_META: us }),
+            }
+        }
+        json!({"jsonrpc": "2.0", "id": self.id, "result": result})
+    }
+
+    /// A result that is this caller's and stays true for a while.
+    pub(super) fn listing(&self, mut result: Value) -> Response {
+        if self.is_stateless {
+            result["ttlMs"] = LIST_TTL_MS.into();
+            result["cacheScope"] = "private".into();
+        }
+        Json(self.result_document(result)).into_response()
+    }
+
+    /// Its refusal, as a message.
+    pub(super) fn error_document(&self, number: i32, message: &str, code: ErrorCode) -> Value {
+        let error = json!({"code": number, "message": message, "data": {"code": code}});
+        json!({"jsonrpc": "2.0", "id": self.id, "error": error})
+    }
+
+    /// Its refusal.
+    pub(super) fn error(&self, number: i32, message: &str, code: ErrorCode) -> Response {
+        Json(self.error_document(number, message, code)).into_response()
+    }
+
+    /// The database left it without an answer.
+    pub(super) fn store_error_document(&self, error: awooop_store::StoreError) -> Value {
+        let problem = Problem::from(error);
+        problem.log();
+        self.error_document(INTERNAL, problem.detail(), problem.code())
+    }
 }

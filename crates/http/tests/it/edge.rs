@@ -30,7 +30,10 @@ async fn server(config: EdgeConfig) -> Server {
     let api = Api::with(test_store().await, |state| state.behind(edge.clone())).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    scope::spawn_service("test", awooop_http::serve(listener, api.router(), edge, stop.clone()));
+    scope::spawn_service(
+        scope::Service::Http,
+        awooop_http::serve(listener, api.router(), edge, stop.clone()),
+    );
     Server { api, address, _stop: stop.drop_guard() }
 }
 

@@ -1,6 +1,7 @@
 //! `/mcp` for clients: who gets which tools, and how refusals look.
 
 use awooop_journeys::db::{AGENT, TestProject};
+use awooop_journeys::fixture_everything::{FixtureEverything, Speaks};
 use awooop_journeys::fixture_mcp::{FixtureMcp, PLANTED};
 use axum::body::Body;
 use http::Request;
@@ -49,7 +50,7 @@ async fn a_client_initializes_lists_and_calls() {
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
     let hello = answer.json();
     assert_eq!((&hello["id"], &hello["result"]["protocolVersion"]), (&json!(7), &json!("2025-11-25")));
-    assert_eq!(hello["result"]["capabilities"], json!({"tools": {}}));
+    assert_eq!(hello["result"]["capabilities"], json!({"logging": {}, "tools": {}}));
     assert!(hello["result"].get("instructions").is_none());
     let body = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     assert_eq!(api.post_with(&key, "/mcp", &[ACCEPT, REVISION], &body).await.status, 202);
@@ -119,6 +120,111 @@ async fn one_server_s_tools_are_seen_under_their_own_names() {
         assert_eq!(ask(path, &key, "tools/list", json!({})).await.status, 404, "{path}");
     }
     assert_eq!(ask("/mcp/fx", "awp_no_key", "tools/list", json!({})).await.status, 401);
+}
+
+/// A request of revision 2026-07-28, with headers that say what the body says.
+async fn ask_stateless(api: &Api, key: &str, method: &str, mut params: Value) -> Answer {
+    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2026-07-28".into();
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    let name = params["name"].as_str().map(str::to_owned);
+    let mut headers = vec![ACCEPT, ("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+    headers.extend(name.as_deref().map(|name| ("mcp-name", name)));
+    let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+    api.post_with(key, "/mcp", &headers, &body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_a_handshake_discovers_lists_and_calls() {
+    let api = Api::new().await;
+    let fixture = FixtureMcp::start().await.unwrap();
+    let (_, key) = with_tools(&api, fixture.provider_spec(), &["fx__echo"]).await;
+    let found = ask_stateless(&api, &key, "server/discover", json!({})).await.json()["result"].clone();
+    assert_eq!(found["supportedVersions"][0], "2026-07-28", "{found}");
+    assert_eq!(
+        (&found["capabilities"], &found["resultType"], &found["cacheScope"]),
+        (&json!({"tools": {}}), &json!("complete"), &json!("private"))
+    );
+    let listed = ask_stateless(&api, &key, "tools/list", json!({})).await.json()["result"].clone();
+    assert_eq!(listed["tools"][0]["name"], "fx__echo");
+    assert!(listed["ttlMs"].as_u64().unwrap() > 0 && listed["cacheScope"] == "private", "{listed}");
+    let call = json!({"name": "fx__echo", "arguments": {"text": "hi"}});
+    let answer = ask_stateless(&api, &key, "tools/call", call).await.json();
+    assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+    assert_eq!(answer["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "awooop");
+    assert_eq!(fixture.calls().len(), 1);
+
+    let other = ask_stateless(&api, &key, "tools/call", json!({"name": "fx__fail", "arguments": {}})).await;
+    assert_eq!((other.status.as_u16(), &other.json()["error"]["code"]), (200, &json!(-32001)), "{other:?}");
+    for method in ["ping", "initialize", "subscriptions/listen", "resources/list"] {
+        let answer = ask_stateless(&api, &key, method, json!({})).await;
+        let error = answer.json();
+        assert_eq!((answer.status.as_u16(), &error["id"]), (404, &json!(7)), "{error}");
+        assert_eq!(error["error"]["code"], -32601);
+    }
+    // routed for one tool, and another in the body: refused before anything is done
+    let body = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"name": "fx__echo",
+        "arguments": {"text": "hi"}, "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}}}});
+    let headers = [
+        ACCEPT,
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "fx__harmless"),
+    ];
+    let answer = api.post_with(&key, "/mcp", &headers, &body).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["error"]["code"]), (400, &json!(-32020)));
+    assert_eq!(fixture.calls().len(), 1);
+}
+
+/// The messages of an answer: one that is JSON, or all of a stream.
+fn messages(answer: &Answer) -> Vec<Value> {
+    if answer.header("content-type") == "application/json" {
+        return vec![answer.json()];
+    }
+    assert_eq!(answer.header("content-type"), "text/event-stream");
+    let lines = answer.text.lines().filter_map(|line| line.strip_prefix("data: "));
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_says_of_a_call_reaches_who_wants_to_hear_it_before_the_answer() {
+    let api = Api::new().await;
+    let server = FixtureEverything::start(Speaks::Only2025).await.unwrap();
+    let (works, logs) = ("fx__test_tool_with_progress", "fx__test_tool_with_logging");
+    let (_, key) = with_tools(&api, server.provider_spec(), &[works, logs]).await;
+    let with_meta = |tool: &str, meta: Value| json!({"name": tool, "arguments": {}, "_meta": meta});
+    let methods = |messages: &[Value]| -> Vec<String> {
+        messages.iter().map(|m| m["method"].as_str().unwrap_or("answer").to_owned()).collect()
+    };
+
+    let told = ask(&api, &key, "tools/call", with_meta(works, json!({"progressToken": "mine"}))).await;
+    let told = messages(&told);
+    let progress = "notifications/progress";
+    assert_eq!(methods(&told), [progress, progress, progress, "answer"], "{told:?}");
+    let places: Vec<&Value> = told.iter().take(3).map(|m| &m["params"]["progress"]).collect();
+    assert_eq!(places, [&json!(0), &json!(50), &json!(100)], "in their order");
+    assert_eq!(told[0]["params"]["progressToken"], "mine");
+    assert_eq!((&told[3]["id"], told[3]["result"].is_object()), (&json!(7), true));
+    let told = messages(&ask(&api, &key, "tools/call", with_meta(works, json!({}))).await);
+    assert_eq!(methods(&told), ["answer"], "without a token nobody hears of progress");
+
+    let told = messages(&ask(&api, &key, "tools/call", with_meta(logs, json!({}))).await);
+    let log = "notifications/message";
+    assert_eq!(methods(&told), [log, log, log, "answer"], "{told:?}");
+    let sent = ask_stateless(&api, &key, "tools/call", with_meta(logs, json!({}))).await;
+    assert_eq!(methods(&messages(&sent)), ["answer"], "the newest revision asks for logs");
+    let level = json!({"io.modelcontextprotocol/logLevel": "info"});
+    let sent = ask_stateless(&api, &key, "tools/call", with_meta(logs, level)).await;
+    assert_eq!(methods(&messages(&sent)), [log, log, log, "answer"]);
+    let tokens: Vec<Value> = server
+        .calls("test_tool_with_progress")
+        .iter()
+        .map(|seen| seen.meta()["progressToken"].clone())
+        .collect();
+    assert!(
+        tokens.iter().all(|token| *token != json!("mine")),
+        "the server gets a token of ours: {tokens:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

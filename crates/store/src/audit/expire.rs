@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Note;
+use super::{Note, insert};
 use crate::error::StoreError;
 use crate::pool::{OpenError, Store, pool, refuse_unsafe};
 use crate::scope::ProjectScope;
@@ -92,12 +92,31 @@ impl Retention {
             return Ok(done);
         }
         if recorded < through {
-            let said = json!({"through_seal": through, "events": present, "sealed_before": before});
-            let note = Note::new(EXPIRE, format!("audit/{project}"), said);
-            self.store.record_events(&scope, vec![note]).await?;
+            self.record(&scope, &done, before).await?;
         }
         self.delete(&scope, through).await?;
         Ok(done)
+    }
+
+    /// Says what expires, unless another node has said it meanwhile.
+    async fn record(
+        &self,
+        scope: &ProjectScope,
+        done: &Expired,
+        before: Timestamp,
+    ) -> Result<(), StoreError> {
+        let project = scope.project().as_str();
+        let mut tx = self.store.begin(scope).await?;
+        tx.rows(LOCK, &[&project]).await?;
+        let rows = tx.rows(RECORDED, &[&project]).await?;
+        let recorded: Option<i64> = rows.first().and_then(|row| row.get(0));
+        if recorded.is_none_or(|recorded| recorded < done.through_seal) {
+            let said =
+                json!({"through_seal": done.through_seal, "events": done.events, "sealed_before": before});
+            let note = Note::new(EXPIRE, format!("audit/{project}"), said);
+            insert(&mut tx, scope, &[self.store.audit(scope, note)]).await?;
+        }
+        tx.commit().await
     }
 
     /// How many events of the seals up to `through` are still there.
@@ -147,10 +166,24 @@ impl Retention {
     }
 }
 
-// a prefix of the chain: the seals before the first one that is too young. The newest record is believed here,
-// since a wrong one would only leave another record out; a check believes none without its MAC or seal
-const OLD: &str = "
+/// The newest record. It is believed here, since a wrong one would only leave another record out; a check believes none
+/// without its MAC or seal.
+macro_rules! recorded {
+    () => {
+        "SELECT max((body::jsonb ->> 'through_seal')::bigint) FROM audit_event
+    WHERE project_id = $1 AND action = 'audit.expire'"
+    };
+}
+
+const RECORDED: &str = recorded!();
+
+const LOCK: &str = "SELECT project_id FROM project WHERE project_id = $1 FOR NO KEY UPDATE";
+
+// a prefix of the chain: the seals before the first one that is too young
+const OLD: &str = concat!(
+    "
 SELECT (SELECT coalesce((SELECT min(n) FROM audit_seal WHERE project_id = $1 AND sealed_at >= $2) - 1,
-    (SELECT max(n) FROM audit_seal WHERE project_id = $1))),
-  (SELECT max((body::jsonb ->> 'through_seal')::bigint) FROM audit_event
-    WHERE project_id = $1 AND action = 'audit.expire')";
+    (SELECT max(n) FROM audit_seal WHERE project_id = $1))), (",
+    recorded!(),
+    ")"
+);

@@ -4,8 +4,8 @@
 //! role begin; then everything else goes in batches; then the tombstone says so.
 //!
 //! The checkpoint comes once nobody writes there any more: no transaction of the tenants' or the retention role is open
-//! that began before this look. A batch is one transaction, and what is gone is not looked for again, so a sweep may be killed anywhere. Two
-//! that meet take turns by an advisory lock.
+//! that began before this look. A batch is one transaction, and what is gone is not looked for again, so a sweep may be
+//! killed anywhere. Two that meet take turns by an advisory lock.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;

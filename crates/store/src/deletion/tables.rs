@@ -56,7 +56,7 @@ pub(super) fn delete_some(table: &str, keys: &[&str]) -> String {
     )
 }
 
-/// Ends the deletion of a project whose last row is gone, and tells since when it went on; no row while one is left.
+/// Ends the deletion of a project whose last row is gone; no row while one is left.
 pub(super) fn finish() -> String {
     let left: Vec<String> = TABLES
         .iter()
@@ -64,7 +64,7 @@ pub(super) fn finish() -> String {
         .collect();
     format!(
         "UPDATE project_deletion SET state = 'deleted', deleted_at = $2
-         WHERE project_id = $1 AND state = 'erasing' AND {} RETURNING requested_at, checkpoint",
+         WHERE project_id = $1 AND state = 'erasing' AND {} RETURNING 1",
         left.join(" AND ")
     )
 }

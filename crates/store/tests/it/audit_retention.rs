@@ -54,6 +54,32 @@ async fn what_expires_is_recorded_and_the_rest_still_checks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_nodes_that_see_the_same_expire_one_says_so() {
+    let clock = Clock::manual(Timestamp::from_second(1_800_000_000).unwrap());
+    let test = TestStore::private_with(clock.clone()).await;
+    let url = test.database().urls().retention.clone().into();
+    let project = test.project().await;
+    record(&test, &project, 10).await;
+    seal(&test, &project).await;
+    clock.advance(Duration::from_secs(86_400 * 31));
+    let days = SignedDuration::from_hours(24 * 30);
+    let mut nodes = Vec::new();
+    for _ in 0..8 {
+        nodes.push(Retention::open(test.store.clone(), &url, days).await.unwrap());
+    }
+    let all = nodes.iter().map(|node| node.expire(&project.id, false));
+    for done in futures::future::join_all(all).await {
+        done.unwrap();
+    }
+    let said: Vec<String> =
+        events(&test, &project).await.into_iter().map(|event| event.action.into()).collect();
+    assert_eq!(said, ["audit.expire"]);
+    seal(&test, &project).await;
+    let (found, _) = verify(&test.store, &project.scope, &[]).await;
+    assert_eq!(found, vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_role_that_deletes_sees_one_project_s_ids_and_nothing_else() {
     let test = TestStore::private().await;
     let project = test.project().await;

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 async fn neighbours(test: &TestStore) -> Store {
     let other = test.through(test.database().urls()).await;
     for store in [test.store.clone(), other.clone()] {
-        scope::spawn_service("wakes", store.share_wakes());
+        scope::spawn_service(scope::Service::Wakes, store.share_wakes());
     }
     until_both_listen(test).await;
     other
@@ -80,13 +80,14 @@ async fn a_broken_connection_is_made_again() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a client of the test's own")]
 async fn a_burst_goes_out_in_few_messages_and_comes_back_to_nobody() {
     let test = TestStore::private().await;
     let other = neighbours(&test).await;
     let third: tokio_postgres::Config = test.database().urls().app.parse().unwrap();
     let (client, mut connection) = third.connect(NoTls).await.unwrap();
     let (send, mut messages) = tokio::sync::mpsc::unbounded_channel();
-    let reading = scope::spawn_service("third", async move {
+    let reading = tokio::spawn(async move {
         let mut told = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
         while let Some(Ok(message)) = told.next().await {
             if let AsyncMessage::Notification(one) = message {

@@ -27,7 +27,7 @@ impl Node {
         let operator = Operator { private_addresses: vec!["127.0.0.1".to_owned()], ..Operator::default() };
         let gateway = Gateway::new(store.clone(), operator);
         let watching = CancellationToken::new();
-        scope::spawn_service("stops", gateway.clone().watch_stops(watching.clone()));
+        scope::spawn_service(scope::Service::Stops, gateway.clone().watch_stops(watching.clone()));
         let worker = start(store, gateway.clone(), me(), WorkerConfig::default());
         Node { worker, gateway, watching }
     }

@@ -1,6 +1,7 @@
 //! `awooop mcp stdio`: an MCP server on standard input and output, for clients that can only spawn a program.
 //!
-//! Each message goes to the server's `/mcp` as it came and its answer back, one a line. Requests are answered side by
+//! Each message goes to the server's `/mcp` as it came and its answer back, one a line, after what the server says of it
+//! meanwhile. Requests are answered side by
 //! side, notifications go in their order, and neither is waited for: the input is always read on, so that what is slow
 //! can be cancelled and the end of the input is seen. A request that the client cancels is given up here, and its answer
 //! is not told. Everything that goes wrong is told as the request's error, and the next one is tried again.
@@ -100,7 +101,7 @@ impl Bridge {
     /// Sends notifications one after the other. Nobody waits for an answer to one.
     async fn send_each(self: Arc<Self>, mut notifications: mpsc::Receiver<Value>) {
         while let Some(message) = notifications.recv().await {
-            if let Err(failure) = self.post(&message).await {
+            if let Err(failure) = self.post(&message, |_| ()).await {
                 output::note(&format!("a notification did not arrive: {}", failure.lines().join(" ")));
             }
         }
@@ -113,7 +114,13 @@ impl Bridge {
         let mut open = self.lock_open();
         let own = name.clone();
         let task = tokio::spawn(async move {
-            let answer = bridge.answer(&id, &message).await;
+            // what a request says after it was cancelled is nobody's
+            let tell = |said: &Value| {
+                if bridge.lock_open().contains_key(&own) {
+                    say(said);
+                }
+            };
+            let answer = bridge.answer(&id, &message, tell).await;
             if message["method"] == "initialize" {
                 // before it is told: what the client sends next is of the revision in it
                 let revision = answer["result"]["protocolVersion"].as_str().map(str::to_owned);
@@ -136,8 +143,8 @@ impl Bridge {
     }
 
     /// The server's answer to a request, or an error in its place.
-    async fn answer(&self, id: &Value, message: &Value) -> Value {
-        match self.post(message).await {
+    async fn answer(&self, id: &Value, message: &Value, tell: impl FnMut(&Value)) -> Value {
+        match self.post(message, tell).await {
             Ok((_, mut answer)) if answer["jsonrpc"] == "2.0" => {
                 // a refusal before the request was read knows no id
                 answer["id"] = id.clone();
@@ -148,9 +155,9 @@ impl Bridge {
         }
     }
 
-    async fn post(&self, message: &Value) -> Result<(u16, Value), Failure> {
+    async fn post(&self, message: &Value, tell: impl FnMut(&Value)) -> Result<(u16, Value), Failure> {
         let revision = self.revision.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.client.post_mcp(&self.path, message, revision.as_deref()).await
+        self.client.post_mcp(&self.path, message, revision.as_deref(), tell).await
     }
 
     fn lock_open(&self) -> std::sync::MutexGuard<'_, HashMap<String, JoinHandle<()>>> {

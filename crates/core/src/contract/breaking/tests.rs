@@ -184,6 +184,8 @@ fn a_tool_server_may_not_lose_lighten_or_exchange_tools_unnoticed() {
     changed(json!({"command": "y"}), &[("endpoint_changed", "/spec/command")]);
     changed(json!({"args": ["--all"]}), &[("endpoint_changed", "/spec/args")]);
     changed(json!({"env": {"T": "env://T"}}), &[("endpoint_changed", "/spec/env")]);
+    let argument = json!({"args": ["{credential.t}"], "credentials": {"t": "env://T"}});
+    changed(argument, &[("endpoint_changed", "/spec/args"), ("endpoint_changed", "/spec/credentials")]);
     let http = json!({"transport": "http", "command": null, "url": "https://a.example.com/"});
     changed(http.clone(), &[("endpoint_changed", "/spec/transport")]);
     let http = with(&base, http);
@@ -192,6 +194,8 @@ fn a_tool_server_may_not_lose_lighten_or_exchange_tools_unnoticed() {
     moved(json!({"url": "https://b.example.com/"}), &[("endpoint_changed", "/spec/url")]);
     let header = json!({"auth": {"header": "X-Key", "credential": "env://K"}});
     moved(header, &[("endpoint_changed", "/spec/auth")]);
+    let oauth = json!({"token_url": "https://id.example.com/", "client_id": "a", "client_secret": "env://K"});
+    moved(json!({"auth": {"oauth": oauth}}), &[("endpoint_changed", "/spec/auth")]);
 }
 
 #[test]

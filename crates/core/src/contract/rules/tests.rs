@@ -187,3 +187,40 @@ fn no_provider_is_named_as_the_platform_s_own() {
     let spec = json!({"type": "mcp", "transport": "stdio", "command": "x", "tools": tools});
     check("provider", spec, &[("/spec/tools/1/name", "reserved")]);
 }
+
+#[test]
+fn arguments_ask_for_credentials_of_the_contract_and_each_of_those_is_asked_for() {
+    let stdio = |args: Value, credentials: Value| {
+        let mut spec =
+            json!({"type": "mcp", "transport": "stdio", "command": "shop", "tools": [], "args": args});
+        if !credentials.is_null() {
+            spec["credentials"] = credentials;
+        }
+        spec
+    };
+    let token = json!({"token": "file://token"});
+    check("provider", stdio(json!(["--token={credential.token}"]), token.clone()), &[]);
+    check("provider", stdio(json!(["{token}", "{credential.}"]), Value::Null), &[]);
+    check(
+        "provider",
+        stdio(json!(["a", "{credential.token}"]), Value::Null),
+        &[("/spec/args/1", "credentials")],
+    );
+    let expected = [("/spec/args/0", "credentials"), ("/spec/credentials/token", "credentials")];
+    check("provider", stdio(json!(["{credential.tokens}"]), token), &expected);
+}
+
+#[test]
+fn an_issuer_of_tokens_has_an_address_and_excludes_a_header() {
+    let http = |auth: Value| json!({"type": "mcp", "transport": "http", "url": "https://a.example.com/", "tools": [], "auth": auth});
+    let oauth = |url: &str| json!({"token_url": url, "client_id": "a", "client_secret": "env://B"});
+    check(
+        "provider",
+        http(json!({"oauth": oauth("https://a:b:c/")})),
+        &[("/spec/auth/oauth/token_url", "format")],
+    );
+    let both = json!({"header": "X-Key", "credential": "env://A", "oauth": oauth("https://id.example.com/")});
+    check("provider", http(both.clone()), &[("/spec/auth", "not")]);
+    let told = parse(manifest("provider", http(both))).unwrap_err()[0].message.clone();
+    assert_eq!(told, "it is either header and credential, or oauth");
+}

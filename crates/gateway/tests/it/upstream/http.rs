@@ -240,5 +240,5 @@ async fn a_wrong_credential_is_named_as_such_and_another_credential_is_another_c
         *header = Some((header::AUTHORIZATION, SecretString::from("Bearer wrong")));
     }
     let error = pool.list_tools(&other).await.unwrap_err();
-    assert_eq!(error, UpstreamError::Unreachable("it refuses the credential (HTTP 401)".to_owned()));
+    assert_eq!(error, UpstreamError::CredentialRefused(401));
 }

@@ -16,7 +16,7 @@ use super::{call, check_list_and_call, eventually, pool, spec};
 fn child_of(program: PathBuf, uid: Option<u32>, mode: &str) -> UpstreamSpec {
     spec(Transport::Stdio {
         program,
-        args: [TEST_NAME, "--exact", "--nocapture"].map(str::to_owned).into(),
+        args: [TEST_NAME, "--exact", "--nocapture"].map(SecretString::from).into(),
         uid,
         env: vec![("AWOOOP_FIXTURE".to_owned(), SecretString::from(mode))],
     })
