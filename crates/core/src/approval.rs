@@ -5,14 +5,16 @@
 //! tool's contract. Deciding and executing are two things: an approval that was given is used up by the intent of the
 //! one call it allows.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::contract::{PolicySpec, Risk};
+use crate::contract::{PolicySpec, Risk, UntrustedAction};
 use crate::error::ErrorCode;
 use crate::gate::Refusal;
-use crate::ids::{ProjectId, RunId};
+use crate::ids::{AgentId, ProjectId, RunId};
 use crate::run::Mode;
 
 /// How long a request waits where no rule says otherwise, in seconds: one day.
@@ -123,7 +125,7 @@ impl Decision {
 pub struct Demand {
     /// What people are asked.
     pub kind: ApprovalKind,
-    /// What asks: `mode suggest`, `policy <id>`, or `outcome unknown`.
+    /// What asks: `mode suggest`, `policy <id>`, `untrusted output of step <n> (<tool>)`, or `outcome unknown`.
     pub asked_by: String,
     /// Distinct people who must say yes, 1 to 10.
     pub needed: u8,
@@ -169,6 +171,38 @@ impl Demand {
             }
         }
         found
+    }
+
+    /// What is asked for an open-world effect in `live` after untrusted output, where no policy asks for more and none
+    /// lets it pass: one person. `None` when a policy that speaks of the call lets it pass, and none asks for it.
+    pub fn of_untrusted_output<'a>(
+        policies: impl IntoIterator<Item = &'a PolicySpec>,
+        agent: &AgentId,
+        tool: &str,
+        taint: &Taint,
+    ) -> Option<Self> {
+        let said = policies.into_iter().filter_map(|p| p.after_untrusted_output(agent, tool)).max();
+        let is_asked = said.unwrap_or(UntrustedAction::Approve) == UntrustedAction::Approve;
+        is_asked.then(|| Self::of_one(ApprovalKind::Call, &taint.to_string()))
+    }
+}
+
+/// The first step by which a run read untrusted output: what a tool answered whose contract does not say that its output
+/// is trusted. A run that another started has read what that one has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taint {
+    /// The step.
+    pub n: i32,
+    /// The tool's full name.
+    pub tool: String,
+    /// The run whose step it is, where it is an ancestor's.
+    pub of_ancestor: Option<RunId>,
+}
+
+impl fmt::Display for Taint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "untrusted output of step {} ({})", self.n, self.tool)?;
+        self.of_ancestor.map_or(Ok(()), |run_id| write!(f, " of run {run_id}"))
     }
 }
 
@@ -332,6 +366,29 @@ mod tests {
         assert_eq!((other.needed, other.expires_in_s), (3, DEFAULT_EXPIRES_IN_S));
         assert_eq!(Demand::of_policies([("a", &a)], "mail__send", Risk::Write), None);
         assert_eq!(Demand::of_policies(both, "shop__refund", Risk::ReadOnly), None);
+    }
+
+    #[test]
+    fn untrusted_output_asks_one_person_unless_every_policy_that_speaks_of_the_call_lets_it_pass() {
+        let rules = |rules: Value| -> PolicySpec {
+            serde_json::from_value(json!({"after_untrusted_output": rules})).unwrap()
+        };
+        let allow = rules(json!([{"action": "allow", "tools": ["mail__*"]}]));
+        let strict = rules(json!([{"action": "approve", "agents": ["clerk"]}]));
+        let taint = Taint { n: 3, tool: "web__search".to_owned(), of_ancestor: None };
+        let asked = |policies: &[&PolicySpec], agent: &str, tool| {
+            let agent = AgentId::parse(agent).unwrap();
+            Demand::of_untrusted_output(policies.iter().copied(), &agent, tool, &taint)
+        };
+        let demand = asked(&[], "clerk", "mail__send").unwrap();
+        assert_eq!((demand.needed, demand.kind), (1, ApprovalKind::Call));
+        assert_eq!(demand.asked_by, "untrusted output of step 3 (web__search)");
+        assert!(asked(&[&allow], "clerk", "mail__send").is_none());
+        assert!(asked(&[&allow], "clerk", "shop__refund").is_some());
+        assert!(asked(&[&allow, &strict], "clerk", "mail__send").is_some());
+        assert!(asked(&[&allow, &strict], "buyer", "mail__send").is_none());
+        let above = Taint { of_ancestor: Some(RunId::nil()), ..taint };
+        assert!(above.to_string().ends_with("(web__search) of run 00000000-0000-0000-0000-000000000000"));
     }
 
     #[test]

@@ -92,7 +92,7 @@ codes! {
     Gate004 = "E-MCP-GATE-004", 403, false, "Gate 3: the tool is not granted to this agent";
     Gate005 = "E-MCP-GATE-005", 403, false, "Gate 3: policy or mode forbids the tool";
     Gate006 = "E-MCP-GATE-006", 422, false, "Gate 4: the arguments are not allowed";
-    Gate007 = "E-MCP-GATE-007", 429, true, "Gate 4: the budget leaves no room for the call";
+    Gate007 = "E-MCP-GATE-007", 429, true, "Gate 4: the budget or a rate leaves no room for the call";
     Gate008 = "E-MCP-GATE-008", 403, false, "Gate 5: people did not allow the call";
     Gate009 = "E-MCP-GATE-009", 403, false, "Gate 5: the tool's credential cannot be resolved";
     Upstream001 = "E-MCP-UPSTREAM-001", 502, true, "The tool's server cannot be reached";

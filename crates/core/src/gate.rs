@@ -1,6 +1,8 @@
 //! The rules of the five gates, as pure functions over facts. The gateway's pipeline loads the facts,
 //! runs these in order and turns each success into the proof the next gate consumes.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -25,12 +27,21 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// What was expected.
     pub message: String,
+    /// After how many seconds the same call may pass, where that is known.
+    pub retry_after_s: Option<u64>,
 }
 
 impl Refusal {
     /// Builds a refusal.
     pub fn new(gate: u8, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { gate, code, message: message.into() }
+        Self { gate, code, message: message.into(), retry_after_s: None }
+    }
+
+    /// Gate 4: a rate of the policies leaves no room for the call, for about this long.
+    pub fn rate(rule: &str, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let message = format!("{rule}: try again in {} s", seconds.max(1));
+        Self { retry_after_s: Some(seconds.max(1)), ..Self::new(4, ErrorCode::Gate007, message) }
     }
 }
 
@@ -83,6 +94,37 @@ pub enum Reach {
     Stub,
 }
 
+/// What a tool's own definition says of it that makes it graver than its contract does. Nobody vouches for these hints,
+/// so those that would make it less grave are not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hints {
+    /// The risk its server admits to, with the hint that says so.
+    pub risk: Option<(Risk, &'static str)>,
+    /// `idempotentHint: false`.
+    pub is_not_idempotent: bool,
+    /// `openWorldHint: true`.
+    pub is_open_world: bool,
+}
+
+impl Hints {
+    /// Reads the `annotations` of a definition.
+    pub fn of(annotations: Option<&Value>) -> Self {
+        let says = |hint: &str, value: bool| {
+            annotations.and_then(|hints| hints.get(hint)).and_then(Value::as_bool) == Some(value)
+        };
+        let risk = if says("destructiveHint", true) {
+            Some((Risk::Destructive, "destructiveHint: true"))
+        } else {
+            says("readOnlyHint", false).then_some((Risk::Write, "readOnlyHint: false"))
+        };
+        Self {
+            risk,
+            is_not_idempotent: says("idempotentHint", false),
+            is_open_world: says("openWorldHint", true),
+        }
+    }
+}
+
 /// What gate 3 knows of a tool and an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority<'a> {
@@ -107,8 +149,8 @@ pub fn authorization(name: &str, authority: Authority<'_>, mode: Mode) -> Result
         return Err(Refusal::new(3, ErrorCode::Gate005, message));
     }
     match (risk, mode) {
-        (Risk::Write, Mode::Shadow) => Ok(Reach::Stub),
-        (Risk::ReadOnly, _) | (Risk::Write, Mode::Suggest | Mode::Live) => Ok(Reach::Call),
+        (Risk::Write | Risk::Destructive, Mode::Shadow) => Ok(Reach::Stub),
+        (Risk::ReadOnly, _) | (_, Mode::Suggest | Mode::Live) => Ok(Reach::Call),
     }
 }
 
@@ -180,6 +222,53 @@ mod tests {
         assert_eq!(authorization("a__b", may(true, read), Mode::Shadow), Ok(Reach::Call));
         let denied = Authority { denied_by: Some(("house-rules", "a__*")), ..may(true, read) };
         assert_eq!(code(authorization("a__b", denied, Mode::Shadow)), Some(ErrorCode::Gate005));
+    }
+
+    #[test]
+    fn hints_only_make_a_tool_graver() {
+        let hints = |annotations: Value| Hints::of(Some(&annotations));
+        let all = hints(json!({"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true,
+            "openWorldHint": false, "title": 5}));
+        assert_eq!(all, Hints::default());
+        assert_eq!((Hints::of(None), hints(json!("x"))), (Hints::default(), Hints::default()));
+        let writes = hints(json!({"readOnlyHint": false, "idempotentHint": false, "openWorldHint": true}));
+        let risk = Some((Risk::Write, "readOnlyHint: false"));
+        assert_eq!(writes, Hints { risk, is_not_idempotent: true, is_open_world: true });
+        let destroys = hints(json!({"readOnlyHint": true, "destructiveHint": true}));
+        assert_eq!(destroys.risk, Some((Risk::Destructive, "destructiveHint: true")));
+    }
+
+    #[test]
+    fn a_full_rate_says_when_to_try_again_in_whole_seconds() {
+        let wait = |ms| Refusal::rate("no more", Duration::from_millis(ms));
+        assert_eq!((wait(1).retry_after_s, wait(1_001).retry_after_s), (Some(1), Some(2)));
+        assert_eq!(
+            (wait(0).retry_after_s, wait(3_000).message.as_str()),
+            (Some(1), "no more: try again in 3 s")
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn constraints_can_only_narrow(
+            number in -10_i64..10, text in "[a-c]{0,3}", low in -10_i64..10, high in -10_i64..10, form in 0_usize..6,
+        ) {
+            let schema = json!({"type": "object", "required": ["n"], "properties": {
+                "n": {"type": "integer", "minimum": -5}, "to": {"type": "array", "items": {"type": "string"}}}});
+            let constraints = [
+                json!(true),
+                json!({}),
+                json!({"properties": {"n": {"type": ["integer", "string"], "minimum": low, "maximum": high}}}),
+                json!({"properties": {"to": {"items": {"enum": ["a", "b"]}}, "n": {"default": 3}}}),
+                json!({"anyOf": [true, {"type": "string"}], "required": []}),
+                json!(false),
+            ];
+            let given = json!({"n": number, "to": [text]});
+            let given = given.as_object().unwrap();
+            let alone = arguments(given, &schema, None);
+            let both = arguments(given, &schema, Some(&constraints[form]));
+            proptest::prop_assert!(alone.is_ok() || both.is_err(), "{:?}", given);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod json;
 pub mod key;
 pub mod lookalike;
 pub mod pin;
+pub mod rate;
 pub mod role;
 pub mod run;
 pub mod scan;

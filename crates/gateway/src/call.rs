@@ -7,7 +7,6 @@
 use std::time::{Duration, Instant};
 
 use awooop_core::approval::Clearance;
-use awooop_core::contract::Risk;
 use awooop_core::gate::{self, Reach, Refusal, Verdict};
 use awooop_core::halt::Work;
 use awooop_core::schema::Schema;
@@ -228,6 +227,7 @@ impl Gateway {
             started_at,
             duration_ms,
             trace_id,
+            is_trusted: done.is_trusted,
         };
         let gates = if done.has_passed {
             gate::verdicts(None, done.status == StepStatus::Stub)
@@ -284,7 +284,8 @@ impl Gateway {
         };
         let redactors = self.inner.store.known_redactors(request.scope.project());
         Ok(Ended::Done(match shape(way(&redactors), &redactors.observed, found) {
-            Ok(shaped) => Done::answered(shaped),
+            // definitions that gate 2 let pass: a list shows them to every model
+            Ok(shaped) => Done::answered(shaped, true),
             Err(blocked) => Done::withheld(blocked),
         }))
     }
@@ -309,6 +310,7 @@ impl Gateway {
             action_sha256: cleared.action_sha256(),
             approval,
             is_again: cleared.is_again(),
+            is_trusted: cleared.tool().is_output_trusted(),
             body: json!({"input": cleared.arguments(), "gates": gate::verdicts(None, false),
                 "arguments_sha256": arguments_sha256}),
         };
@@ -328,7 +330,7 @@ impl Gateway {
         let reach = cleared.reach();
         let n = request.step.map(|(_, n)| n);
         let if_unknown = n.and_then(|n| cleared.outcome_request(n));
-        let (spec, tool, definition, arguments) = cleared.into_call();
+        let (spec, tool, definition, arguments, place) = cleared.into_call();
         if reach == Reach::Stub {
             return Ok(Ended::Done(Done::stub(&tool, &arguments)));
         }
@@ -353,27 +355,28 @@ impl Gateway {
             tool: Some(&tool.name),
         };
         let mut answer = match &trace.listener {
-            None => ear.unless(work, self.call_tool(&tool.server, &spec, call.clone())).await?,
+            None => place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call.clone()))).await?,
             Some(listener) => {
                 let (sender, mut heard) = notices();
                 let call = ToolCallRequest { notices: Some(sender), ..call.clone() };
-                let called = ear.unless(work, self.call_tool(&tool.server, &spec, call));
+                let called = place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call)));
                 while_telling(called, &mut heard, listener, way).await?
             }
         };
         // an idempotent effect is made once more under the same key: a model that hears of an error would call under
         // another
         if n.is_some()
-            && tool.risk != Risk::ReadOnly
+            && tool.risk.is_effect()
             && tool.is_idempotent()
             && answer.as_ref().is_err_and(|failure| failure.may_have_run)
             && let Ok(timeout) = left()
         {
             call.timeout = Some(timeout);
-            let again = ear.unless(work, self.call_tool(&tool.server, &spec, call)).await?;
+            let again = place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call))).await?;
             // that the second was not sent says nothing of the first
             answer = again.map_err(|failure| CallFailure { may_have_run: true, ..failure });
         }
+        place.release().await;
         Ok(Ended::Done(match answer {
             Err(CallFailure { error, may_have_run }) => match if_unknown {
                 Some(asked) if may_have_run => {
@@ -388,7 +391,7 @@ impl Gateway {
             }
             Ok(result) if !fits_output(&definition, &result) => Done::unfit(&tool),
             Ok(result) => match shape(way, &redactors.observed, result) {
-                Ok(shaped) => Done::answered(shaped),
+                Ok(shaped) => Done::answered(shaped, tool.is_output_trusted()),
                 Err(blocked) => Done::withheld(blocked),
             },
         }))
@@ -422,23 +425,39 @@ struct Done {
     result: Shaped,
     refusal: Option<Refusal>,
     has_passed: bool,
+    /// All of it is our own words, or the tool's contract says that its output is trusted.
+    is_trusted: bool,
 }
 
 impl Done {
-    fn answered(result: Shaped) -> Self {
+    fn answered(result: Shaped, is_trusted: bool) -> Self {
         let status = if result.is_error { StepStatus::Error } else { StepStatus::Ok };
-        Self { status, code: None, result, refusal: None, has_passed: true }
+        Self { status, code: None, result, refusal: None, has_passed: true, is_trusted }
     }
 
     fn refused(refusal: Refusal) -> Self {
         let text = format!("{}\n{}", refusal.code, refusal.message);
         let (code, result) = (Some(refusal.code), Shaped::of_text(text, true));
-        Self { status: StepStatus::Refused, code, result, refusal: Some(refusal), has_passed: false }
+        Self {
+            status: StepStatus::Refused,
+            code,
+            result,
+            refusal: Some(refusal),
+            has_passed: false,
+            is_trusted: true,
+        }
     }
 
     fn upstream(error: &UpstreamError, has_passed: bool) -> Self {
         let result = Shaped::of_text(format!("{}\n{error}", error.code()), true);
-        Self { status: StepStatus::Error, code: Some(error.code()), result, refusal: None, has_passed }
+        Self {
+            status: StepStatus::Error,
+            code: Some(error.code()),
+            result,
+            refusal: None,
+            has_passed,
+            is_trusted: true,
+        }
     }
 
     /// The tool answered something else than its definition promises. Of one that changes something the model has to
@@ -446,7 +465,7 @@ impl Done {
     fn unfit(tool: &ToolFacts) -> Self {
         let error = unfit_output();
         let mut done = Self::upstream(&error, true);
-        if tool.risk != Risk::ReadOnly {
+        if tool.risk.is_effect() {
             let text = format!("{}\nthe tool was called and its result is withheld: {error}", error.code());
             done.result = Shaped::of_text(text, true);
         }
@@ -460,7 +479,14 @@ impl Done {
             format!("{code}\nthe tool was called and its result is withheld: {blocked}"),
             true,
         );
-        Self { status: StepStatus::Error, code: Some(code), result, refusal: None, has_passed: true }
+        Self {
+            status: StepStatus::Error,
+            code: Some(code),
+            result,
+            refusal: None,
+            has_passed: true,
+            is_trusted: true,
+        }
     }
 
     fn stub(tool: &ToolFacts, arguments: &Map<String, Value>) -> Self {
@@ -470,7 +496,14 @@ impl Done {
             Value::Object(arguments.clone())
         );
         let result = Shaped::of_text(text, false);
-        Self { status: StepStatus::Stub, code: None, result, refusal: None, has_passed: true }
+        Self {
+            status: StepStatus::Stub,
+            code: None,
+            result,
+            refusal: None,
+            has_passed: true,
+            is_trusted: true,
+        }
     }
 }
 

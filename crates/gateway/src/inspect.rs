@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use awooop_core::contract::Risk;
+use awooop_core::gate::Hints;
 use awooop_core::ids::ToolName;
 use awooop_core::lookalike::{is_invisible, skeleton};
 use awooop_core::pin::{Pin, PinnedBy, Quarantine, Standing};
@@ -38,7 +39,7 @@ pub struct ToolStatus {
     pub title: Option<String>,
     /// What the server says it does.
     pub description: Option<String>,
-    /// What the contract says it does; `None` where none lists it.
+    /// What the contract says it does, or its own definition, where that is graver; `None` where none lists it.
     pub risk: Option<Risk>,
     /// `available`, `denied`, `drifted`, `quarantined`, `unlisted`, `not_offered`, `stopped` or `unreachable`.
     pub status: &'static str,
@@ -202,6 +203,8 @@ impl People<'_> {
         let name = tool.name.to_string();
         let offered = definition.as_ref().ok().copied().flatten();
         let finds = offered.map(|d| self.finds(&tool.name, d)).unwrap_or_default();
+        let hint = offered.and_then(|d| Hints::of(d.annotations.as_ref()).risk);
+        let risk = hint.map_or(tool.risk, |(risk, _)| risk.max(tool.risk));
         let (status, reason) = match (&definition, standing) {
             _ if let Some(halt) = &tool.halt => ("stopped", Some(halt.sentence())),
             (Err(error), _) => ("unreachable", Some(error.to_string())),
@@ -220,7 +223,7 @@ impl People<'_> {
             provider: tool.name.provider().to_string(),
             title: offered.and_then(|d| d.title.as_deref()).map(|text| self.clean(text)),
             description: offered.and_then(|d| d.description.as_deref()).map(|text| self.clean(text)),
-            risk: Some(tool.risk),
+            risk: Some(risk),
             status,
             pinned_by: tool.pin.as_ref().map(|pin| pin.by),
             reason: reason.map(|reason| self.clean(&reason)),

@@ -42,15 +42,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use awooop_core::approval::{CallClass, Clearance, Demand, StepFacts, action_sha256, clearance};
+use awooop_core::approval::{CallClass, Clearance, Demand, StepFacts, Taint, action_sha256, clearance};
 use awooop_core::contract::Risk;
-use awooop_core::gate::{self, Reach, Refusal};
+use awooop_core::gate::{self, Hints, Reach, Refusal};
 use awooop_core::ids::ToolName;
 use awooop_core::pin::{Cover, Standing};
+use awooop_core::rate::Limit;
 use awooop_core::{AgentId, ErrorCode, Mode};
 use awooop_store::claim::ClaimedRun;
 use awooop_store::halt::Halt;
 use awooop_store::park::ApprovalRequest;
+use awooop_store::rate::Place;
 use awooop_store::redaction::{Blocked, ProjectRedactors};
 use awooop_store::tool::{CallFacts, IdentityFacts, ToolFacts};
 use awooop_store::{ProjectScope, StoreError};
@@ -121,13 +123,10 @@ pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, 
     let step = facts.step.clone();
     let is_epoch_current = facts.identity.is_epoch_current;
     // a call that was begun, and may not simply be made again: whatever stops it now, its outcome is unknown
-    let is_open = step.is_undecided() && facts.tool.as_ref().is_none_or(is_grave);
+    let is_open = step.is_undecided() && facts.tool.as_ref().is_none_or(was_grave);
     let cleared = async {
         let validated = four(gateway, request, facts, Sight::Pins).await?;
-        let cleared = Cleared::prove(validated, gateway, request, &step).await?;
-        // a call that has no time left is not announced either
-        request.left_of(Duration::MAX, "the call").map_err(Stopped::Upstream)?;
-        Ok(cleared)
+        Cleared::prove(validated, gateway, request, &step).await
     };
     match (cleared.await, request.step) {
         // a halt of the whole run leaves the question for the time after it
@@ -148,24 +147,38 @@ pub async fn clear(gateway: &Gateway, request: &Request<'_>) -> Result<Cleared, 
     }
 }
 
-/// What all five would say of a first call of a run, which is not made: how far it would go, and what people would be
-/// asked. It proves nothing, and writes nothing.
-pub(crate) async fn rehearse(
-    gateway: &Gateway,
-    request: &Request<'_>,
-) -> Result<(Reach, Option<Demand>), Stopped> {
+/// What all five would say of a first call of a run.
+pub(crate) struct Rehearsal {
+    /// How far it would go.
+    pub(crate) reach: Reach,
+    /// What people would be asked.
+    pub(crate) demand: Option<Demand>,
+    /// What makes the tool graver than its contract says.
+    pub(crate) hints: Hints,
+    /// Would people be asked once the run had read untrusted output, though they are not now?
+    pub(crate) asks_after_untrusted: bool,
+}
+
+/// What all five would say of a first call of a run, which is not made. It proves nothing, and writes nothing.
+pub(crate) async fn rehearse(gateway: &Gateway, request: &Request<'_>) -> Result<Rehearsal, Stopped> {
     let facts = facts(gateway, request).await?;
     let validated = four(gateway, request, facts, Sight::LeavesNoTrace).await?;
-    let Authorized { reach, registered } = &validated.authorized;
-    credential(gateway, request, &registered.tool, 5).await?;
-    let clearance = match reach {
-        Reach::Stub => return Ok((Reach::Stub, None)),
-        Reach::Call => clearance(class(&registered.tool, request.mode, ""), &StepFacts::default()),
-    };
-    match clearance.map_err(Stopped::Refused)? {
-        Clearance::Ask(demand) => Ok((Reach::Call, Some(demand))),
-        _ => Ok((Reach::Call, None)),
+    let Authorized { reach, registered: Registered { tool, .. } } = &validated.authorized;
+    credential(gateway, request, tool, 5).await?;
+    let mut rehearsal =
+        Rehearsal { reach: *reach, demand: None, hints: tool.hints, asks_after_untrusted: false };
+    if *reach == Reach::Stub {
+        return Ok(rehearsal);
     }
+    let demand = tool.demand();
+    let class = class(tool, request.mode, demand.as_ref(), "");
+    if let Clearance::Ask(asked) = clearance(class, &StepFacts::default()).map_err(Stopped::Refused)? {
+        rehearsal.demand = Some(asked);
+    } else if matters_after_untrusted(tool, request.mode) {
+        let taint = Taint { n: 1, tool: String::new(), of_ancestor: None };
+        rehearsal.asks_after_untrusted = tool.demand_after(&taint, request.agent).is_some();
+    }
+    Ok(rehearsal)
 }
 
 async fn facts(gateway: &Gateway, request: &Request<'_>) -> Result<CallFacts, Stopped> {
@@ -188,7 +201,11 @@ async fn four(
     }
     let registered = Registered::prove(identified, gateway, request, facts.tool, sight).await?;
     let authorized = Authorized::prove(registered, request)?;
-    Validated::prove(authorized, request, &facts.redactors)
+    let validated = Validated::prove(authorized, request, &facts.redactors)?;
+    if !facts.step.is_intended {
+        validated.look_for_room(gateway, request).await?;
+    }
+    Ok(validated)
 }
 
 /// Whether the first sight of a definition is remembered.
@@ -212,9 +229,30 @@ async fn credential(
     spec.map_err(|why| Stopped::Refused(Refusal::new(n, ErrorCode::Gate009, why)))
 }
 
-/// Would making its call twice do something twice?
-fn is_grave(tool: &ToolFacts) -> bool {
-    tool.risk != Risk::ReadOnly && !tool.is_idempotent()
+/// Would making a call that was begun twice do something twice? Of a tool that reads and answers at once nothing is
+/// announced: when a call of it was, its own definition had said that it does more.
+fn was_grave(tool: &ToolFacts) -> bool {
+    (tool.risk.is_effect() || tool.delivers_within().is_none()) && !tool.is_idempotent()
+}
+
+/// Is it a call that untrusted output can make wait?
+fn matters_after_untrusted(tool: &ToolFacts, mode: Mode) -> bool {
+    mode == Mode::Live && tool.risk.is_effect() && tool.is_open_world()
+}
+
+/// What people are asked before a call in `live`: what the policies say, or else what follows from what the run has read.
+async fn demand(
+    gateway: &Gateway,
+    request: &Request<'_>,
+    tool: &ToolFacts,
+    run: &ClaimedRun,
+) -> Result<Option<Demand>, Stopped> {
+    let by_policy = tool.demand();
+    if by_policy.is_some() || !matters_after_untrusted(tool, request.mode) {
+        return Ok(by_policy);
+    }
+    let taint = gateway.inner.store.taint_of(run).await.map_err(Stopped::Store)?;
+    Ok(taint.and_then(|taint| tool.demand_after(&taint, request.agent)))
 }
 
 /// Gate 1: the caller is who it says, now.
@@ -277,7 +315,9 @@ impl Registered {
         };
         gate::registry(request.name, true, standing.as_ref()).map_err(Stopped::Refused)?;
         let definition = definition.cloned().expect("the gate refused a tool that is not offered");
-        Ok(Self { identified, definition: definition.covered(cover(standing.as_ref())), tool })
+        let definition = definition.covered(cover(standing.as_ref()));
+        let tool = tool.tightened_by(Hints::of(definition.annotations.as_ref()));
+        Ok(Self { identified, tool, definition })
     }
 }
 
@@ -295,8 +335,12 @@ fn authority(tool: &ToolFacts) -> gate::Authority<'_> {
 }
 
 /// What gate 5 knows of the call itself.
-fn class<'a>(tool: &'a ToolFacts, mode: Mode, action_sha256: &'a str) -> CallClass<'a> {
-    let demand = tool.demand.as_ref();
+fn class<'a>(
+    tool: &ToolFacts,
+    mode: Mode,
+    demand: Option<&'a Demand>,
+    action_sha256: &'a str,
+) -> CallClass<'a> {
     CallClass { risk: tool.risk, is_idempotent: tool.is_idempotent(), mode, demand, action_sha256 }
 }
 
@@ -315,10 +359,11 @@ impl Authorized {
     }
 }
 
-/// Gate 4: the arguments are allowed, and there is budget left.
+/// Gate 4: the arguments are allowed, and there is budget left and room under the rates.
 pub struct Validated {
     authorized: Authorized,
     arguments: Map<String, Value>,
+    limits: Vec<Limit>,
 }
 
 impl Validated {
@@ -344,7 +389,19 @@ impl Validated {
         if identified.is_budget_spent {
             return refuse(ErrorCode::Gate007, "the project's budget is spent".into());
         }
-        Ok(Self { authorized, arguments })
+        // what shadow answers goes nowhere, and is not counted
+        let limits = match authorized.reach {
+            Reach::Call => tool.limits(request.agent),
+            Reach::Stub => Vec::new(),
+        };
+        Ok(Self { authorized, arguments, limits })
+    }
+
+    /// A full rate refuses before people are asked; the call is counted when all gates let it pass. One that was begun
+    /// before is made again whatever the rates say.
+    async fn look_for_room(&self, gateway: &Gateway, request: &Request<'_>) -> Result<(), Stopped> {
+        let room = gateway.inner.store.look_at_rates(request.scope, &self.limits).await;
+        room.map_err(|full| Stopped::Refused(Refusal::rate(&full.rule, full.wait)))
     }
 }
 
@@ -376,11 +433,12 @@ pub struct Cleared {
     clearance: Clearance,
     is_again: bool,
     action_sha256: String,
+    place: Option<Place>,
 }
 
 impl Cleared {
-    /// The credential is there now, and where the call needs people, they have allowed it. A call that belongs to no
-    /// run is in shadow, so it has no effect to ask for.
+    /// The credential is there now, where the call needs people, they have allowed it, there is time for it, and it has
+    /// its place under the rates. A call that belongs to no run is in shadow, so it has no effect to ask for.
     pub async fn prove(
         validated: Validated,
         gateway: &Gateway,
@@ -391,18 +449,31 @@ impl Cleared {
         let spec = credential(gateway, request, tool, 5).await?;
         let (Some((run, n)), Reach::Call) = (request.step, validated.authorized.reach) else {
             let (clearance, action_sha256) = (Clearance::Go, String::new());
-            return Ok(Self { validated, spec, clearance, is_again: false, action_sha256 });
+            let cleared = Self { validated, spec, clearance, is_again: false, action_sha256, place: None };
+            return cleared.placed(gateway, request).await;
         };
         let (project, version) = (request.scope.project(), tool.server.version_id);
         let action_sha256 =
             action_sha256(project, run.run_id, n, request.name, version, &validated.arguments);
-        let clearance =
-            clearance(class(tool, request.mode, &action_sha256), facts).map_err(Stopped::Refused)?;
-        let cleared = Self { validated, spec, clearance, is_again: facts.is_intended, action_sha256 };
+        let demand = demand(gateway, request, tool, run).await?;
+        let class = class(tool, request.mode, demand.as_ref(), &action_sha256);
+        let clearance = clearance(class, facts).map_err(Stopped::Refused)?;
+        let is_again = facts.is_intended;
+        let cleared = Self { validated, spec, clearance, is_again, action_sha256, place: None };
         match &cleared.clearance {
             Clearance::Ask(demand) => Err(Stopped::Asks(Box::new(cleared.request(n, demand.clone())))),
-            _ => Ok(cleared),
+            _ => cleared.placed(gateway, request).await,
         }
+    }
+
+    /// Counts the call, unless it has no time left: then it is not announced either. It is not made to wait for room: a
+    /// worker's slot that waits is a run that another agent cannot have, and whoever is told can do something else.
+    async fn placed(mut self, gateway: &Gateway, request: &Request<'_>) -> Result<Self, Stopped> {
+        request.left_of(Duration::MAX, "the call").map_err(Stopped::Upstream)?;
+        let limits = std::mem::take(&mut self.validated.limits);
+        let place = gateway.inner.store.take_place(request.scope, limits, self.is_again).await;
+        let place = place.map_err(|full| Stopped::Refused(Refusal::rate(&full.rule, full.wait)))?;
+        Ok(Self { place: Some(place), ..self })
     }
 
     /// Does the call go upstream, or is its effect answered with a stub?
@@ -413,13 +484,13 @@ impl Cleared {
     /// Is the call announced before it is made? What changes something is, and what is answered later.
     pub fn is_announced(&self) -> bool {
         let tool = self.tool();
-        self.reach() == Reach::Call && (tool.risk != Risk::ReadOnly || tool.delivers_within().is_some())
+        self.reach() == Reach::Call && (tool.risk.is_effect() || tool.delivers_within().is_some())
     }
 
     /// What is asked of people when nobody knows whether the call of step `n` happened; `None` for one that changes
     /// nothing.
     pub fn outcome_request(&self, n: i32) -> Option<ApprovalRequest> {
-        (self.tool().risk != Risk::ReadOnly).then(|| self.request(n, Demand::of_outcome()))
+        self.tool().risk.is_effect().then(|| self.request(n, Demand::of_outcome()))
     }
 
     /// Was it announced before, by a claim that was cut?
@@ -458,10 +529,11 @@ impl Cleared {
         }
     }
 
-    /// What the one request upstream is made of.
-    pub(crate) fn into_call(self) -> (UpstreamSpec, ToolFacts, ToolDefinition, Map<String, Value>) {
-        let Validated { authorized, arguments } = self.validated;
+    /// What the one request upstream is made of, and the place that it holds.
+    pub(crate) fn into_call(self) -> (UpstreamSpec, ToolFacts, ToolDefinition, Map<String, Value>, Place) {
+        let Validated { authorized, arguments, .. } = self.validated;
         let Registered { tool, definition, .. } = authorized.registered;
-        (self.spec, tool, definition, arguments)
+        let place = self.place.expect("every cleared call was given its place");
+        (self.spec, tool, definition, arguments, place)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::call::stopped;
 use crate::gateway::Gateway;
-use crate::pipeline::{self, Request, Stopped};
+use crate::pipeline::{self, Rehearsal, Request, Stopped};
 use crate::upstream::UpstreamError;
 
 /// What would become of a call.
@@ -53,7 +53,7 @@ pub struct Word {
     pub verdict: &'static str,
     /// The code that a call would get.
     pub code: Option<ErrorCode>,
-    /// Why it does not pass, in a sentence that repeats no argument.
+    /// Why it does not pass, or what it passes as, in a sentence that repeats no argument.
     pub reason: Option<String>,
 }
 
@@ -84,9 +84,7 @@ impl Gateway {
         let arguments = Ok(arguments);
         let request = Request { scope, agent, step: None, mode, name, arguments, deadline: None };
         Ok(match Box::pin(pipeline::rehearse(self, &request)).await {
-            Ok((Reach::Stub, _)) => Why::passing(Prospect::Stub, true),
-            Ok((Reach::Call, None)) => Why::passing(Prospect::Call, false),
-            Ok((Reach::Call, Some(demand))) => Why::asking(demand),
+            Ok(rehearsal) => Why::of(rehearsal),
             Err(Stopped::Refused(refusal)) => Why::ended(Prospect::Refused, &refusal),
             Err(Stopped::Halted(halt)) => Why::ended(Prospect::Stopped, &stopped(Some(&halt))),
             Err(Stopped::Upstream(error)) => Why::unreachable(&error),
@@ -99,6 +97,25 @@ impl Gateway {
 }
 
 impl Why {
+    fn of(rehearsal: Rehearsal) -> Self {
+        let Rehearsal { reach, demand, hints, asks_after_untrusted } = rehearsal;
+        let mut why = match (reach, demand) {
+            (Reach::Stub, _) => Self::passing(Prospect::Stub, true),
+            (Reach::Call, None) => Self::passing(Prospect::Call, false),
+            (Reach::Call, Some(demand)) => Self::asking(demand),
+        };
+        if let Some((risk, hint)) = hints.risk {
+            let said = format!("its own definition says `{hint}`: it counts as {} at least", risk.as_str());
+            let word = &mut why.gates[2];
+            word.reason = Some(word.reason.take().map_or(said.clone(), |known| format!("{known}; {said}")));
+        }
+        if asks_after_untrusted {
+            let said = "once the run has read untrusted output, a person must allow it first";
+            why.gates[GATES.len() - 1].reason = Some(said.to_owned());
+        }
+        why
+    }
+
     fn passing(prospect: Prospect, is_stub: bool) -> Self {
         let word = |v: awooop_core::gate::Verdict| Word {
             gate: v.gate,

@@ -57,6 +57,10 @@ pub(crate) async fn get_metrics(
     let mut text = Exposition::default();
     audit(&mut text, &state.store, looked.oldest_unsealed);
     process(&mut text, state.store.figures());
+    if let Some(is_away) = state.store.is_redis_away() {
+        let help = "1 while this process counts rates by itself because Redis does not answer.";
+        text.gauge("awooop_redis_away", help, f64::from(u8::from(is_away)));
+    }
     at_the_edge(&mut text, &state.edge);
     rows(&mut text, &looked.queued, looked.queued_estimate, now);
     workers(&mut text, &looked.workers, now);

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use nix::sys::signal::Signal;
 
 use crate::process::Process;
 
@@ -48,6 +49,22 @@ impl TestRedis {
     /// Its address.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Stops it in the middle of what it does: it takes connections and answers nobody.
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    pub fn freeze(&mut self) -> anyhow::Result<()> {
+        Ok(self.process.signal(Signal::SIGSTOP)?)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    pub fn thaw(&mut self) -> anyhow::Result<()> {
+        Ok(self.process.signal(Signal::SIGCONT)?)
     }
 
     /// Kills it: from now on nobody answers.

@@ -1,6 +1,7 @@
 //! Announcements to Redis or Valkey, where one is configured: whose signatures a contract still waits for, so
 //! that a bot or a dashboard need not poll. PostgreSQL stays what counts: an announcement is made after the
-//! commit, in the background, within two seconds or not at all, and nothing here ever reads or decides.
+//! commit, in the background, within two seconds or not at all, and nothing here ever reads or decides. Rates do (`rate`), on a
+//! connection of their own.
 //!
 //! Keys carry their project: the hash `awooop:{project}:contracts:pending` holds one JSON document for each
 //! act that waits, under `<kind>/<id>@<version>:<act>`; the same document is published on the channel
@@ -48,7 +49,7 @@ pub struct RedisUrlError(String);
 
 /// Where announcements go; nowhere by default.
 #[derive(Clone, Default)]
-pub struct Announcer(Option<ConnectionManager>);
+pub struct Announcer(Option<(ConnectionManager, redis::Client)>);
 
 impl Announcer {
     /// An announcer for this address. Whether anybody is there shows with the first announcement.
@@ -63,13 +64,18 @@ impl Announcer {
             .set_number_of_retries(1)
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
-        let manager = ConnectionManager::new_lazy_with_config(client, config).map_err(refuse)?;
-        Ok(Self(Some(manager)))
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(refuse)?;
+        Ok(Self(Some((manager, client))))
+    }
+
+    /// The Redis it speaks to, for those that count in it.
+    pub(crate) fn client(&self) -> Option<redis::Client> {
+        self.0.as_ref().map(|(_, client)| client.clone())
     }
 
     /// Tells, in the background. A Redis that is away costs nothing but the announcement.
     pub(crate) fn announce(&self, scope: &ProjectScope, announcements: Vec<Announcement>) {
-        let Some(manager) = self.0.clone().filter(|_| !announcements.is_empty()) else { return };
+        let Some((manager, _)) = self.0.clone().filter(|_| !announcements.is_empty()) else { return };
         let project = scope.project().to_string();
         scope::spawn(scope, "announce", async move {
             match tokio::time::timeout(PATIENCE, send(manager, &project, &announcements)).await {

@@ -203,18 +203,19 @@ macro_rules! deliver_sql {
     ($moved:literal) => {
         concat!(
             "
-WITH i AS MATERIALIZED (SELECT name, started_at FROM step_journal
+WITH i AS MATERIALIZED (SELECT name, started_at, is_trusted FROM step_journal
   WHERE project_id = $1 AND run_id = $2 AND n = $3 AND phase = 'intent'),",
             $moved,
             "
 q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
   SELECT $1, priority, run_id, agent_id, timeout_at FROM u),
 j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, started_at,
-    duration_ms, body)
+    duration_ms, body, is_trusted)
   SELECT $1, run_id, -lease_epoch::int, 'resumed', lease_epoch, 'state', 'pending', run_id || ':' || -lease_epoch, 'ok',
-    $4::timestamptz, 0, '{}' FROM u
-  UNION ALL
-  SELECT $1, u.run_id, $3, 'result', u.lease_epoch, 'tool', i.name, u.run_id || ':' || $3::int, $5, i.started_at, $7::bigint, $6
+    $4::timestamptz, 0, '{}', false FROM u
+  UNION ALL   -- what was said of the tool's output when it was called holds for what it delivers
+  SELECT $1, u.run_id, $3, 'result', u.lease_epoch, 'tool', i.name, u.run_id || ':' || $3::int, $5, i.started_at, $7::bigint, $6,
+    i.is_trusted
   FROM u, i),
 c AS (INSERT INTO mcp_call (project_id, call_id, agent_id, actor, run_id, n, tool, status, arguments_sha256,
     result_chars, started_at, duration_ms, trace_id)
@@ -270,12 +271,12 @@ i AS MATERIALIZED (SELECT j.n, j.name, j.started_at FROM step_journal j
 q AS (INSERT INTO run_queue (project_id, priority, run_id, agent_id, timeout_at)
   SELECT $1, priority, run_id, agent_id, timeout_at FROM u WHERE state = 'pending'),
 j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, code,
-    started_at, duration_ms, body)
+    started_at, duration_ms, body, is_trusted)
   SELECT $1, run_id, -lease_epoch::int, 'resumed', lease_epoch, 'state', state, run_id || ':' || -lease_epoch, 'ok',
-    NULL, $3::timestamptz, 0, '{}' FROM u
+    NULL, $3::timestamptz, 0, '{}', false FROM u
   UNION ALL
   SELECT $1, u.run_id, i.n, 'result', u.lease_epoch, 'tool', i.name, u.run_id || ':' || i.n, 'error',
     'E-MCP-UPSTREAM-002', i.started_at, (extract(epoch FROM $3::timestamptz - i.started_at) * 1000)::bigint,
-    $4::text
+    $4::text, true
   FROM u, i WHERE u.state = 'pending')
 SELECT u.state, u.trace_id, i.n FROM u, i";

@@ -35,6 +35,8 @@ pub struct Intent<'a> {
     pub approval: Option<Uuid>,
     /// It was announced before and is made once more.
     pub is_again: bool,
+    /// Does the tool's contract say that its output is trusted?
+    pub is_trusted: bool,
     /// JSON `{input, gates}`: what goes to the tool, and what the gates said.
     pub body: Value,
 }
@@ -76,6 +78,7 @@ impl Store {
             &event.body,
             &event.key_id,
             &event.mac,
+            &intent.is_trusted,
         ];
         match self.once(run.scope(), BEGIN, params).await {
             Ok(rows) if !rows.is_empty() => Ok(()),
@@ -122,8 +125,8 @@ g AS MATERIALIZED (   -- the guard: the approval, where one is needed, is there,
     AND ($10::uuid IS NULL OR p.n = 1) FOR SHARE OF r),
 u AS (UPDATE approval a SET state = 'consumed' FROM g WHERE a.project_id = $1 AND a.approval_id = $10),
 j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, started_at,
-    duration_ms, body)
-  SELECT $1, $3, $5, 'intent', $4, 'tool', $6, $7, 'open', $8, 0, $9 FROM g WHERE NOT $12::boolean),
+    duration_ms, body, is_trusted)
+  SELECT $1, $3, $5, 'intent', $4, 'tool', $6, $7, 'open', $8, 0, $9, $20 FROM g WHERE NOT $12::boolean),
 a AS (INSERT INTO audit_event (project_id, id, at, actor, action, subject, run_id, trace_id, body, key_id, mac)
   SELECT $1, $13, $8, $14, 'tool.call', $15, $3, $16, $17, $18, $19 FROM g)
 SELECT lease_id FROM g";

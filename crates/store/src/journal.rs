@@ -106,6 +106,8 @@ pub struct CallRecord {
     pub duration_ms: i64,
     /// W3C trace id.
     pub trace_id: Option<String>,
+    /// What the model got is the platform's own words, or the tool's contract says that its output is trusted.
+    pub is_trusted: bool,
 }
 
 /// A step as read back.
@@ -352,8 +354,8 @@ WITH f AS MATERIALIZED (SELECT lease_id FROM run_state
   WHERE project_id = $1 AND lease_id = $2 AND run_id = $3 AND lease_epoch = $4 AND state = 'running')";
 const JOURNAL: &str = ",
 j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, code,
-    started_at, duration_ms, body)
-  SELECT $1, $3, $5, 'result', $4, $6, $7, $8, $9, $10, $11, $12, $13 FROM f RETURNING n),
+    started_at, duration_ms, body, is_trusted)
+  SELECT $1, $3, $5, 'result', $4, $6, $7, $8, $9, $10, $11, $12, $13, $23 FROM f RETURNING n),
 c AS (   -- its commit is the audit of a read-only call
   INSERT INTO mcp_call (project_id, call_id, agent_id, actor, run_id, n, tool, status, code, arguments_sha256,
     result_chars, started_at, duration_ms, trace_id)

@@ -21,6 +21,7 @@ use crate::family::Sweeps;
 use crate::figures::Figures;
 use crate::key_use::KeyUses;
 use crate::progress::{self, Progress};
+use crate::rate::Rates;
 use crate::redaction::Known;
 use crate::refusals::Refusals;
 use crate::shared::Reads;
@@ -105,6 +106,7 @@ pub(crate) struct Inner {
     pub(crate) known: Known,
     pub(crate) wake: Wake,
     pub(crate) announcer: Announcer,
+    pub(crate) rates: Rates,
     pub(crate) dirty: Dirty,
     pub(crate) refusals: Refusals,
     pub(crate) key_uses: KeyUses,
@@ -124,7 +126,7 @@ impl Store {
         Self::open_with(urls, clock, keyring, Announcer::default()).await
     }
 
-    /// The same, with somewhere to announce what waits for people.
+    /// The same, with a Redis: to announce what waits for people, and to count rates with other processes.
     pub async fn open_with(
         urls: &DatabaseUrls,
         clock: Clock,
@@ -151,6 +153,7 @@ impl Store {
             redactor,
             known,
             wake,
+            rates: Rates::new(&announcer),
             announcer,
             dirty,
             refusals,

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use awooop_core::approval::{Demand, StepFacts};
+use awooop_core::approval::{Demand, StepFacts, Taint};
 use awooop_core::contract::{McpSpec, PolicySpec, ProviderSpec, Risk, ToolSpec};
+use awooop_core::gate::Hints;
 use awooop_core::halt::Work;
 use awooop_core::ids::ToolName;
 use awooop_core::pin::{Pin, PinnedBy};
+use awooop_core::rate::{self, Limit};
 use awooop_core::{AgentId, ProviderId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -40,12 +42,14 @@ pub struct ToolFacts {
     pub name: ToolName,
     /// Who serves it.
     pub server: Server,
-    /// What the contract says it does, or the grant, where that is graver.
+    /// What the contract says it does, or the grant, or the tool's own definition, whichever is gravest.
     pub risk: Risk,
+    /// What its own definition says that makes it graver; nothing until it is known.
+    pub hints: Hints,
     /// The policy that denies it to every agent, and its pattern.
     pub denied_by: Option<(String, String)>,
-    /// What the policies ask of people before a call in `live`.
-    pub demand: Option<Demand>,
+    /// The project's policies.
+    pub policies: Arc<Policies>,
     /// The definition the contract names, else the first one seen.
     pub pin: Option<Pin>,
     /// The policy that accepts only definitions that a contract names.
@@ -61,9 +65,45 @@ pub struct ToolFacts {
 }
 
 impl ToolFacts {
+    /// The same tool, as grave as its own definition says it is, where that is graver.
+    #[must_use]
+    pub fn tightened_by(mut self, hints: Hints) -> Self {
+        self.risk = hints.risk.map_or(self.risk, |(risk, _)| risk.max(self.risk));
+        self.hints = hints;
+        self
+    }
+
     /// May it be called again under the same key without doing anything twice?
     pub fn is_idempotent(&self) -> bool {
-        self.spec().is_some_and(|tool| tool.idempotent == Some(true))
+        self.spec().is_some_and(|tool| tool.idempotent == Some(true)) && !self.hints.is_not_idempotent
+    }
+
+    /// Does it reach beyond what the project keeps itself?
+    pub fn is_open_world(&self) -> bool {
+        self.spec().is_none_or(ToolSpec::is_open_world) || self.hints.is_open_world
+    }
+
+    /// Is what it answers the word of whom the project trusts?
+    pub fn is_output_trusted(&self) -> bool {
+        self.spec().is_some_and(ToolSpec::is_output_trusted)
+    }
+
+    /// What the policies ask of people before a call in `live`.
+    pub fn demand(&self) -> Option<Demand> {
+        let policies = self.policies.iter().map(|(id, policy)| (id.as_str(), policy));
+        Demand::of_policies(policies, &self.name.to_string(), self.risk)
+    }
+
+    /// What is asked of people before a call by this agent in `live` whose run has read untrusted output.
+    pub fn demand_after(&self, taint: &Taint, agent: &AgentId) -> Option<Demand> {
+        let policies = self.policies.iter().map(|(_, policy)| policy);
+        Demand::of_untrusted_output(policies, agent, &self.name.to_string(), taint)
+    }
+
+    /// The limits that a call by this agent comes under.
+    pub fn limits(&self, agent: &AgentId) -> Vec<Limit> {
+        let policies = self.policies.iter().map(|(id, policy)| (id.as_str(), policy));
+        rate::limits(policies, agent, &self.name.to_string())
     }
 
     /// How long after a call its result may be delivered; `None` for a tool that answers with it.
@@ -178,7 +218,7 @@ impl Store {
             )
             .await?;
         let redactors = self.redactors_at(scope, &rows.pop().unwrap_or_default()).await?;
-        let policies = policies(&rows.pop().unwrap_or_default())?;
+        let policies = Arc::new(policies(&rows.pop().unwrap_or_default())?);
         let facts = rows.pop().unwrap_or_default();
         let facts = facts.first().map(|row| effect::step_facts(row, self.inner.clock.now())).transpose()?;
         let tools = rows.pop().unwrap_or_default();
@@ -229,7 +269,7 @@ impl Store {
         let flight = [(sql.as_str(), of_tools), (POLICIES, of_project), (HALTS, of_project)];
         let mut rows = self.flight(scope, &flight).await?;
         let halts = rows.pop().unwrap_or_default();
-        let policies = policies(&rows.pop().unwrap_or_default())?;
+        let policies = Arc::new(policies(&rows.pop().unwrap_or_default())?);
         let tools = rows.pop().unwrap_or_default();
         let mut facts: Vec<ToolFacts> = Vec::with_capacity(tools.len());
         for row in &tools {
@@ -333,8 +373,8 @@ fn provider_spec(text: &str) -> Result<ProviderSpec, StoreError> {
     serde_json::from_str(text).map_err(|e| StoreError::Corrupt(e.to_string()))
 }
 
-/// The project's policies by id.
-type Policies = Vec<(String, PolicySpec)>;
+/// A project's policies by id.
+pub type Policies = Vec<(String, PolicySpec)>;
 
 fn policies(rows: &[tokio_postgres::Row]) -> Result<Policies, StoreError> {
     let read = |row: &tokio_postgres::Row| {
@@ -367,7 +407,7 @@ fn server(row: &tokio_postgres::Row, id: usize, version: usize) -> Result<Server
 fn tool_facts(
     row: &tokio_postgres::Row,
     server: Server,
-    policies: &Policies,
+    policies: &Arc<Policies>,
 ) -> Result<ToolFacts, StoreError> {
     let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
     let risk: &str = row.get(2);
@@ -380,11 +420,8 @@ fn tool_facts(
     let name = ToolName::new(server.provider.clone(), row.get(1));
     Ok(ToolFacts {
         denied_by: denied_by(policies, &name.to_string()),
-        demand: Demand::of_policies(
-            policies.iter().map(|(id, policy)| (id.as_str(), policy)),
-            &name.to_string(),
-            grave,
-        ),
+        policies: Arc::clone(policies),
+        hints: Hints::default(),
         name,
         server,
         risk: grave,

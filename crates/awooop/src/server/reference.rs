@@ -229,7 +229,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         .or("none")
         .like("https://archive.internal/heads/…")
         .secret(),
-    variable("AWOOOP_REDIS_URL", "dev, serve, config check", "Redis or Valkey, to announce signatures that are waited for. Optional: PostgreSQL alone decides.")
+    variable("AWOOOP_REDIS_URL", "dev, serve, config check", "Redis or Valkey, in which all servers count the policies' rates together, and which is told of signatures that are waited for. Without it each process counts rates by itself; nothing depends on it besides.")
         .or("none: nothing is announced")
         .like("redis://:…@redis.internal:6379/0")
         .secret(),

@@ -36,6 +36,7 @@ mod openapi;
 mod operations;
 mod ordinary;
 mod projects;
+mod rates;
 mod redact;
 mod rotation;
 mod runtime;

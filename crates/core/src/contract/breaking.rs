@@ -13,8 +13,9 @@ use super::narrowing::narrowings;
 use super::{
     ActivationSpec, AgentSpec, AnomalyRule, ApprovalRule, ChannelSpec, DataClass, DirectionSpec, Grant,
     LlmSpec, McpSpec, PersonalDataSpec, PolicySpec, ProjectSpec, ProviderSpec, RatePer, RateRule,
-    RedactionPattern, Risk, Spec, ToolPattern, TransportSpec,
+    RedactionPattern, Risk, Spec, ToolPattern, TransportSpec, UntrustedAction, UntrustedRule,
 };
+use crate::ids::AgentId;
 
 /// One breaking change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,6 +67,14 @@ pub fn breaking(from: &Spec, to: Option<&Spec>) -> Vec<Breaking> {
         (from, _) => found.add("retired", "", format!("the {} is retired", from.kind())),
     }
     found.0
+}
+
+/// What the first version of a contract loosens of what holds without it; empty when nothing.
+pub fn breaking_first(to: &Spec) -> Vec<Breaking> {
+    match to {
+        Spec::Policy(_) => breaking(&Spec::Policy(PolicySpec::default()), Some(to)),
+        Spec::Project(_) | Spec::Provider(_) | Spec::Agent(_) | Spec::Channel(_) => Vec::new(),
+    }
 }
 
 #[derive(Default)]
@@ -220,6 +229,16 @@ impl Found {
                     format!("a call of `{}` whose outcome is unknown is made again unasked", tool.name);
                 self.add("risk_lowered", format!("/spec/tools/{j}/idempotent"), message);
             }
+            if tool.is_open_world() && !now.is_open_world() {
+                let message =
+                    format!("effects of `{}` after untrusted output ask nobody any more", tool.name);
+                self.add("risk_lowered", format!("/spec/tools/{j}/open_world"), message);
+            }
+            if now.is_output_trusted() && !tool.is_output_trusted() {
+                let message =
+                    format!("what `{}` answers is trusted: no effect after it asks for people", tool.name);
+                self.add("risk_lowered", format!("/spec/tools/{j}/trusted_output"), message);
+            }
             // a first pin over none names the definition that was reviewed
             if tool.definition_sha256.is_some() && now.definition_sha256 != tool.definition_sha256 {
                 let message = format!("the tool `{}` is pinned to another definition, or to none", tool.name);
@@ -329,6 +348,7 @@ impl Found {
         self.kept("approvals", &from.approvals, &to.approvals, asks_as_much);
         self.kept("anomalies", &from.anomalies, &to.anomalies, watches_as_much);
         self.kept("rates", &from.rates, &to.rates, limits_as_much);
+        self.after_untrusted_output(from, to);
         let after: Vec<_> = to.redaction.iter().flat_map(|r| &r.patterns).collect();
         for (i, pattern) in from.redaction.iter().flat_map(|r| &r.patterns).enumerate() {
             let is_kept = |p: &&RedactionPattern| {
@@ -353,6 +373,29 @@ impl Found {
             if !to.iter().flatten().any(|after| is_as_strict(after, before)) {
                 let message = "the rule is gone or looser";
                 self.add("policy_weakened", format!("/spec/{section}/{i}"), message);
+            }
+        }
+    }
+
+    /// Nothing more is let through after untrusted output, and what was asked for in spite of that still is.
+    fn after_untrusted_output(&mut self, from: &PolicySpec, to: &PolicySpec) {
+        let rules = |spec: &PolicySpec, action| -> Vec<(usize, UntrustedRule)> {
+            let all = spec.after_untrusted_output.iter().flatten().cloned().enumerate();
+            all.filter(|(_, rule)| rule.action == action).collect()
+        };
+        let covered = |by: &[(usize, UntrustedRule)], rule: &UntrustedRule| {
+            by.iter().any(|(_, r)| covers(&r.tools, &rule.tools) && covers_agents(&r.agents, &rule.agents))
+        };
+        let (allowed, asked) = (rules(from, UntrustedAction::Allow), rules(to, UntrustedAction::Approve));
+        let path = |i: usize| format!("/spec/after_untrusted_output/{i}");
+        for (i, rule) in rules(to, UntrustedAction::Allow) {
+            if !covered(&allowed, &rule) {
+                self.add("policy_weakened", path(i), "effects after untrusted output ask nobody");
+            }
+        }
+        for (i, rule) in rules(from, UntrustedAction::Approve) {
+            if !covered(&asked, &rule) {
+                self.add("policy_weakened", path(i), "the rule is gone or looser");
             }
         }
     }
@@ -411,12 +454,27 @@ fn watches_as_much(after: &AnomalyRule, before: &AnomalyRule) -> bool {
         && after.window_s >= before.window_s
 }
 
-/// One count for the project is at least as strict as one for each agent.
+/// Every agent the older rule speaks of is one the newer speaks of.
+fn covers_agents(after: &Option<Vec<AgentId>>, before: &Option<Vec<AgentId>>) -> bool {
+    match (after, before) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(after), Some(before)) => before.iter().all(|agent| after.contains(agent)),
+    }
+}
+
+/// One count for the project is at least as strict as one for each agent or each tool. A rule
+/// with a window and a bound is kept by one that has both.
 fn limits_as_much(after: &RateRule, before: &RateRule) -> bool {
+    let rate = |rule: &RateRule| rule.calls.zip(rule.window_s);
+    let is_rate_kept = rate(before).is_none_or(|(calls, window_s)| {
+        rate(after).is_some_and(|(now, now_s)| now <= calls && now_s >= window_s)
+    });
+    let is_bound_kept = before.concurrent.is_none_or(|most| after.concurrent.is_some_and(|now| now <= most));
     (after.per == before.per || after.per == RatePer::Project)
         && covers(&after.tools, &before.tools)
-        && after.calls <= before.calls
-        && after.window_s >= before.window_s
+        && is_rate_kept
+        && is_bound_kept
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod agent;
 mod breaking;
 mod channel;
+mod constraints;
 mod credential;
 mod credential_args;
 mod diff;
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use agent::{AgentSpec, Grant};
-pub use breaking::{Breaking, RULES as BREAKING_RULES, breaking};
+pub use breaking::{Breaking, RULES as BREAKING_RULES, breaking, breaking_first};
 pub use channel::{ChannelSpec, Language, TelegramSpec, WebhookSpec};
 pub use credential::CredentialRef;
 pub use credential_args::{credentials_in_argument, fill_argument};
@@ -36,7 +37,7 @@ pub use diff::{ChangeLine, ChangeOp, changes, patch};
 pub use personal_data::{BUILT_IN_CLASSES, DataAction, DataClass, DirectionSpec, PersonalDataSpec};
 pub use policy::{
     AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PinRule, PolicySpec, RatePer, RateRule,
-    RedactionPattern, RedactionSpec,
+    RedactionPattern, RedactionSpec, UntrustedAction, UntrustedRule,
 };
 pub use project::{ActivationSpec, BudgetSpec, LimitsSpec, ProjectSpec, RetentionSpec};
 pub use provider::{
@@ -187,7 +188,6 @@ fn sentence_of_absence(section: &str) -> String {
     let meanwhile = match section {
         "approvals[].escalate_to" => "until it is, a request that nobody decides in time counts as denied",
         "anomalies" => "until it is, nothing is counted and no agent's mode is lowered",
-        "rates" => "until it is, calls are not limited by rate",
         _ => "until it is, no message is received or sent",
     };
     let what = if section == "channel" { "the channel".to_owned() } else { format!("`{section}`") };

@@ -24,7 +24,7 @@ const ANNOTATIONS: [&str; 9] = [
     "writeOnly",
 ];
 /// Keywords whose value is one schema, a list of schemas, and schemas by name.
-const ONE: [&str; 11] = [
+pub(super) const ONE: [&str; 11] = [
     "additionalProperties",
     "contains",
     "else",
@@ -37,8 +37,9 @@ const ONE: [&str; 11] = [
     "unevaluatedProperties",
     "contentSchema",
 ];
-const LIST: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
-const NAMED: [&str; 5] = ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
+pub(super) const LIST: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
+pub(super) const NAMED: [&str; 5] =
+    ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
 /// Bounds that a document may not fall below, and those it may not pass.
 const LOWER: [&str; 5] = ["minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"];
 const UPPER: [&str; 5] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"];

@@ -1,14 +1,14 @@
 //! The policy contract: what a project's agents may never do, and which watch is kept over what they may.
 //!
-//! `deny`, `pins`, `approvals` (without their escalation) and `redaction` are in force in this version. The other sections are
-//! checked and kept, so that they can be written and reviewed now; [`PolicySpec::not_in_force`] says which of them a
-//! contract holds.
+//! `anomalies` and the escalation of `approvals` are checked and kept, so that they can be written and reviewed now, and
+//! not in force in this version; [`PolicySpec::not_in_force`] says which of them a contract holds.
 
 use serde::{Deserialize, Serialize};
 
 use super::personal_data::DataAction;
 use super::provider::Risk;
 use super::tool_pattern::ToolPattern;
+use crate::ids::AgentId;
 
 /// Rules over tools, approvals, redaction, anomalies and rates. At least one section is there.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,9 +32,12 @@ pub struct PolicySpec {
     /// What counts as going wrong, and what is done then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anomalies: Option<Vec<AnomalyRule>>,
-    /// How often tools may be called.
+    /// How often tools may be called, and how many calls there may be at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<Vec<RateRule>>,
+    /// Which effects wait for people, or do not, once a run has read untrusted output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_untrusted_output: Option<Vec<UntrustedRule>>,
 }
 
 impl PolicySpec {
@@ -45,11 +48,22 @@ impl PolicySpec {
 
     /// The rules by which a call of this tool waits for people, given what the tool does.
     pub fn approval_rules(&self, tool: &str, risk: Risk) -> impl Iterator<Item = &ApprovalRule> {
-        let matches = move |rule: &&ApprovalRule| {
-            let mut tools = rule.tools.iter().flatten();
-            rule.risk <= risk && (rule.tools.is_none() || tools.any(|pattern| pattern.matches(tool)))
-        };
+        let matches = move |rule: &&ApprovalRule| rule.risk <= risk && names(rule.tools.as_deref(), tool);
         self.approvals.iter().flatten().filter(matches)
+    }
+
+    /// The rates that a call of this tool comes under.
+    pub fn rate_rules(&self, tool: &str) -> impl Iterator<Item = &RateRule> {
+        self.rates.iter().flatten().filter(move |rule| names(rule.tools.as_deref(), tool))
+    }
+
+    /// What is said of this agent's calls of this tool after untrusted output: the strictest of all rules that match.
+    /// `None` when none does.
+    pub fn after_untrusted_output(&self, agent: &AgentId, tool: &str) -> Option<UntrustedAction> {
+        let speaks_of = |rule: &&UntrustedRule| {
+            names(rule.tools.as_deref(), tool) && rule.agents.as_ref().is_none_or(|ids| ids.contains(agent))
+        };
+        self.after_untrusted_output.iter().flatten().filter(speaks_of).map(|rule| rule.action).max()
     }
 
     /// The sections this contract holds that this version does not act on yet.
@@ -58,7 +72,6 @@ impl PolicySpec {
         [
             ("approvals[].escalate_to", self.approvals.iter().flatten().any(escalates)),
             ("anomalies", self.anomalies.is_some()),
-            ("rates", self.rates.is_some()),
         ]
         .into_iter()
         .filter_map(|(section, is_there)| is_there.then_some(section))
@@ -74,11 +87,16 @@ pub enum PinRule {
     Contract,
 }
 
+/// Is the tool one of these? Every one is, where none are named.
+fn names(patterns: Option<&[ToolPattern]>, tool: &str) -> bool {
+    patterns.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(tool)))
+}
+
 /// Calls that wait until people have signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRule {
-    /// Calls of this risk.
+    /// Calls of this risk, and graver ones.
     pub risk: Risk,
     /// Only of these tools; of all without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -176,7 +194,7 @@ pub enum AnomalyAction {
     LowerMode,
 }
 
-/// At most so many calls within a window.
+/// At most so many calls within a window, or at a time, or both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateRule {
@@ -185,10 +203,15 @@ pub struct RateRule {
     pub tools: Option<Vec<ToolPattern>>,
     /// Whose calls are counted together.
     pub per: RatePer,
-    /// Calls allowed within the window, 1 to 1000000.
-    pub calls: u32,
+    /// Calls allowed within the window, 1 to 1000000; there with `window_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u32>,
     /// The window, in seconds: 1 to 86400.
-    pub window_s: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_s: Option<u32>,
+    /// Calls allowed at a time, 1 to 10000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrent: Option<u32>,
 }
 
 /// Whose calls are counted together.
@@ -197,8 +220,45 @@ pub struct RateRule {
 pub enum RatePer {
     /// Each agent has its own count.
     Agent,
-    /// All agents of the project share one.
+    /// Each tool has its own count, whoever calls it.
+    Tool,
+    /// All agents and tools of the project share one.
     Project,
+}
+
+impl RatePer {
+    /// As manifests spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RatePer::Agent => "agent",
+            RatePer::Tool => "tool",
+            RatePer::Project => "project",
+        }
+    }
+}
+
+/// What becomes of effects after a run has read untrusted output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UntrustedRule {
+    /// What is done.
+    pub action: UntrustedAction,
+    /// Calls of these tools; of all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<ToolPattern>>,
+    /// Calls of these agents; of all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agents: Option<Vec<AgentId>>,
+}
+
+/// What is done with an open-world effect after untrusted output. Ordered: a later one is the stricter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UntrustedAction {
+    /// Untrusted output makes no difference.
+    Allow,
+    /// A person must allow it; so without any rule.
+    Approve,
 }
 
 #[cfg(test)]
@@ -217,7 +277,21 @@ mod tests {
         .unwrap();
         assert_eq!(policy.denied_by("shop__delete_order").map(ToolPattern::as_str), Some("*__delete_*"));
         assert_eq!(policy.denied_by("shop__orders"), None);
-        assert_eq!(policy.not_in_force(), ["approvals[].escalate_to", "rates"]);
+        assert_eq!(policy.not_in_force(), ["approvals[].escalate_to"]);
         assert!(PolicySpec::default().denied_by("shop__orders").is_none());
+    }
+
+    #[test]
+    fn of_what_is_said_of_a_call_after_untrusted_output_the_strictest_counts() {
+        let policy: PolicySpec = serde_json::from_value(json!({"after_untrusted_output": [
+            {"action": "allow", "tools": ["shop__*"]},
+            {"action": "approve", "tools": ["shop__refund"], "agents": ["clerk"]},
+        ]}))
+        .unwrap();
+        let said = |agent: &str, tool| policy.after_untrusted_output(&AgentId::parse(agent).unwrap(), tool);
+        assert_eq!(said("clerk", "shop__note"), Some(UntrustedAction::Allow));
+        assert_eq!(said("clerk", "shop__refund"), Some(UntrustedAction::Approve));
+        assert_eq!(said("buyer", "shop__refund"), Some(UntrustedAction::Allow));
+        assert_eq!(said("clerk", "mail__send"), None);
     }
 }

@@ -247,9 +247,29 @@ pub struct ToolSpec {
     /// 1 to 2592000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivers_within_s: Option<u32>,
+    /// It reaches beyond what the project keeps itself: the web, mail, other people's systems. So unless it says
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_world: Option<bool>,
+    /// What it answers was written by nobody but whom the project trusts: reading it makes no later call suspect. Not
+    /// so unless it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_output: Option<bool>,
 }
 
-/// What a tool does to the world, as the contract says; the server's own hints are not believed. Ordered:
+impl ToolSpec {
+    /// Does it reach beyond what the project keeps itself?
+    pub fn is_open_world(&self) -> bool {
+        self.open_world.unwrap_or(true)
+    }
+
+    /// Is what it answers the word of whom the project trusts?
+    pub fn is_output_trusted(&self) -> bool {
+        self.trusted_output == Some(true)
+    }
+}
+
+/// What a tool does to the world, as the contract says; the server's own hints only make it graver. Ordered:
 /// a later one is the graver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -258,6 +278,8 @@ pub enum Risk {
     ReadOnly,
     /// Has an effect: in shadow it is answered with a stub.
     Write,
+    /// Has an effect that nothing takes back: what it deletes, overwrites, pays or sends is so for good.
+    Destructive,
 }
 
 impl Risk {
@@ -266,11 +288,17 @@ impl Risk {
         match self {
             Risk::ReadOnly => "read_only",
             Risk::Write => "write",
+            Risk::Destructive => "destructive",
         }
+    }
+
+    /// Has it an effect of any kind?
+    pub fn is_effect(self) -> bool {
+        self != Risk::ReadOnly
     }
 
     /// Reads a risk back from its text.
     pub fn parse(text: &str) -> Option<Self> {
-        [Risk::ReadOnly, Risk::Write].into_iter().find(|r| r.as_str() == text)
+        [Risk::ReadOnly, Risk::Write, Risk::Destructive].into_iter().find(|r| r.as_str() == text)
     }
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::constraints;
 use super::credential_args::credentials_in_argument;
 use super::personal_data::{BUILT_IN_CLASSES, PersonalDataSpec};
 use super::policy::RedactionPattern;
@@ -181,11 +182,20 @@ fn check_agent(id: &str, agent: &AgentSpec, found: &mut Found) {
             let message = "a tool's full name is <provider>__<tool>";
             found.refuse(format!("/spec/grants/{i}/tool"), "pattern", message);
         }
-        found.compiles(format!("/spec/grants/{i}/constraints"), grant.constraints.as_ref());
+        check_constraints(format!("/spec/grants/{i}/constraints"), grant.constraints.as_ref(), found);
     }
     let path = |i| format!("/spec/grants/{i}/tool");
     found.unique(agent.grants.iter().map(|g| g.tool.as_str()), path, "this tool is granted twice");
     check_schedules(agent, found);
+}
+
+/// They are a schema, every word of them means something, and arguments may fit them.
+fn check_constraints(path: String, constraints: Option<&Value>, found: &mut Found) {
+    let Some(constraints) = constraints else { return };
+    match Schema::compile(constraints) {
+        Ok(_) => found.0.extend(constraints::check(&path, constraints)),
+        Err(e) => found.refuse(path, "schema", e.to_string()),
+    }
 }
 
 /// A schedule has times, asks for no more than the agent may do, and asks what the agent accepts: nobody is there to

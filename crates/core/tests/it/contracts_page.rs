@@ -45,6 +45,7 @@ const RULES: [(Kind, &[&str]); 5] = [
             "Each granted tool is one that a provider of the project lists, and none is granted twice.",
             "A grant's `risk` is not lower than the tool's own.",
             "`input_schema`, `output_schema` and `constraints` are JSON Schemas without remote references.",
+            "In `constraints` every keyword and every `format` is one that is checked, and they are not such that no arguments could fit them, unless they are a bare `false`.",
             "No two schedules have one id. A schedule's cron line has five fields and fits some day, its zone is known to this release, its `mode` is at most the agent's, and its `input` fits `input_schema`.",
         ],
     ),

@@ -161,6 +161,15 @@ impl Asked {
         Json(self.error_document(number, message, code)).into_response()
     }
 
+    /// What a gate refused, as a message.
+    pub(super) fn refusal_document(&self, number: i32, refusal: &awooop_core::gate::Refusal) -> Value {
+        let mut document = self.error_document(number, &refusal.message, refusal.code);
+        if let Some(seconds) = refusal.retry_after_s {
+            document["error"]["data"]["retry_after_s"] = seconds.into();
+        }
+        document
+    }
+
     /// The database left it without an answer.
     pub(super) fn store_error_document(&self, error: awooop_store::StoreError) -> Value {
         let problem = Problem::from(error);

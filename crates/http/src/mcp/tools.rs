@@ -93,7 +93,7 @@ pub(super) async fn call(
             Some(Ok(result)) => asked.result_document(wire(result)),
             Some(Err(CallError::Refused(refusal))) => {
                 let number = if refusal.code == ErrorCode::Gate002 { INVALID_PARAMS } else { REFUSED };
-                asked.error_document(number, &refusal.message, refusal.code)
+                asked.refusal_document(number, &refusal)
             }
             Some(Err(CallError::Store(error))) => asked.store_error_document(error),
             None => asked.error_document(REFUSED, "the call ended without an answer", ErrorCode::Upstream003),

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use awooop_core::activation::{Given, Rule, Signer, Tally};
 
-use awooop_core::contract::{Active, Kind, Manifest, Spec, breaking, check_references};
+use awooop_core::contract::{Active, Kind, Manifest, Spec, breaking, breaking_first, check_references};
 use awooop_core::error::Violation;
 use awooop_core::json;
 use awooop_core::statement::{Act, Statement};
@@ -199,10 +199,12 @@ impl<'a> Desk<'a> {
     /// What activating `to`, or retiring for `None`, changes for whoever relies on the contract.
     pub(super) fn effect(&self, key: &ContractKey, to: Option<&Spec>) -> Effect {
         let before = self.manifests.get(key);
-        Effect {
-            breaking: before.map(|from| breaking(&from.spec, to)).unwrap_or_default(),
-            before: before.map(|m| m.document.clone()),
-        }
+        let breaking = match (before, to) {
+            (Some(from), _) => breaking(&from.spec, to),
+            (None, Some(to)) => breaking_first(to),
+            (None, None) => Vec::new(),
+        };
+        Effect { breaking, before: before.map(|m| m.document.clone()) }
     }
 
     /// Versions by name and number, or those published and not active with this hash.

@@ -106,7 +106,7 @@ pub const KINDS: &[Kind] = &[
          "output_sha256"], without ["lease_epoch", "lease_id", "worker_id"]),
     kind!("steps", "step_journal", FEW by "run_id, n, phase",
         ["run_id", "n", "phase", "kind", "name", "idempotency_key", "status", "code", "started_at", "duration_ms",
-         "body::json"], without ["epoch"]),
+         "is_trusted", "body::json"], without ["epoch"]),
     kind!("calls", "mcp_call", MANY by "call_id",
         ["call_id", "agent_id", "actor", "run_id", "n", "tool", "status", "code", "arguments_sha256", "result_chars",
          "started_at", "duration_ms", "trace_id"], without []),

@@ -27,6 +27,7 @@ pub(crate) struct JournalRow {
     pub(crate) code: Option<&'static str>,
     pub(crate) call_code: Option<&'static str>,
     pub(crate) has_call: bool,
+    pub(crate) is_trusted: bool,
     pub(crate) call_chars: i32,
 }
 
@@ -44,6 +45,7 @@ impl JournalRow {
             code: step.code.map(ErrorCode::as_str),
             call_code: call.as_ref().and_then(|c| c.code).map(ErrorCode::as_str),
             has_call: call.is_some(),
+            is_trusted: call.as_ref().is_some_and(|c| c.is_trusted),
             call_chars: call.as_ref().map_or(0, |c| c.result_chars),
             step,
             call,
@@ -86,6 +88,7 @@ impl JournalRow {
             call.map_or(&NONE as &(dyn ToSql + Sync), |c| &c.arguments_sha256),
             &self.call_chars,
             &run.trace_id,
+            &self.is_trusted,
         ]
     }
 }

@@ -143,6 +143,7 @@ pub(super) struct Steps<'a> {
     call_codes: Vec<Option<&'a str>>,
     sha256s: Vec<&'a str>,
     chars: Vec<i32>,
+    trusts: Vec<bool>,
 }
 
 impl<'a> Steps<'a> {
@@ -169,6 +170,7 @@ impl<'a> Steps<'a> {
             call_codes: column(&all, |(_, row)| row.call_code),
             sha256s: column(&all, |(_, row)| row.call_sha256()),
             chars: column(&all, |(_, row)| row.call_chars),
+            trusts: column(&all, |(_, row)| row.is_trusted),
         }
     }
 
@@ -196,6 +198,7 @@ impl<'a> Steps<'a> {
             &self.call_codes,
             &self.sha256s,
             &self.chars,
+            &self.trusts,
         ]
     }
 }
@@ -290,15 +293,16 @@ pub(super) const JOURNAL: &str = "
 WITH i AS MATERIALIZED (
   SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::integer[], $7::text[], $8::text[],
     $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::bigint[], $14::text[], $15::boolean[],
-    $16::uuid[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::integer[])
+    $16::uuid[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::integer[], $23::boolean[])
   AS i (run_id, lease_id, epoch, trace_id, n, kind, name, idempotency_key, status, code, started_at, duration_ms,
-    body, has_call, call_id, agent_id, actor, tool, call_code, arguments_sha256, result_chars)),
+    body, has_call, call_id, agent_id, actor, tool, call_code, arguments_sha256, result_chars, is_trusted)),
 f AS MATERIALIZED (   -- the guard: each run is still its claim's
   SELECT i.* FROM i JOIN run_state r ON r.project_id = $1 AND r.run_id = i.run_id AND r.lease_id = i.lease_id
     AND r.lease_epoch = i.epoch AND r.state = 'running'),
 j AS (INSERT INTO step_journal (project_id, run_id, n, phase, epoch, kind, name, idempotency_key, status, code,
-    started_at, duration_ms, body)
-  SELECT $1, run_id, n, 'result', epoch, kind, name, idempotency_key, status, code, started_at, duration_ms, body
+    started_at, duration_ms, body, is_trusted)
+  SELECT $1, run_id, n, 'result', epoch, kind, name, idempotency_key, status, code, started_at, duration_ms, body,
+    is_trusted
   FROM f ORDER BY run_id, n),
 c AS (INSERT INTO mcp_call (project_id, call_id, agent_id, actor, run_id, n, tool, status, code, arguments_sha256,
     result_chars, started_at, duration_ms, trace_id)

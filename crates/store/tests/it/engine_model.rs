@@ -383,6 +383,7 @@ impl Engine<'_> {
                     action_sha256: "00",
                     approval: None,
                     is_again: false,
+                    is_trusted: false,
                     body: json!({"input": {}, "gates": []}),
                 };
                 match store.begin_effect(claim, &intent).await {

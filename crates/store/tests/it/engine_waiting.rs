@@ -57,6 +57,7 @@ fn intent(approval: Option<Uuid>) -> Intent<'static> {
         action_sha256: HASH,
         approval,
         is_again: false,
+        is_trusted: false,
         body: json!({"input": {"to": "all"}, "gates": []}),
     }
 }

@@ -74,6 +74,7 @@ pub(crate) fn call(store: &Store) -> CallRecord {
         started_at: store.clock().now(),
         duration_ms: 3,
         trace_id: None,
+        is_trusted: false,
     }
 }
 

@@ -229,13 +229,15 @@ async fn a_stopped_tool_refuses_its_calls_and_the_run_goes_on() {
         assert_eq!(kit.calls().len(), refused.iter().filter(|is_refused| !**is_refused).count());
 
         // an MCP client is told the same
-        let call = node.gateway.call_for_client(&project.scope, &agent_id(), "kit__echo", args(), None).await;
+        let call =
+            node.gateway.call_for_client(&project.scope, &agent_id(), "kit__echo", args(), None, None).await;
         let Err(CallError::Refused(refusal)) = call else { panic!("{call:?}") };
         assert_eq!((refusal.code, refusal.gate), (ErrorCode::Stop001, 2));
         assert!(refusal.message.ends_with(": a test"), "{}", refusal.message);
         start_again(&test, &project, &target).await;
     }
-    let call = node.gateway.call_for_client(&project.scope, &agent_id(), "kit__echo", args(), None).await;
+    let call =
+        node.gateway.call_for_client(&project.scope, &agent_id(), "kit__echo", args(), None, None).await;
     assert!(call.is_ok_and(|result| !result.is_error));
     node.end(&test).await;
 }

@@ -176,6 +176,15 @@ fn a_tool_server_may_not_lose_lighten_or_exchange_tools_unnoticed() {
     changed(json!({"tools": [b]}), &[("tool_removed", "/spec/tools/0")]);
     changed(with_a(json!({"name": "a", "risk": "read_only"})), &[("risk_lowered", "/spec/tools/1/risk")]);
     changed(with_a(json!({"name": "a", "risk": "write", "definition_sha256": hash("1")})), &[]);
+    changed(
+        with_a(json!({"name": "a", "risk": "destructive", "open_world": true, "trusted_output": false})),
+        &[],
+    );
+    let (closed, trusted) = ("/spec/tools/1/open_world", "/spec/tools/1/trusted_output");
+    changed(
+        with_a(json!({"name": "a", "risk": "write", "open_world": false, "trusted_output": true})),
+        &[("risk_lowered", closed), ("risk_lowered", trusted)],
+    );
     let a = json!({"name": "a", "risk": "write"});
     let with_b = |b: Value| json!({"tools": [a, b]});
     let definition = [("definition_changed", "/spec/tools/1")];
@@ -224,7 +233,29 @@ fn a_policy_may_not_weaken_unnoticed() {
     changed(rate("agent", 5, 60), rate("agent", 5, 59), &weaker("/spec/rates/0"));
     changed(rate("agent", 5, 60), rate("project", 4, 61), &[]);
     changed(rate("project", 5, 60), rate("agent", 5, 60), &weaker("/spec/rates/0"));
+    changed(rate("agent", 5, 60), rate("tool", 5, 60), &weaker("/spec/rates/0"));
     changed(rate("agent", 5, 60), json!({}), &weaker("/spec/rates/0"));
+    let at_a_time = |most: u32| json!({"rates": [{"per": "agent", "concurrent": most}]});
+    changed(at_a_time(2), at_a_time(3), &weaker("/spec/rates/0"));
+    changed(at_a_time(2), rate("agent", 1, 60), &weaker("/spec/rates/0"));
+    changed(rate("agent", 1, 60), at_a_time(2), &weaker("/spec/rates/0"));
+    let both = json!({"rates": [{"per": "project", "calls": 1, "window_s": 60, "concurrent": 2}]});
+    changed(at_a_time(2), both.clone(), &[]);
+    changed(both, at_a_time(2), &weaker("/spec/rates/0"));
+
+    let untrusted = |rule: Value| json!({"after_untrusted_output": [rule]});
+    let allow = |tools: &str| untrusted(json!({"action": "allow", "tools": [tools]}));
+    let of_clerk = untrusted(json!({"action": "allow", "tools": ["a1__*"], "agents": ["clerk"]}));
+    let approve = |tools: &str| untrusted(json!({"action": "approve", "tools": [tools]}));
+    changed(json!({}), allow("a1__x"), &weaker("/spec/after_untrusted_output/0"));
+    changed(allow("a1__*"), allow("a1__x"), &[]);
+    changed(allow("a1__x"), allow("a1__*"), &weaker("/spec/after_untrusted_output/0"));
+    changed(allow("a1__x"), json!({}), &[]);
+    changed(allow("a1__*"), of_clerk.clone(), &[]);
+    changed(of_clerk, allow("a1__*"), &weaker("/spec/after_untrusted_output/0"));
+    changed(json!({}), approve("a1__x"), &[]);
+    changed(approve("a1__x"), approve("a1__*"), &[]);
+    changed(approve("a1__*"), approve("a1__x"), &weaker("/spec/after_untrusted_output/0"));
 
     let anomaly = |count: u32, action: &str| json!({"anomalies": [{"kind": "gate_refusal", "count": count, "window_s": 60, "action": action}]});
     changed(anomaly(5, "alert"), anomaly(4, "lower_mode"), &[]);
@@ -284,6 +315,18 @@ fn a_channel_may_not_hear_more_people_or_move_unnoticed() {
     let found = breaking(&spec("channel", hook), Some(&spec("channel", telegram)));
     let rules: BTreeSet<&str> = found.iter().map(|b| b.rule).collect();
     assert_eq!(rules, ["channel_widened", "endpoint_changed"].into());
+}
+
+#[test]
+fn a_first_policy_may_loosen_what_holds_without_one() {
+    let policy = spec("policy", json!({"deny": ["*"], "after_untrusted_output": [{"action": "allow"}]}));
+    let found = breaking_first(&policy);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].rule, found[0].path.as_str()),
+        ("policy_weakened", "/spec/after_untrusted_output/0")
+    );
+    assert_eq!(breaking_first(&spec("project", json!({"display_name": "EwoooC"}))), []);
 }
 
 #[test]

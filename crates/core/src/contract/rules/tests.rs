@@ -71,6 +71,14 @@ fn embedded_schemas_compile_and_reach_nothing_outside() {
     let broken =
         json!({"grants": [{"tool": "shop__a"}, {"tool": "shop__b", "constraints": {"pattern": "(a"}}]});
     check("agent", agent(broken), &[("/spec/grants/1/constraints", "schema")]);
+    let remote =
+        json!({"grants": [{"tool": "shop__a", "constraints": {"$ref": "https://example.com/schema.json"}}]});
+    check("agent", agent(remote), &[("/spec/grants/0/constraints", "schema")]);
+    let misspelt =
+        json!({"grants": [{"tool": "shop__a", "constraints": {"properties": {"n": {"maximun": 5}}}}]});
+    check("agent", agent(misspelt), &[("/spec/grants/0/constraints/properties/n/maximun", "keyword")]);
+    let never = json!({"grants": [{"tool": "shop__a", "constraints": {"type": "array"}}]});
+    check("agent", agent(never), &[("/spec/grants/0/constraints", "constraints")]);
 }
 
 #[test]

@@ -24,13 +24,13 @@ pub(crate) struct ApprovalItem {
     agent_id: String,
     /// The tool's full name.
     tool: String,
-    /// What the tool does to the world: `read_only` or `write`.
+    /// What the tool does to the world: `read_only`, `write` or `destructive`.
     risk: String,
     /// What the tool would get, as people may see it.
     arguments: Value,
     /// What an approval allows, and nothing else: the hash of tool, arguments, run, step and contract version.
     action_sha256: String,
-    /// What asks: `mode suggest`, `policy <id>` or `outcome unknown`.
+    /// What asks: `mode suggest`, `policy <id>`, `untrusted output of step <n> (<tool>)` or `outcome unknown`.
     asked_by: String,
     /// Distinct people who must approve.
     needed: i16,

@@ -1,6 +1,6 @@
 //! The difference between two versions of a contract, for people and as JSON Patch, with what could break.
 
-use awooop_core::contract::breaking;
+use awooop_core::contract::{breaking, breaking_first};
 use awooop_store::contract::{ContractKey, Version};
 use axum::Json;
 use axum::extract::State;
@@ -72,12 +72,11 @@ pub(crate) async fn diff_contract(
         from.trusted()?;
     }
     let (changes, patch) = view::differences(from.as_ref().map(|v| &v.document), &to.document);
+    let project = access.scope().project();
+    let newer = to.manifest(project)?.spec;
     let found = match &from {
-        Some(from) => {
-            let project = access.scope().project();
-            breaking(&from.manifest(project)?.spec, Some(&to.manifest(project)?.spec))
-        }
-        None => Vec::new(),
+        Some(from) => breaking(&from.manifest(project)?.spec, Some(&newer)),
+        None => breaking_first(&newer),
     };
     Ok(Json(DiffDocument {
         kind: key.kind.as_str(),

@@ -15,7 +15,8 @@ pub(crate) struct ToolItem {
     title: Option<String>,
     /// In the server's words.
     description: Option<String>,
-    /// `read_only` or `write`, as the contract says; null for a tool that none lists.
+    /// `read_only`, `write` or `destructive`, as the contract says, or the tool's own definition, where that is graver;
+    /// null for a tool that no contract lists.
     risk: Option<&'static str>,
     /// `available`, `denied`, `drifted`, `quarantined`, `unlisted`, `not_offered`, `stopped` or `unreachable`.
     status: &'static str,

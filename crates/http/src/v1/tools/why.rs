@@ -59,7 +59,7 @@ pub(crate) struct GateWord {
 /// What people would be asked.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ApprovalAsked {
-    /// `mode suggest` or `policy <id>`.
+    /// `mode suggest`, `policy <id>`, or after untrusted output the step it came from.
     asked_by: String,
     /// Distinct people who must allow it.
     needed: u8,
