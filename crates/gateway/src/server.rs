@@ -118,7 +118,7 @@ impl Gateway {
         call: ToolCallRequest,
     ) -> Result<ToolResult, CallFailure> {
         let began = Instant::now();
-        let answer = self.inner.upstreams.call_tool(spec, call.clone()).await;
+        let answer = Box::pin(self.inner.upstreams.call_tool(spec, call.clone())).await;
         let Err(CallFailure { error: UpstreamError::CredentialRefused(status), .. }) = &answer else {
             return answer;
         };

@@ -105,7 +105,8 @@ impl Credentials {
         let secret = self.resolve(project, &spec.client_secret).await?;
         let key = TokenKey::new(project, spec, &secret);
         let allowed = self.operator.private_addresses(project);
-        let token = self.tokens.get(key, async || Ok(oauth::fetch(spec, &secret, &allowed).await?)).await?;
+        let token =
+            self.tokens.get(key, async || Ok(Box::pin(oauth::fetch(spec, &secret, &allowed)).await?)).await?;
         self.remembered.add(project, &token);
         Ok(token)
     }

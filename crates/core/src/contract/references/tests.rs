@@ -164,14 +164,14 @@ fn a_provider_that_looks_like_another_is_refused_with_both_names_unless_it_was_i
     };
     let (shop, fake) = (named("shop"), named("sh0p"));
     check(
-        &[fake.clone()],
-        &[shop.clone()],
+        std::slice::from_ref(&fake),
+        std::slice::from_ref(&shop),
         &[],
         &[("/manifests/0/id", "`sh0p` looks like the provider `shop`")],
     );
     check(&[shop.clone(), fake.clone()], &[], &[], &[("/manifests/1/id", "`sh0p` looks like")]);
     check(&[named("calender")], &[named("calendar")], &[], &[("/manifests/0/id", "`calendar`")]);
-    check(&[fake.clone()], &[shop.clone(), fake.clone()], &[], &[]);
-    check(&[fake], &[shop.clone()], &[(Kind::Provider, "shop")], &[]);
+    check(std::slice::from_ref(&fake), &[shop.clone(), fake.clone()], &[], &[]);
+    check(&[fake], std::slice::from_ref(&shop), &[(Kind::Provider, "shop")], &[]);
     check(&[named("crm"), named("shop-eu"), named("shop-us")], &[shop], &[], &[]);
 }
