@@ -105,8 +105,8 @@ impl Credentials {
         let secret = self.resolve(project, &spec.client_secret).await?;
         let key = TokenKey::new(project, spec, &secret);
         let allowed = self.operator.private_addresses(project);
-        let token =
-            self.tokens.get(key, async || Ok(Box::pin(oauth::fetch(spec, &secret, &allowed)).await?)).await?;
+        let fetch = async || Ok(oauth::fetch(spec, &secret, &allowed).await?);
+        let token = Box::pin(self.tokens.get(key, fetch)).await?;
         self.remembered.add(project, &token);
         Ok(token)
     }
@@ -147,7 +147,7 @@ impl Credentials {
             CredentialRef::K8s { namespace, secret, key } => {
                 let place = Place::new(namespace, secret, key);
                 let read = async || Ok((self.cluster.read(&place, shown).await?, KEPT));
-                return self.secrets.get((project.clone(), place.clone()), read).await;
+                return Box::pin(self.secrets.get((project.clone(), place.clone()), read)).await;
             }
         };
         match found.as_deref().map(str::trim_end) {
