@@ -1,3 +1,5 @@
+//! The look at definitions: what it finds, where it looks, what it leaves alone.
+
 use serde_json::json;
 
 use super::*;
