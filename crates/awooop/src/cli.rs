@@ -54,7 +54,8 @@ pub(crate) use runs::{
 };
 pub(crate) use schedules::{SchedulesCommand, SchedulesFireArgs, SchedulesListArgs};
 pub(crate) use tools::{
-    McpClient, McpCommand, McpConfigArgs, McpStdioArgs, ToolsCommand, ToolsListArgs, ToolsWhyArgs,
+    McpClient, McpCommand, McpConfigArgs, McpStdioArgs, ToolsCommand, ToolsDiffArgs, ToolsListArgs,
+    ToolsWhyArgs,
 };
 
 /// The control plane for AI agents: contracts, durable runs, gated tools, budgets.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::contract::Risk;
 use crate::error::{ErrorCode, Violation};
+use crate::pin::Standing;
 use crate::run::Mode;
 use crate::schema::{Schema, depth_exceeds};
 
@@ -73,37 +74,14 @@ pub fn verdicts(refusal: Option<&Refusal>, is_stub: bool) -> Vec<Verdict> {
         .collect()
 }
 
-/// What the registry knows of a tool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegisteredTool {
-    /// The pinned definition's hash; `None` until a definition was first seen.
-    pub pinned_sha256: Option<String>,
-    /// What the contract says it does.
-    pub risk: Risk,
-}
-
-/// Gate 2: the tool is in the project's registry and its definition is the pinned one.
-pub fn registry(name: &str, tool: Option<&RegisteredTool>, seen_sha256: Option<&str>) -> Result<(), Refusal> {
-    let Some(tool) = tool else {
-        return Err(Refusal::new(2, ErrorCode::Gate002, format!("there is no tool `{}`", printable(name))));
-    };
-    let Some(seen) = seen_sha256 else {
-        return Err(Refusal::new(
-            2,
-            ErrorCode::Gate002,
-            format!("`{}` is not offered by its server", printable(name)),
-        ));
-    };
-    match &tool.pinned_sha256 {
-        Some(pinned) if pinned != seen => Err(Refusal::new(
-            2,
-            ErrorCode::Gate003,
-            format!(
-                "the definition of `{}` is not the pinned one (pinned {pinned}, seen {seen})",
-                printable(name)
-            ),
-        )),
-        _ => Ok(()),
+/// Gate 2: the tool is in the project's registry, its server offers it, and its definition may be used.
+pub fn registry(name: &str, is_registered: bool, definition: Option<&Standing>) -> Result<(), Refusal> {
+    let name = printable(name);
+    let unknown = |message: String| Err(Refusal::new(2, ErrorCode::Gate002, message));
+    match definition {
+        _ if !is_registered => unknown(format!("there is no tool `{name}`")),
+        None => unknown(format!("`{name}` is not offered by its server")),
+        Some(standing) => standing.refusal(&name).map_or(Ok(()), Err),
     }
 }
 
@@ -224,20 +202,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn tool(pinned: Option<&str>) -> RegisteredTool {
-        RegisteredTool { pinned_sha256: pinned.map(str::to_owned), risk: Risk::ReadOnly }
-    }
-
     fn code(result: Result<impl Sized, Refusal>) -> Option<ErrorCode> {
         result.err().map(|r| r.code)
     }
 
     #[test]
     fn each_rule_refuses_with_its_own_code() {
-        assert_eq!(code(registry("a__b", None, None)), Some(ErrorCode::Gate002));
-        assert_eq!(code(registry("a__b", Some(&tool(None)), None)), Some(ErrorCode::Gate002));
-        assert_eq!(code(registry("a__b", Some(&tool(Some("x"))), Some("y"))), Some(ErrorCode::Gate003));
-        assert_eq!(code(registry("a__b", Some(&tool(Some("x"))), Some("x"))), None);
+        let drifted = Standing::Drifted { pinned: "x".into(), seen: "y".into() };
+        assert_eq!(code(registry("a__b", false, None)), Some(ErrorCode::Gate002));
+        assert_eq!(code(registry("a__b", true, None)), Some(ErrorCode::Gate002));
+        assert_eq!(code(registry("a__b", true, Some(&drifted))), Some(ErrorCode::Gate003));
+        assert_eq!(code(registry("a__b", true, Some(&Standing::New))), None);
         let may = |is_granted, risk| Authority { is_granted, denied_by: None, risk };
         let read = Risk::ReadOnly;
         assert_eq!(code(authorization("a__b", may(false, read), Mode::Live)), Some(ErrorCode::Gate004));

@@ -125,6 +125,9 @@ impl ProjectId {
     }
 }
 
+/// The provider of the platform's own tools; no contract may have this id.
+pub const RESERVED_PROVIDER: &str = "awooop";
+
 /// A run: UUID v7, so that ids sort by the time they were made.
 pub type RunId = uuid::Uuid;
 

@@ -14,14 +14,18 @@ pub mod halt;
 pub mod ids;
 pub mod json;
 pub mod key;
+pub mod lookalike;
+pub mod pin;
 pub mod rate;
 pub mod role;
 pub mod run;
+pub mod scan;
 pub mod schedule;
 pub mod schema;
 pub mod scopes;
 pub mod sign_in;
 pub mod statement;
+pub mod tool_search;
 
 pub use error::ErrorCode;
 pub use ids::{AgentId, ProjectId, ProviderId, RunId};

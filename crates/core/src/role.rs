@@ -132,6 +132,7 @@ pub const OPERATIONS: &[(&str, &str, &[Role])] = &[
     ("list_deletions", "projects:read", &[]),
     ("export_project", "projects:read", &[]),
     ("list_tools", "tools:read", &[Role::Operator, Role::Approver, Role::Viewer, Role::Agent]),
+    ("diff_tool", "tools:read", READERS),
     ("explain_tool_call", "tools:read", &[Role::Operator, Role::Approver, Role::Viewer, Role::Agent]),
     ("create_key", "access:write", &[]),
     ("list_keys", "access:read", &[]),

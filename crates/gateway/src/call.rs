@@ -22,6 +22,7 @@ use awooop_store::{ProjectScope, StoreError};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::find;
 use crate::gateway::Gateway;
 use crate::pipeline::{self, Cleared, Request, Stopped};
 use crate::result::{Shaped, shape};
@@ -98,6 +99,21 @@ enum Ended {
     Done(Done),
     Asks(Box<ApprovalRequest>),
     Deferred { tool: String, within: Duration },
+    Stopped,
+}
+
+impl Ended {
+    /// What becomes of a call that did not get past the gates.
+    fn before(request: &Request<'_>, why: Stopped) -> Result<Self, StoreError> {
+        Ok(match why {
+            Stopped::Halted(halt) if request.step.is_some() && halt.is_of_runs() => Ended::Stopped,
+            Stopped::Halted(halt) => Ended::Done(Done::refused(stopped(Some(&halt)))),
+            Stopped::Refused(refusal) => Ended::Done(Done::refused(refusal)),
+            Stopped::Asks(asked) => Ended::Asks(asked),
+            Stopped::Upstream(error) => Ended::Done(Done::upstream(&error, false)),
+            Stopped::Store(error) => return Err(error),
+        })
+    }
 }
 
 impl Gateway {
@@ -184,36 +200,16 @@ impl Gateway {
             Err(_) => String::new(),
         };
         let trace_id = trace.trace_id.clone();
-        let ear = self.inner.stops.listen();
-        let cleared = pipeline::clear(self, request).await;
-        // those that the gates have just read
-        let redactors = self.inner.store.known_redactors(request.scope.project());
-        let ended = match cleared {
-            Ok(cleared) => {
-                if let (Some((run, n)), true) = (request.step, cleared.is_announced()) {
-                    self.announce(run, n, &cleared, &arguments_sha256).await?;
-                }
-                let sent =
-                    Box::pin(self.send(request, ear, cleared, trace, way(&redactors), &redactors)).await;
-                match sent {
-                    Ok(ended) => ended,
-                    Err(_) if request.step.is_some() => return Ok(Called::Stopped),
-                    Err(_) => Ended::Done(Done::refused(stopped(None))),
-                }
-            }
-            Err(Stopped::Halted(halt)) if request.step.is_some() && halt.is_of_runs() => {
-                return Ok(Called::Stopped);
-            }
-            Err(Stopped::Halted(halt)) => Ended::Done(Done::refused(stopped(Some(&halt)))),
-            Err(Stopped::Refused(refusal)) => Ended::Done(Done::refused(refusal)),
-            Err(Stopped::Asks(asked)) => Ended::Asks(asked),
-            Err(Stopped::Upstream(error)) => Ended::Done(Done::upstream(&error, false)),
-            Err(Stopped::Store(error)) => return Err(error.into()),
+        let ended = match find::is_asked(request.name) {
+            true => self.find(request, way).await?,
+            false => Box::pin(self.clear_and_send(request, trace, way, &arguments_sha256)).await?,
         };
+        let redactors = self.inner.store.known_redactors(request.scope.project());
         let done = match ended {
             Ended::Done(done) => done,
             Ended::Asks(asked) => return Ok(Called::Asks(asked)),
             Ended::Deferred { tool, within } => return Ok(Called::Deferred { tool, within }),
+            Ended::Stopped => return Ok(Called::Stopped),
         };
         if let Some(refusal) = &done.refusal {
             self.audit_refusal(request, refusal).await?;
@@ -248,6 +244,50 @@ impl Gateway {
             duration_ms,
             record,
         })))
+    }
+
+    /// A call of a server's tool: the gates, and what lies behind them.
+    async fn clear_and_send(
+        &self,
+        request: &Request<'_>,
+        trace: Trace,
+        way: fn(&ProjectRedactors) -> &Direction,
+        arguments_sha256: &str,
+    ) -> Result<Ended, RecordError> {
+        let ear = self.inner.stops.listen();
+        let cleared = match pipeline::clear(self, request).await {
+            Ok(cleared) => cleared,
+            Err(stopped) => return Ok(Ended::before(request, stopped)?),
+        };
+        // those that the gates have just read
+        let redactors = self.inner.store.known_redactors(request.scope.project());
+        if let (Some((run, n)), true) = (request.step, cleared.is_announced()) {
+            self.announce(run, n, &cleared, arguments_sha256).await?;
+        }
+        let sent = Box::pin(self.send(request, ear, cleared, trace, way(&redactors), &redactors)).await;
+        Ok(match sent {
+            Ok(ended) => ended,
+            Err(_) if request.step.is_some() => Ended::Stopped,
+            Err(_) => Ended::Done(Done::refused(stopped(None))),
+        })
+    }
+
+    /// A call of the platform's own tool, which finds others.
+    async fn find(
+        &self,
+        request: &Request<'_>,
+        way: fn(&ProjectRedactors) -> &Direction,
+    ) -> Result<Ended, RecordError> {
+        let found = match self.find_tools(request).await {
+            Ok(found) => found,
+            Err(stopped) => return Ok(Ended::before(request, stopped)?),
+        };
+        let redactors = self.inner.store.known_redactors(request.scope.project());
+        Ok(Ended::Done(match shape(way(&redactors), &redactors.observed, found) {
+            // definitions that gate 2 let pass: a list shows them to every model
+            Ok(shaped) => Done::answered(shaped, true),
+            Err(blocked) => Done::withheld(blocked),
+        }))
     }
 
     /// Before the request goes out: no effect happens that journal and audit do not name.
@@ -315,11 +355,15 @@ impl Gateway {
             tool: Some(&tool.name),
         };
         let mut answer = match &trace.listener {
-            None => place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call.clone()))).await?,
+            None => {
+                let called = ear.unless(work, self.call_tool(&tool.server, &spec, call.clone()));
+                place.hold(Box::pin(called)).await?
+            }
             Some(listener) => {
                 let (sender, mut heard) = notices();
                 let call = ToolCallRequest { notices: Some(sender), ..call.clone() };
-                let called = place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call)));
+                let called =
+                    place.hold(Box::pin(ear.unless(work, self.call_tool(&tool.server, &spec, call))));
                 Box::pin(while_telling(called, &mut heard, listener, way)).await?
             }
         };
@@ -332,7 +376,8 @@ impl Gateway {
             && let Ok(timeout) = left()
         {
             call.timeout = Some(timeout);
-            let again = place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call))).await?;
+            let again = ear.unless(work, self.call_tool(&tool.server, &spec, call));
+            let again = place.hold(Box::pin(again)).await?;
             // that the second was not sent says nothing of the first
             answer = again.map_err(|failure| CallFailure { may_have_run: true, ..failure });
         }

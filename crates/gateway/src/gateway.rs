@@ -12,6 +12,7 @@ use crate::credential::Credentials;
 use crate::issuer::Issuer;
 use crate::model::openai::OpenAiClient;
 use crate::operator::Operator;
+use crate::pins::Looks;
 use crate::stops::Stops;
 use crate::upstream::{UpstreamConfig, Upstreams};
 
@@ -33,6 +34,7 @@ pub(crate) struct Inner {
     /// credential and a changed address are followed.
     pub(crate) models: Mutex<ModelClients>,
     pub(crate) stops: Stops,
+    pub(crate) looks: Looks,
     pub(crate) issuer: Option<Issuer>,
 }
 
@@ -51,7 +53,10 @@ impl Gateway {
         };
         let (upstreams, models, stops) = (Upstreams::new(config), Mutex::default(), Stops::default());
         let issuer = Issuer::of(&operator, store.clock().clone());
-        Self { inner: Arc::new(Inner { store, operator, credentials, upstreams, models, stops, issuer }) }
+        let looks = Looks::default();
+        Self {
+            inner: Arc::new(Inner { store, operator, credentials, upstreams, models, stops, looks, issuer }),
+        }
     }
 
     /// Does the operator allow what the manifest names on the host? Asked before it is applied, and again

@@ -6,13 +6,16 @@
 
 mod call;
 pub mod credential;
+pub mod find;
 mod gateway;
 pub mod http_client;
+mod inspect;
 pub mod issuer;
 pub mod model;
 mod models;
 pub mod names;
 pub mod operator;
+mod pins;
 pub mod pipeline;
 pub mod result;
 mod server;
@@ -24,9 +27,10 @@ mod why;
 
 pub use call::{CallError, Called, ClientResult, Invocation};
 pub use gateway::Gateway;
+pub use inspect::{DefinitionReport, Shown, ToolStatus};
 pub use models::{CompleteError, PassError, PassedRequest};
 pub use operator::{HostRules, Operator};
 pub use stops::{Ear, WATCH_EVERY};
 pub use telling::notices;
-pub use tools::{ListedTool, ToolStatus};
+pub use tools::{ListedTool, ToolList};
 pub use why::{Prospect, Why, Word};

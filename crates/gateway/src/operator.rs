@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::upstream::address::check_url;
 
+/// Most tools that one list shows where the operator says nothing.
+const MOST_LISTED: u16 = 100;
+
 /// The operator's list, as `operator.toml` holds it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -30,6 +33,9 @@ pub struct Operator {
     pub allow_same_uid_children: bool,
     /// Private addresses every project may reach.
     pub private_addresses: Vec<String>,
+    /// Most tools that one list shows a model, 2 to 2000; an agent that has more finds the others with
+    /// `awooop__find_tools`. Without it 100.
+    pub max_listed_tools: Option<u16>,
     /// How people sign in, if they do.
     pub sign_in: Option<SignIn>,
     /// What each project may name.
@@ -120,6 +126,11 @@ impl Operator {
     pub fn memberships(&self) -> Result<Memberships, SignInError> {
         let groups = self.projects.iter().map(|(project, rules)| (project.clone(), rules.groups.clone()));
         Memberships::new(groups.collect())
+    }
+
+    /// Most tools that one list shows.
+    pub(crate) fn most_listed(&self) -> usize {
+        usize::from(self.max_listed_tools.unwrap_or(MOST_LISTED)).max(2)
     }
 
     fn rules(&self, project: &ProjectId) -> HostRules {

@@ -46,6 +46,7 @@ use awooop_core::approval::{CallClass, Clearance, Demand, StepFacts, Taint, acti
 use awooop_core::contract::Risk;
 use awooop_core::gate::{self, Hints, Reach, Refusal};
 use awooop_core::ids::ToolName;
+use awooop_core::pin::{Cover, Standing};
 use awooop_core::rate::Limit;
 use awooop_core::{AgentId, ErrorCode, Mode};
 use awooop_store::claim::ClaimedRun;
@@ -296,7 +297,7 @@ impl Registered {
             // the refusal repeats a part of the name, and half a credential has no pattern any more
             let redactors = gateway.inner.store.known_redactors(request.scope.project());
             let name = redactors.observed.clean(request.name.to_owned());
-            let refusal = gate::registry(name.as_str(), None, None).expect_err("an unknown tool is refused");
+            let refusal = gate::registry(name.as_str(), false, None).expect_err("an unknown tool is refused");
             return Err(Stopped::Refused(refusal));
         };
         // asking the server what it offers already needs its credential
@@ -305,20 +306,27 @@ impl Registered {
         let offered: Arc<Vec<ToolDefinition>> =
             request.in_time("listing its tools", offered).await.map_err(Stopped::Upstream)?;
         let definition = offered.iter().find(|d| d.name == tool.name.tool());
-        let seen = definition.map(ToolDefinition::sha256_hex);
-        gate::registry(request.name, Some(&registered(&tool)), seen.as_deref()).map_err(Stopped::Refused)?;
-        if let (None, Some(seen), Sight::Pins) = (&tool.pinned_sha256, &seen, sight) {
-            let store = &gateway.inner.store;
-            store.pin_tool(request.scope, &tool.name, seen).await.map_err(Stopped::Store)?;
-        }
+        let standing = match definition {
+            Some(definition) => {
+                let judged = gateway.judge(request.scope, &[(&tool, definition)], None, sight).await;
+                judged.map_err(Stopped::Store)?.pop()
+            }
+            None => None,
+        };
+        gate::registry(request.name, true, standing.as_ref()).map_err(Stopped::Refused)?;
         let definition = definition.cloned().expect("the gate refused a tool that is not offered");
+        let definition = definition.covered(cover(standing.as_ref()));
         let tool = tool.tightened_by(Hints::of(definition.annotations.as_ref()));
         Ok(Self { identified, tool, definition })
     }
 }
 
-pub(crate) fn registered(tool: &ToolFacts) -> gate::RegisteredTool {
-    gate::RegisteredTool { pinned_sha256: tool.pinned_sha256.clone(), risk: tool.risk }
+/// How much of a definition may be shown and believed.
+pub(crate) fn cover(standing: Option<&Standing>) -> Cover {
+    match standing {
+        Some(Standing::Pinned(cover)) => *cover,
+        _ => Cover::Whole,
+    }
 }
 
 fn authority(tool: &ToolFacts) -> gate::Authority<'_> {

@@ -1,14 +1,18 @@
-//! Tools as gates 1 to 3 let an agent see them, and the registry for people.
+//! Tools as gates 1 to 3 let an agent see them.
 
-use awooop_core::contract::Risk;
-use awooop_core::gate::{self, Hints};
+use std::sync::Arc;
+
+use awooop_core::gate;
+use awooop_core::ids::ToolName;
 use awooop_core::{AgentId, ProviderId};
 use awooop_redact::Redactor;
+use awooop_store::redaction::ProjectRedactors;
 use awooop_store::tool::{Server, ToolFacts};
 use awooop_store::{ProjectScope, StoreError};
 
+use crate::find;
 use crate::gateway::Gateway;
-use crate::pipeline;
+use crate::pipeline::{self, Sight};
 use crate::upstream::{ToolDefinition, UpstreamError};
 
 /// A tool that gates 1 to 3 let this agent see.
@@ -20,152 +24,138 @@ pub struct ListedTool {
     pub definition: ToolDefinition,
 }
 
-/// A tool of the registry, for people.
-#[derive(Debug, Clone)]
-pub struct ToolStatus {
-    /// Its full name.
-    pub name: String,
-    /// Who serves it.
-    pub provider: String,
-    /// The server's name for people.
-    pub title: Option<String>,
-    /// What the server says it does.
-    pub description: Option<String>,
-    /// What the contract says it does, or its own definition, where that is graver.
-    pub risk: Risk,
-    /// `available`, `denied`, `drifted`, `not_offered`, `stopped` or `unreachable`.
-    pub status: &'static str,
-    /// Why it is not available.
-    pub reason: Option<String>,
-    /// Agents it is granted to.
-    pub granted_to: Vec<String>,
-    /// Hash of the definition its server gives now; of a stopped one, which is not asked, of the pinned definition.
-    pub definition_sha256: Option<String>,
+/// The tools that one agent can call, as gates 1 to 3 let it see them.
+pub struct ToolList {
+    /// What a model is shown; where there are more than one list may hold, the first of it finds the others.
+    pub listed: Vec<ListedTool>,
+    rest: Vec<(ToolName, ToolDefinition)>,
+    redactors: Arc<ProjectRedactors>,
 }
+
+impl ToolList {
+    /// The full names of those that are not shown and can be called all the same.
+    pub fn unlisted_names(&self) -> impl Iterator<Item = String> {
+        self.rest.iter().map(|(name, _)| name.to_string())
+    }
+
+    /// One of them, as it may be shown.
+    pub fn find_unlisted(&self, name: &str) -> Option<ListedTool> {
+        let (name, definition) = self.rest.iter().find(|(known, _)| known.to_string() == name)?;
+        Some(listed(name, definition.clone(), self.redactors.to_model.redactor()))
+    }
+}
+
+/// Judged as its server wrote it, shown as the project lets it go to models.
+pub(crate) fn listed(name: &ToolName, definition: ToolDefinition, to_model: &Redactor) -> ListedTool {
+    ListedTool { name: name.to_string(), definition: definition.redacted(to_model) }
+}
+
 impl Gateway {
     /// The tools gates 1 to 3 let the agent see, all or one server's, in the order of their names. A server that does not
-    /// answer takes only its own tools away; one that is stopped is not asked.
+    /// answer takes only its own tools away; one that is stopped is not asked. Where there are more than one list may
+    /// hold, [`crate::find::FIND_TOOLS`] stands first and the last ones are left out.
     pub async fn list_tools(
         &self,
         scope: &ProjectScope,
         agent: &AgentId,
         provider: Option<&ProviderId>,
     ) -> Result<Vec<ListedTool>, StoreError> {
+        Ok(self.tool_list(scope, agent, provider).await?.listed)
+    }
+
+    /// The same, with those that are left out.
+    pub async fn tool_list(
+        &self,
+        scope: &ProjectScope,
+        agent: &AgentId,
+        provider: Option<&ProviderId>,
+    ) -> Result<ToolList, StoreError> {
+        let (mut tools, redactors) = self.callable(scope, agent, provider).await?;
+        let most = self.inner.operator.most_listed();
+        let mut shown = Vec::with_capacity(tools.len().min(most));
+        let rest = match tools.len() > most {
+            true => {
+                shown.push(find::listed_tool());
+                tools.split_off(most - 1)
+            }
+            false => Vec::new(),
+        };
+        let to_model = redactors.to_model.redactor();
+        shown.extend(tools.into_iter().map(|(name, definition)| listed(&name, definition, to_model)));
+        Ok(ToolList { listed: shown, rest, redactors })
+    }
+
+    /// What gates 1 to 3 let the agent call, as its servers define it.
+    pub(crate) async fn callable(
+        &self,
+        scope: &ProjectScope,
+        agent: &AgentId,
+        provider: Option<&ProviderId>,
+    ) -> Result<(Vec<(ToolName, ToolDefinition)>, Arc<ProjectRedactors>), StoreError> {
         let facts = self.inner.store.call_facts(scope, agent, None, None).await?;
-        let to_model = facts.redactors.to_model.redactor();
         if pipeline::Identified::prove(facts.identity).is_err() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), facts.redactors));
         }
-        let tools = self.inner.store.list_tools(scope, Some(agent)).await?;
-        let is_wanted =
-            |tool: &ToolFacts| is_open(tool) && provider.is_none_or(|p| p == tool.name.provider());
-        let offered = self.definitions(scope, tools.into_iter().filter(is_wanted).collect()).await;
-        let mut listed = Vec::new();
-        for (tool, definition) in offered {
-            let Ok(Some(definition)) = definition else { continue };
-            if self.is_pinned(scope, &tool, &definition).await? {
-                // judged as its server wrote it, shown as the project lets it go to models
-                let definition = definition.redacted(to_model);
-                listed.push(ListedTool { name: tool.name.to_string(), definition });
-            }
-        }
-        Ok(listed)
+        let mut tools = self.inner.store.list_tools(scope, Some(agent)).await?;
+        let all: Vec<ToolName> = tools.iter().map(|tool| tool.name.clone()).collect();
+        tools.retain(|tool| is_open(tool) && provider.is_none_or(|p| p == tool.name.provider()));
+        let offers = self.offers(scope, tools.iter().map(|tool| &tool.server)).await;
+        let looks: Vec<(&ToolFacts, &ToolDefinition)> =
+            tools.iter().filter_map(|tool| Some((tool, offers.find(tool).ok()??))).collect();
+        let judged = self.judge(scope, &looks, Some(&all), Sight::Pins).await?;
+        let callable = looks.into_iter().zip(judged).filter_map(|((tool, definition), standing)| {
+            gate::registry(&tool.name.to_string(), true, Some(&standing)).ok()?;
+            Some((tool.name.clone(), definition.clone().covered(pipeline::cover(Some(&standing)))))
+        });
+        Ok((callable.collect(), facts.redactors))
     }
 
-    /// Gate 2 for a list: the pinned definition, or the first one seen.
-    async fn is_pinned(
+    /// What servers offer, each asked once and side by side.
+    pub(crate) async fn offers<'a>(
         &self,
         scope: &ProjectScope,
-        tool: &ToolFacts,
-        definition: &ToolDefinition,
-    ) -> Result<bool, StoreError> {
-        let seen = definition.sha256_hex();
-        if tool.pinned_sha256.is_none() {
-            self.inner.store.pin_tool(scope, &tool.name, &seen).await?;
-        }
-        Ok(gate::registry(&tool.name.to_string(), Some(&pipeline::registered(tool)), Some(&seen)).is_ok())
-    }
-
-    /// The registry for people: every tool, or with an agent only those granted to it, and what is wrong.
-    pub async fn inspect_tools(
-        &self,
-        scope: &ProjectScope,
-        agent: Option<&AgentId>,
-    ) -> Result<Vec<ToolStatus>, StoreError> {
-        let mut tools = self.inner.store.list_tools(scope, agent).await?;
-        tools.retain(|tool| agent.is_none() || tool.is_granted);
-        let offered = self.definitions(scope, tools).await;
-        let redactors = self.inner.store.redactors(scope).await?;
-        let to_people = redactors.to_people.redactor();
-        Ok(offered.into_iter().map(|(tool, definition)| status(&tool, definition, to_people)).collect())
-    }
-
-    /// Each tool with what its server says of it now; servers are asked side by side, and none for what is stopped.
-    async fn definitions(&self, scope: &ProjectScope, tools: Vec<ToolFacts>) -> Vec<(ToolFacts, Definition)> {
-        let mut servers: Vec<&Server> = Vec::new();
-        for tool in tools.iter().filter(|tool| tool.halt.is_none()) {
-            if !servers.iter().any(|s| s.provider == tool.server.provider) {
-                servers.push(&tool.server);
+        servers: impl Iterator<Item = &'a Server>,
+    ) -> Offers {
+        let mut asked: Vec<&Server> = Vec::new();
+        for server in servers {
+            if !asked.iter().any(|s| s.provider == server.provider) {
+                asked.push(server);
             }
         }
-        let asked = servers.iter().map(|server| async {
+        let answers = asked.iter().map(|server| async {
             let spec = self.upstream_spec(scope.project(), server).await.map_err(UpstreamError::Refused)?;
             self.ask_tools(server, &spec).await
         });
-        let answers = futures::future::join_all(asked).await;
-        let find = |tool: &ToolFacts| -> Definition {
-            if tool.halt.is_some() {
-                return Ok(None);
-            }
-            let at = servers.iter().position(|s| s.provider == tool.server.provider);
-            let answer = &answers[at.expect("each tool's server was asked")];
-            let offered = answer.as_ref().map_err(Clone::clone)?;
-            Ok(offered.iter().find(|d| d.name == tool.name.tool()).cloned())
-        };
-        let found: Vec<Definition> = tools.iter().map(find).collect();
-        tools.into_iter().zip(found).collect()
+        let answers = futures::future::join_all(answers).await;
+        Offers(asked.into_iter().map(|server| server.provider.clone()).zip(answers).collect())
     }
 }
 
-type Definition = Result<Option<ToolDefinition>, UpstreamError>;
+/// What each server answered.
+pub(crate) struct Offers(Vec<(ProviderId, Offered)>);
+
+/// What one server offers.
+type Offered = Result<Arc<Vec<ToolDefinition>>, UpstreamError>;
+
+impl Offers {
+    /// What a tool's server says of it now; `None` when it does not have it or was not asked.
+    pub(crate) fn find(&self, tool: &ToolFacts) -> Result<Option<&ToolDefinition>, UpstreamError> {
+        let Some((_, answer)) = self.0.iter().find(|(provider, _)| provider == tool.name.provider()) else {
+            return Ok(None);
+        };
+        let offered = answer.as_ref().map_err(Clone::clone)?;
+        Ok(offered.iter().find(|definition| definition.name == tool.name.tool()))
+    }
+
+    /// All that servers which answered offer.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&ProviderId, &ToolDefinition)> {
+        self.0.iter().flat_map(|(provider, answer)| {
+            answer.iter().flat_map(|offered| offered.iter()).map(move |definition| (provider, definition))
+        })
+    }
+}
 
 /// What gates 1 and 3 would say of it in any mode: a list shows nothing that no call could reach.
 fn is_open(tool: &ToolFacts) -> bool {
     tool.is_granted && tool.denied_by.is_none() && tool.halt.is_none()
-}
-
-fn status(tool: &ToolFacts, definition: Definition, to_people: &Redactor) -> ToolStatus {
-    let shown = |text: &Option<String>| text.as_deref().map(|text| to_people.clean(text).into_inner());
-    let name = tool.name.to_string();
-    let (status, reason, definition) = match definition {
-        _ if let Some(halt) = &tool.halt => ("stopped", Some(halt.sentence()), None),
-        Err(error) => ("unreachable", Some(error.to_string()), None),
-        Ok(None) => ("not_offered", Some("its server does not offer it".to_owned()), None),
-        Ok(Some(d)) => {
-            match gate::registry(&name, Some(&pipeline::registered(tool)), Some(&d.sha256_hex())) {
-                Ok(()) if let Some((policy, pattern)) = &tool.denied_by => {
-                    ("denied", Some(format!("the policy `{policy}` denies it (by `{pattern}`)")), Some(d))
-                }
-                Ok(()) => ("available", None, Some(d)),
-                Err(refusal) => ("drifted", Some(refusal.message), Some(d)),
-            }
-        }
-    };
-    ToolStatus {
-        name,
-        provider: tool.name.provider().to_string(),
-        title: definition.as_ref().and_then(|d| shown(&d.title)),
-        description: definition.as_ref().and_then(|d| shown(&d.description)),
-        risk: definition
-            .as_ref()
-            .and_then(|d| Hints::of(d.annotations.as_ref()).risk)
-            .map_or(tool.risk, |(risk, _)| risk.max(tool.risk)),
-        status,
-        reason: shown(&reason),
-        granted_to: tool.granted_to.clone(),
-        definition_sha256: match (&definition, &tool.halt) {
-            (None, Some(_)) => tool.pinned_sha256.clone(),
-            (definition, _) => definition.as_ref().map(ToolDefinition::sha256_hex),
-        },
-    }
 }

@@ -46,6 +46,7 @@ pub(crate) fn table() -> OpenApiRouter<AppState> {
         .routes(routes!(v1::projects::export::export_project))
         .routes(routes!(v1::tools::list::list_tools))
         .routes(routes!(v1::tools::why::explain_tool_call))
+        .routes(routes!(v1::tools::diff::diff_tool))
         .routes(routes!(v1::keys::create::create_key, v1::keys::list::list_keys))
         .routes(routes!(v1::keys::revoke::revoke_key))
         .routes(routes!(v1::keys::rotate::rotate_key))

@@ -17,6 +17,7 @@ pub mod bulk;
 pub mod claim;
 pub mod clock;
 pub mod contract;
+pub mod definition;
 pub mod deletion;
 pub mod delivery;
 pub mod doctor;

@@ -8,6 +8,7 @@ use awooop_core::contract::{McpSpec, PolicySpec, ProviderSpec, Risk, ToolSpec};
 use awooop_core::gate::Hints;
 use awooop_core::halt::Work;
 use awooop_core::ids::ToolName;
+use awooop_core::pin::{Pin, PinnedBy};
 use awooop_core::rate::{self, Limit};
 use awooop_core::{AgentId, ProviderId};
 use serde_json::Value;
@@ -31,7 +32,7 @@ pub struct Server {
     /// The contract version it came from: a new version is a new connection.
     pub version_id: Uuid,
     /// How it is reached, and its tools.
-    pub spec: McpSpec,
+    pub spec: Arc<McpSpec>,
 }
 
 /// A tool of the registry, seen by one agent or by nobody in particular.
@@ -49,8 +50,10 @@ pub struct ToolFacts {
     pub denied_by: Option<(String, String)>,
     /// The project's policies.
     pub policies: Arc<Policies>,
-    /// The hash the contract names, else the first one seen.
-    pub pinned_sha256: Option<String>,
+    /// The definition the contract names, else the first one seen.
+    pub pin: Option<Pin>,
+    /// The policy that accepts only definitions that a contract names.
+    pub only_listed_by: Option<String>,
     /// Is it granted to the agent asked for?
     pub is_granted: bool,
     /// The grant's constraints.
@@ -155,7 +158,8 @@ const TOOL_COLUMNS: &str =
     "t.provider_id, t.tool, t.risk, coalesce(t.definition_sha256, p.definition_sha256),
     s.contract_version_id, s.spec, g.agent_id IS NOT NULL, g.constraints, g.risk,
     ARRAY(SELECT a.agent_id FROM mcp_grant a WHERE a.project_id = $1 AND a.provider_id = t.provider_id
-          AND a.tool = t.tool ORDER BY a.agent_id)
+          AND a.tool = t.tool ORDER BY a.agent_id),
+    t.definition_sha256 IS NOT NULL
   FROM mcp_tool t
   JOIN mcp_server s ON s.project_id = $1 AND s.provider_id = t.provider_id
   LEFT JOIN mcp_pin p ON p.project_id = $1 AND p.provider_id = t.provider_id AND p.tool = t.tool
@@ -224,7 +228,7 @@ impl Store {
             Work { project: scope.project(), agent, provider: name.map(ToolName::provider), tool: name };
         let row = identity.first().ok_or_else(|| StoreError::Corrupt("no identity facts".into()))?;
         let halt = halt::covering(&halts, work)?;
-        let tool = tools.first().map(|row| tool_facts(row, &policies)).transpose()?;
+        let tool = tools.first().map(|row| tool_facts(row, server(row, 0, 4)?, &policies)).transpose()?;
         Ok(CallFacts {
             redactors,
             identity: IdentityFacts {
@@ -267,7 +271,13 @@ impl Store {
         let halts = rows.pop().unwrap_or_default();
         let policies = Arc::new(policies(&rows.pop().unwrap_or_default())?);
         let tools = rows.pop().unwrap_or_default();
-        let facts = tools.iter().map(|row| tool_facts(row, &policies)).collect::<Result<Vec<_>, _>>()?;
+        let mut facts: Vec<ToolFacts> = Vec::with_capacity(tools.len());
+        for row in &tools {
+            // a server's tools come one after the other: its spec is read once
+            let known = facts.last().filter(|last| last.server.provider.as_str() == row.get::<_, &str>(0));
+            let server = known.map(|last| last.server.clone()).map_or_else(|| server(row, 0, 4), Ok)?;
+            facts.push(tool_facts(row, server, &policies)?);
+        }
         facts
             .into_iter()
             .map(|tool| {
@@ -277,23 +287,22 @@ impl Store {
             .collect()
     }
 
-    /// Pins the first definition seen of a tool whose contract names no hash. Two first sights: one wins,
-    /// and the loser's next check finds the winner's.
-    pub async fn pin_tool(
+    /// The project's tool servers in the order of their ids, each with what stops its calls.
+    pub async fn list_servers(
         &self,
         scope: &ProjectScope,
-        name: &ToolName,
-        sha256: &str,
-    ) -> Result<(), StoreError> {
-        let now = self.inner.clock.now();
-        self.once(
-            scope,
-            "INSERT INTO mcp_pin (project_id, provider_id, tool, definition_sha256, pinned_at)
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-            &[&scope.project().as_str(), &name.provider().as_str(), &name.tool(), &sha256, &now],
-        )
-        .await?;
-        Ok(())
+    ) -> Result<Vec<(Server, Option<Halt>)>, StoreError> {
+        let project = scope.project();
+        let of_project: Params<'_> = &[&project.as_str()];
+        let mut rows = self.flight(scope, &[(SERVERS, of_project), (HALTS, of_project)]).await?;
+        let halts = rows.pop().unwrap_or_default();
+        let with_halt = |row: &tokio_postgres::Row| {
+            let server = server(row, 0, 1)?;
+            let any = ToolName::new(server.provider.clone(), "");
+            let halt = halt::covering_tool(&halts, project, None, &any)?;
+            Ok((server, halt))
+        };
+        rows.pop().unwrap_or_default().iter().map(with_halt).collect()
     }
 
     /// Records a call that belongs to no run: its commit is the call's audit.
@@ -382,28 +391,42 @@ fn denied_by(policies: &Policies, tool: &str) -> Option<(String, String)> {
     })
 }
 
-fn tool_facts(row: &tokio_postgres::Row, policies: &Arc<Policies>) -> Result<ToolFacts, StoreError> {
-    let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
-    let provider = ProviderId::parse(row.get(0)).map_err(|e| corrupt(&e))?;
-    let risk: &str = row.get(2);
-    let ProviderSpec::Mcp(spec) = provider_spec(row.get(5))? else {
+fn pinned_by(is_by_contract: bool) -> PinnedBy {
+    if is_by_contract { PinnedBy::Contract } else { PinnedBy::FirstSight }
+}
+
+/// The server of a row that has its id at `id`, and its version and spec from `version` on.
+fn server(row: &tokio_postgres::Row, id: usize, version: usize) -> Result<Server, StoreError> {
+    let provider = ProviderId::parse(row.get(id)).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    let ProviderSpec::Mcp(spec) = provider_spec(row.get(version + 1))? else {
         return Err(StoreError::Corrupt("a tool server that is a model provider".into()));
     };
+    Ok(Server { provider, version_id: row.get(version), spec: Arc::new(spec) })
+}
+
+fn tool_facts(
+    row: &tokio_postgres::Row,
+    server: Server,
+    policies: &Arc<Policies>,
+) -> Result<ToolFacts, StoreError> {
+    let corrupt = |e: &dyn std::fmt::Display| StoreError::Corrupt(e.to_string());
+    let risk: &str = row.get(2);
     let constraints: Option<&str> = row.get(7);
     let own = Risk::parse(risk).ok_or_else(|| corrupt(&risk))?;
     let grave = match row.get::<_, Option<&str>>(8) {
         Some(text) => Risk::parse(text).ok_or_else(|| corrupt(&text))?.max(own),
         None => own,
     };
-    let name = ToolName::new(provider.clone(), row.get(1));
+    let name = ToolName::new(server.provider.clone(), row.get(1));
     Ok(ToolFacts {
         denied_by: denied_by(policies, &name.to_string()),
         policies: Arc::clone(policies),
         hints: Hints::default(),
         name,
-        server: Server { provider, version_id: row.get(4), spec },
+        server,
         risk: grave,
-        pinned_sha256: row.get(3),
+        pin: row.get::<_, Option<String>>(3).map(|sha256| Pin { by: pinned_by(row.get(10)), sha256 }),
+        only_listed_by: policies.iter().find(|(_, p)| p.pins.is_some()).map(|(id, _)| id.clone()),
         is_granted: row.get(6),
         constraints: constraints.map(serde_json::from_str).transpose().map_err(|e| corrupt(&e))?,
         granted_to: row.get(9),
@@ -413,6 +436,9 @@ fn tool_facts(row: &tokio_postgres::Row, policies: &Arc<Policies>) -> Result<Too
 
 const PROVIDER: &str = "SELECT spec FROM provider WHERE project_id = $1 AND provider_id = $2
   UNION ALL SELECT spec FROM mcp_server WHERE project_id = $1 AND provider_id = $2";
+
+const SERVERS: &str = "SELECT provider_id, contract_version_id, spec FROM mcp_server WHERE project_id = $1
+  ORDER BY provider_id";
 
 const POLICIES: &str = "SELECT policy_id, spec FROM policy WHERE project_id = $1 ORDER BY policy_id";
 

@@ -11,6 +11,8 @@ use super::{ClientArgs, RunMode, ServerArgs};
 pub(crate) enum ToolsCommand {
     /// List tools, their risk, whether they can be called, and who may
     List(ToolsListArgs),
+    /// Show how a tool's definition differs from the pinned one, and what a look at it found
+    Diff(ToolsDiffArgs),
     /// Say what each gate would say of a call, and make none
     Why(ToolsWhyArgs),
 }
@@ -21,6 +23,23 @@ pub(crate) struct ToolsListArgs {
     /// Only what this agent is granted
     #[arg(long)]
     pub(crate) agent: Option<String>,
+    /// Server, key, output.
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `awooop tools diff`.
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 it is the pinned one, 1 it differs (or the server could not tell), others as ever. \
+Lines: `+` added, `-` removed, `~` changed, `!` found by a look at its texts."
+)]
+pub(crate) struct ToolsDiffArgs {
+    /// The tool's full name, such as shop__refund
+    pub(crate) tool: String,
+    /// Compare this definition, which was seen, instead of what the tool's server shows now
+    #[arg(long, value_name = "HASH")]
+    pub(crate) sha256: Option<String>,
     /// Server, key, output.
     #[command(flatten)]
     pub(crate) client: ClientArgs,

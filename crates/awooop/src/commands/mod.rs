@@ -161,6 +161,7 @@ impl HasJson for ToolsCommand {
     fn is_json(&self) -> bool {
         match self {
             ToolsCommand::List(args) => args.client.json,
+            ToolsCommand::Diff(args) => args.client.json,
             ToolsCommand::Why(args) => args.client.json,
         }
     }

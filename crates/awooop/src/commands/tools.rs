@@ -1,12 +1,14 @@
-//! `awooop tools list|why`: which tools a project has, whether they can be called, and who may.
+//! `awooop tools list|diff|why`: which tools a project has, whether they can be called, and who may.
 //!
 //! Shows what the gates would say before anyone calls: a tool whose definition drifted from its pin, or
-//! whose server does not answer, stands in the list with the reason; `why` asks every gate about one call.
+//! whose server does not answer, stands in the list with the reason; `diff` shows what drifted, `why` asks every gate
+//! about one call.
 
+use awooop_core::lookalike::is_invisible;
 use serde_json::{Map, Value, json};
 
-use super::Session;
-use crate::cli::{ToolsCommand, ToolsListArgs, ToolsWhyArgs};
+use super::{Session, change};
+use crate::cli::{ToolsCommand, ToolsDiffArgs, ToolsListArgs, ToolsWhyArgs};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{Reply, cell, table};
@@ -15,6 +17,7 @@ use crate::output::{Reply, cell, table};
 pub(crate) async fn run(command: ToolsCommand, _session: &Session) -> Result<Reply, Failure> {
     match command {
         ToolsCommand::List(args) => list(args).await,
+        ToolsCommand::Diff(args) => diff(args).await,
         ToolsCommand::Why(args) => why(args).await,
     }
 }
@@ -27,14 +30,93 @@ async fn list(args: ToolsListArgs) -> Result<Reply, Failure> {
         "no tools".to_owned()
     } else {
         let rows: Vec<Vec<String>> = items.iter().map(row).collect();
-        table(&["TOOL", "RISK", "STATUS", "GRANTED TO", "NOTE"], &rows)
+        table(&["TOOL", "RISK", "STATUS", "PINNED BY", "GRANTED TO", "NOTE"], &rows)
     };
     Ok(Reply::done(json!({"items": items, "next_cursor": null}), text))
 }
 
 fn row(tool: &Value) -> Vec<String> {
-    let about = if tool["reason"].is_string() { &tool["reason"] } else { &tool["title"] };
-    [&tool["name"], &tool["risk"], &tool["status"], &tool["granted_to"], about].map(cell).to_vec()
+    let looks_like = tool["looks_like"].as_array().filter(|names| !names.is_empty());
+    let about = match (&tool["reason"], looks_like) {
+        (Value::String(reason), _) => reason.clone(),
+        (_, Some(_)) => format!("looks like {}", cell(&tool["looks_like"])),
+        (_, None) => cell(&tool["title"]),
+    };
+    let mut row = [&tool["name"], &tool["risk"], &tool["status"], &tool["pinned_by"], &tool["granted_to"]]
+        .map(cell)
+        .to_vec();
+    row.push(about);
+    row
+}
+
+async fn diff(args: ToolsDiffArgs) -> Result<Reply, Failure> {
+    let client = Client::new(&args.client)?;
+    let query: Vec<(&str, &str)> = args.sha256.as_deref().map(|hash| ("sha256", hash)).into_iter().collect();
+    let document = client.get(&["v1", "platform", "tools", &args.tool, "diff"], &query).await?;
+    let (tool, pin) = (&document["tool"], &document["pin"]);
+    let mut lines = vec![format!("{} is {}", cell(&tool["name"]), cell(&tool["status"]).replace('_', " "))];
+    if tool["reason"].is_string() {
+        lines[0] += &format!(": {}", cell(&tool["reason"]));
+    }
+    let by = match pin["by"].as_str() {
+        Some("contract") => format!("{} by its provider's contract", cell(&pin["sha256"])),
+        Some(_) => format!("{} at first sight, {}", cell(&pin["sha256"]), cell(&pin["at"])),
+        None => "nothing yet".to_owned(),
+    };
+    lines.push(format!("pinned    {by}"));
+    lines.push(format!("compared  {}", cell(&document["compared_sha256"])));
+    let is_pinned = pin.is_object();
+    let changes = change::differences(&document["changes"]);
+    match (document["changes"].is_array(), document["compared_sha256"].is_string()) {
+        (false, true) => {
+            lines.push("the pinned definition was never seen here: there is nothing to compare with".into())
+        }
+        _ if changes.is_empty() && differs(&document) => {
+            lines.push("what differs is masked, or in a part that was cut".to_owned());
+        }
+        _ => lines.extend(changes.iter().map(|line| format!("  {line}"))),
+    }
+    lines.extend(finds(&tool["finds"]).iter().map(|line| format!("  {line}")));
+    let provider = cell(&tool["provider"]);
+    let is_waiting = matches!(tool["status"].as_str(), Some("drifted" | "quarantined"));
+    let exit = if is_pinned && !differs(&document) { Exit::Done } else { Exit::Failed };
+    let reply = Reply { exit, ..Reply::done(document, visible(&lines.join("\n"))) };
+    Ok(match is_waiting {
+        true => reply.with_note(format!(
+            "if a person finds that in order:  awooop contract pin provider/{provider}{}",
+            change::in_project(&args.client)
+        )),
+        false => reply,
+    })
+}
+
+/// What leaves no mark on a screen, or moves what is on it, as an escape: the text is a stranger's.
+fn visible(text: &str) -> String {
+    let escaped = |c: char| (c.is_control() && c != '\n') || is_invisible(c);
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match escaped(c) {
+            true => shown.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Is the compared definition another one than the pinned?
+fn differs(document: &Value) -> bool {
+    let is_accepted = matches!(document["tool"]["status"].as_str(), Some("available" | "denied"))
+        && document["compared_sha256"] == document["tool"]["definition_sha256"];
+    !is_accepted && document["compared_sha256"] != document["pin"]["sha256"]
+}
+
+/// One line for each thing that a look at a definition found.
+pub(super) fn finds(found: &Value) -> Vec<String> {
+    let line = |find: &Value| {
+        let place = find["path"].as_str().filter(|path| !path.is_empty()).unwrap_or("/");
+        format!("! {} at {place}: {}", cell(&find["kind"]).replace('_', " "), cell(&find["detail"]))
+    };
+    found.as_array().into_iter().flatten().map(line).collect()
 }
 
 async fn why(args: ToolsWhyArgs) -> Result<Reply, Failure> {

@@ -298,6 +298,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     operator("private_addresses", "Addresses, ranges and hosts, each optionally with a port, that every project may reach though they are not public.")
         .or("none; this machine in the list that `dev` makes")
         .like("[\"10.20.0.0/16\", \"tools.internal:8443\"]"),
+    operator("max_listed_tools", "Most tools that one list shows a model, 2 to 2000. An agent that has more finds the others with `awooop__find_tools`.")
+        .or("100")
+        .like("40"),
     operator("sign_in.issuer", "The issuer that people sign in with (OpenID Connect), exactly as its tokens name it. `https`, or `http` on this machine.")
         .or("none: people have keys only")
         .like("\"https://id.example.com/realms/main\""),

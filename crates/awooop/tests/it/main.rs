@@ -20,6 +20,7 @@ mod contract_faults;
 mod contracts;
 mod control;
 mod crowd;
+mod definitions;
 mod fake;
 mod faults;
 mod figures;

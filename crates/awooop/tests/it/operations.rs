@@ -68,6 +68,7 @@ impl Furnished {
             named("id", AGENT),
             named("version", "1"),
             named("provider_id", PROVIDER),
+            named("tool", &format!("{PROVIDER}__echo")),
             named("event_id", &event_id),
             named("agent_id", AGENT),
             named("schedule_id", SCHEDULE),

@@ -219,7 +219,7 @@ async fn heavy_an_empty_database_is_migrated_once_and_unsafe_settings_are_refuse
     };
     const APP: &str = "AWOOOP_DATABASE_URL";
     const DISPATCH: &str = "AWOOOP_DISPATCH_DATABASE_URL";
-    let empty_schema = "the schema is at version 0, this binary needs 16: run `awooop migrate`".to_owned();
+    let empty_schema = "the schema is at version 0, this binary needs 18: run `awooop migrate`".to_owned();
     for (variable, url, said) in [
         (APP, urls.admin.as_str(), unsafe_role(&superuser, APP, "is a superuser")),
         (DISPATCH, &urls.admin, unsafe_role(&superuser, DISPATCH, "is a superuser")),

@@ -341,6 +341,10 @@ impl Found {
                 self.add("policy_weakened", format!("/spec/deny/{i}"), message);
             }
         }
+        if from.pins.is_some() && to.pins.is_none() {
+            let message = "tools are pinned at first sight again";
+            self.add("policy_weakened", "/spec/pins", message);
+        }
         self.kept("approvals", &from.approvals, &to.approvals, asks_as_much);
         self.kept("anomalies", &from.anomalies, &to.anomalies, watches_as_much);
         self.kept("rates", &from.rates, &to.rates, limits_as_much);

@@ -12,6 +12,7 @@ mod constraints;
 mod credential;
 mod credential_args;
 mod diff;
+mod lookalikes;
 mod narrowing;
 mod personal_data;
 mod policy;
@@ -35,8 +36,8 @@ pub use credential_args::{credentials_in_argument, fill_argument};
 pub use diff::{ChangeLine, ChangeOp, changes, patch};
 pub use personal_data::{BUILT_IN_CLASSES, DataAction, DataClass, DirectionSpec, PersonalDataSpec};
 pub use policy::{
-    AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PolicySpec, RatePer, RateRule, RedactionPattern,
-    RedactionSpec, UntrustedAction, UntrustedRule,
+    AnomalyAction, AnomalyKind, AnomalyRule, ApprovalRule, PinRule, PolicySpec, RatePer, RateRule,
+    RedactionPattern, RedactionSpec, UntrustedAction, UntrustedRule,
 };
 pub use project::{ActivationSpec, BudgetSpec, LimitsSpec, ProjectSpec, RetentionSpec};
 pub use provider::{

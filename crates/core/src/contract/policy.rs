@@ -20,6 +20,9 @@ pub struct PolicySpec {
     /// Tools that no agent of the project may call, whatever it was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Vec<ToolPattern>>,
+    /// Which definitions of tools are accepted; without it also the first one that is seen of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pins: Option<PinRule>,
     /// Which calls wait for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Vec<ApprovalRule>>,
@@ -74,6 +77,14 @@ impl PolicySpec {
         .filter_map(|(section, is_there)| is_there.then_some(section))
         .collect()
     }
+}
+
+/// Which definitions of tools are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinRule {
+    /// Those whose hash a provider's contract lists, and no other: nothing is pinned at its first sight.
+    Contract,
 }
 
 /// Is the tool one of these? Every one is, where none are named.

@@ -76,7 +76,7 @@ pub struct OfflineModelSpec {
 pub struct McpSpec {
     /// How it is reached.
     pub transport: TransportSpec,
-    /// The tools the contract knows; any other the server offers is quarantined.
+    /// The tools the contract knows; any other the server offers is never called.
     pub tools: Vec<ToolSpec>,
     /// Longest time of one call, in milliseconds.
     pub timeout_ms: u64,

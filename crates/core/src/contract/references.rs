@@ -9,7 +9,7 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AgentSpec, Kind, Manifest, ProviderSpec, Risk, Spec};
+use super::{AgentSpec, Kind, Manifest, ProviderSpec, Risk, Spec, lookalikes};
 use crate::error::Violation;
 use crate::ids::ToolName;
 
@@ -34,6 +34,7 @@ pub fn check_references<M: Borrow<Manifest>>(
 ) -> Vec<Violation> {
     let new: Vec<&Manifest> = new.iter().map(Borrow::borrow).collect();
     let mut found = duplicates(&new, retired);
+    found.extend(lookalikes::of_providers(&new, active, retired));
     let is_replaced = |a: &&Active| new.iter().any(|m| m.spec.kind() == a.spec.kind() && m.id == a.id);
     let is_retired = |a: &&Active| retired.iter().any(|(k, id)| *k == a.spec.kind() && *id == a.id);
     let staying: Vec<&Active> = active.iter().filter(|a| !is_replaced(a) && !is_retired(a)).collect();

@@ -14,7 +14,8 @@ use super::personal_data::{BUILT_IN_CLASSES, PersonalDataSpec};
 use super::policy::RedactionPattern;
 use super::{AgentSpec, ApprovalRule, Manifest, PolicySpec, ProjectSpec, ProviderSpec, Spec, TransportSpec};
 use crate::error::Violation;
-use crate::ids::{AgentId, ToolName};
+use crate::ids::{AgentId, RESERVED_PROVIDER, ToolName};
+use crate::lookalike::are_alike;
 use crate::schedule::{Timetable, TimetableError};
 use crate::schema::Schema;
 
@@ -26,7 +27,7 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Violation> {
     let mut found = Found::default();
     match &manifest.spec {
         Spec::Project(project) => check_project(manifest, project, &mut found),
-        Spec::Provider(provider) => check_provider(provider, &mut found),
+        Spec::Provider(provider) => check_provider(&manifest.id, provider, &mut found),
         Spec::Agent(agent) => check_agent(&manifest.id, agent, &mut found),
         Spec::Policy(policy) => check_policy(policy, &mut found),
         Spec::Channel(_) => {}
@@ -120,7 +121,13 @@ fn is_network(address: &str, bits: &str) -> bool {
     bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }
 
-fn check_provider(provider: &ProviderSpec, found: &mut Found) {
+fn check_provider(id: &str, provider: &ProviderSpec, found: &mut Found) {
+    if id == RESERVED_PROVIDER || are_alike(id, RESERVED_PROVIDER) {
+        let message = format!(
+            "`{RESERVED_PROVIDER}` is where the platform's own tools are, and so is what looks like it"
+        );
+        found.refuse("/id", "reserved", message);
+    }
     match provider {
         ProviderSpec::Llm(llm) => {
             let path = |i| format!("/spec/models/{i}/name");
@@ -129,6 +136,14 @@ fn check_provider(provider: &ProviderSpec, found: &mut Found) {
         ProviderSpec::Mcp(mcp) => {
             let path = |i| format!("/spec/tools/{i}/name");
             found.unique(mcp.tools.iter().map(|t| t.name.as_str()), path, "this tool is listed twice");
+            let own = format!("{RESERVED_PROVIDER}__");
+            for (i, _) in mcp.tools.iter().enumerate().filter(|(_, tool)| tool.name.starts_with(&own)) {
+                found.refuse(
+                    path(i),
+                    "reserved",
+                    format!("names that begin with `{own}` are the platform's own"),
+                );
+            }
             check_transport(&mcp.transport, found);
         }
     }

@@ -32,6 +32,7 @@ const RULES: [(Kind, &[&str]); 5] = [
         Kind::Provider,
         &[
             "No model and no tool is listed twice.",
+            "A provider's id does not look like another provider's of the project (`sh0p` like `shop`, `calender` like `calendar`), nor like `awooop`; no tool's name begins with `awooop__`.",
             "Addresses are URLs, and the operator's settings allow them; so it is with commands, credential references and credentials in arguments.",
             "An argument names no credential that `credentials` lacks, and each of those is named by an argument.",
             "A model or tool that an active agent names cannot be dropped, nor can a tool's risk be raised above what an active grant says.",

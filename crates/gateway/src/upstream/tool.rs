@@ -2,16 +2,34 @@
 //! unknown members included, because a pin over a parsed type would not see what the type drops.
 //! Everything here came from an untrusted server: annotations are hints, texts may try to instruct.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use awooop_core::json::sha256_hex;
+use awooop_core::pin::{Cover, PLAIN_MEMBERS, Seen};
+use awooop_core::scan::{Find, scan};
 use awooop_redact::Redactor;
 use serde_json::{Map, Value};
 
 use super::error::UpstreamError;
 use super::notice::Notices;
 
-/// Members of a definition that its pin covers.
-const PINNED: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
+/// What a look at a definition found: made when somebody asks, kept with every copy of it.
+#[derive(Debug, Clone, Default)]
+struct Looked(Arc<OnceLock<Facts>>);
+
+#[derive(Debug)]
+struct Facts {
+    whole_sha256: String,
+    plain_sha256: String,
+    finds: Vec<Find>,
+}
+
+impl PartialEq for Looked {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
 
 /// A tool as its server lists it.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +48,7 @@ pub struct ToolDefinition {
     pub annotations: Option<Value>,
     /// The definition as it came, unknown members included.
     pub raw: Value,
+    looked: Looked,
 }
 
 impl ToolDefinition {
@@ -46,6 +65,7 @@ impl ToolDefinition {
             output_schema: raw.get("outputSchema").cloned(),
             annotations: raw.get("annotations").cloned(),
             raw,
+            looked: Looked::default(),
         })
     }
 
@@ -60,19 +80,56 @@ impl ToolDefinition {
             output_schema: None,
             annotations: None,
             raw,
+            looked: Looked::default(),
             ..self
         })
     }
 
-    /// SHA-256 (64 hexadecimal characters) over the canonical JSON of the pinned members: name, title,
-    /// description, inputSchema, outputSchema, annotations. An absent member stays absent.
-    pub fn sha256_hex(&self) -> String {
-        let pinned: Map<String, Value> = PINNED
-            .iter()
-            .filter_map(|member| Some(((*member).to_owned(), self.raw.get(*member)?.clone())))
-            .collect();
-        awooop_core::json::sha256_hex(&Value::Object(pinned))
+    /// SHA-256 (64 hexadecimal characters) over the canonical JSON of all of its members.
+    pub fn sha256_hex(&self) -> &str {
+        &self.facts().whole_sha256
     }
+
+    /// The definition as gate 2 judges it.
+    pub fn seen(&self) -> Seen<'_> {
+        let facts = self.facts();
+        let (whole_sha256, plain_sha256) = (facts.whole_sha256.as_str(), facts.plain_sha256.as_str());
+        Seen { whole_sha256, plain_sha256, finds: &facts.finds }
+    }
+
+    /// What of it a pin covers, and so what may be shown and believed.
+    pub fn covered(self, cover: Cover) -> Self {
+        match (cover, &self.raw) {
+            (Cover::Plain, Value::Object(members))
+                if self.seen().whole_sha256 != self.seen().plain_sha256 =>
+            {
+                Self { raw: Value::Object(plain(members)), looked: Looked::default(), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    fn facts(&self) -> &Facts {
+        self.looked.0.get_or_init(|| {
+            let whole_sha256 = sha256_hex(&self.raw);
+            let plain_sha256 = match &self.raw {
+                Value::Object(members) if members.keys().any(|name| !is_plain(name)) => {
+                    sha256_hex(&Value::Object(plain(members)))
+                }
+                _ => whole_sha256.clone(),
+            };
+            Facts { whole_sha256, plain_sha256, finds: scan(&self.raw) }
+        })
+    }
+}
+
+fn is_plain(member: &str) -> bool {
+    PLAIN_MEMBERS.contains(&member)
+}
+
+fn plain(members: &Map<String, Value>) -> Map<String, Value> {
+    let kept = members.iter().filter(|(name, _)| is_plain(name));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// One call of a tool.
@@ -151,26 +208,34 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn unknown_members_survive_in_raw_and_do_not_change_the_pin() {
-        let plain = json!({"name": "a", "inputSchema": {"type": "object"}});
-        let mut more = plain.clone();
-        more["execution"] = json!({"taskSupport": "optional"});
-        let (plain, more) =
-            (ToolDefinition::from_raw(plain).unwrap(), ToolDefinition::from_raw(more).unwrap());
-        assert_eq!(more.raw["execution"]["taskSupport"], "optional");
-        assert_eq!(plain.sha256_hex(), more.sha256_hex());
+    fn every_member_changes_the_whole_hash_and_unknown_ones_leave_the_plain_one() {
+        let base = json!({"name": "a", "inputSchema": {"type": "object"}});
+        let of = |raw: &Value| {
+            let definition = ToolDefinition::from_raw(raw.clone()).unwrap();
+            let seen = definition.seen();
+            (seen.whole_sha256.to_owned(), seen.plain_sha256.to_owned())
+        };
+        let hash = awooop_core::json::sha256_hex(&base);
+        assert_eq!(of(&base), (hash.clone(), hash.clone()));
+        for member in
+            ["title", "description", "outputSchema", "annotations", "execution", "_meta", "icons", "x"]
+        {
+            let mut changed = base.clone();
+            changed[member] = json!({"x": 1});
+            let (whole, plain) = of(&changed);
+            assert_ne!(whole, hash, "{member}");
+            assert_eq!(plain == hash, !PLAIN_MEMBERS.contains(&member), "{member}");
+        }
     }
 
     #[test]
-    fn every_pinned_member_changes_the_pin() {
-        let base = json!({"name": "a", "inputSchema": {"type": "object"}});
-        let pin = ToolDefinition::from_raw(base.clone()).unwrap().sha256_hex();
-        assert_eq!(pin, awooop_core::json::sha256_hex(&base));
-        for member in ["title", "description", "outputSchema", "annotations"] {
-            let mut changed = base.clone();
-            changed[member] = json!({"x": 1});
-            assert_ne!(ToolDefinition::from_raw(changed).unwrap().sha256_hex(), pin, "{member}");
-        }
+    fn what_a_plain_pin_does_not_cover_is_not_shown() {
+        let raw = json!({"name": "a", "title": "A", "inputSchema": {"type": "object"}, "_meta": {"k": "v"}, "icons": []});
+        let definition = ToolDefinition::from_raw(raw.clone()).unwrap();
+        assert_eq!(definition.clone().covered(Cover::Whole).raw, raw);
+        let plain = definition.covered(Cover::Plain);
+        assert_eq!(plain.raw, json!({"name": "a", "title": "A", "inputSchema": {"type": "object"}}));
+        assert_eq!(plain.seen().whole_sha256, plain.seen().plain_sha256);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("mcp_grant", &["agent_id", "provider_id", "tool"]),
     ("mcp_tool", &["provider_id", "tool"]),
     ("mcp_server", &["provider_id"]),
+    ("mcp_definition", &["provider_id", "tool", "sha256"]),
     ("mcp_pin", &["provider_id", "tool"]),
     ("agent_cap", &["agent_id"]),
     ("policy", &["policy_id"]),

@@ -13,6 +13,7 @@ mod contracts_faults;
 mod contracts_forging;
 mod contracts_races;
 mod counting;
+mod definitions;
 mod deletion;
 mod embedded;
 mod engine;

@@ -7,6 +7,7 @@ use awooop_core::ErrorCode;
 use awooop_core::contract::AgentSpec;
 use awooop_core::error::Violation;
 use awooop_core::gate::describe;
+use awooop_gateway::find::FIND_TOOLS;
 use awooop_gateway::model::{Message, ToolCall, schema_feedback};
 use awooop_store::journal::Outcome;
 use serde_json::{Value, json};
@@ -59,6 +60,26 @@ impl<'a> Conversation<'a> {
 
     pub(crate) fn messages(&self) -> &[Message] {
         &self.messages
+    }
+
+    /// Names of the tools that the model found in this run, as it was told them, each once.
+    pub(crate) fn found_tools(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for message in &self.messages {
+            let Message::Tool { name, text, is_error: false, .. } = message else { continue };
+            if name != FIND_TOOLS {
+                continue;
+            }
+            let said: Value = serde_json::from_str(text).unwrap_or_default();
+            let found =
+                said["tools"].as_array().into_iter().flatten().filter_map(|tool| tool["name"].as_str());
+            for name in found {
+                if !names.iter().any(|known| known == name) {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        names
     }
 
     /// The ordinal of the next step.
@@ -171,6 +192,22 @@ mod tests {
         assert!(matches!(talk.next(), Next::Ask));
         assert_eq!(talk.next_n(), 4);
         assert_eq!(talk.messages().len(), 5);
+    }
+
+    #[test]
+    fn tools_that_were_found_are_known_from_the_journal_alone() {
+        let agent = agent();
+        let mut talk = Conversation::new(&agent, &json!("q"));
+        let calls = json!([{"id": "a", "name": "awooop__find_tools", "arguments": "{}"},
+            {"id": "b", "name": "x__b", "arguments": "{}"}]);
+        talk.apply(&step(1, "llm", &reply(None, calls)));
+        let found = json!({"tools": [{"name": "x__a"}, {"name": "x__b"}, {"name": "x__a"}]}).to_string();
+        let result = json!({"output": {"text": found, "structured": null, "is_error": false}});
+        // what another tool says is no list of tools
+        for n in 2..=3 {
+            talk.apply(&step(n, "tool", &result));
+        }
+        assert_eq!(talk.found_tools(), ["x__a", "x__b"]);
     }
 
     #[test]

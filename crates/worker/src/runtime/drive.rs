@@ -7,7 +7,7 @@ use awooop_core::ErrorCode;
 use awooop_core::contract::AgentSpec;
 use awooop_core::run::retry_pause;
 use awooop_gateway::model::{ModelReply, ModelRequest, ToolCall, ToolSpec, input_upper_bound};
-use awooop_gateway::{Called, CompleteError, ListedTool, PassError, names};
+use awooop_gateway::{Called, CompleteError, ListedTool, PassError, ToolList, names};
 use awooop_redact::Clean;
 use awooop_store::budget::{Hold, ReserveError, Settlement};
 use awooop_store::claim::ClaimedRun;
@@ -29,7 +29,7 @@ struct Drive<'a> {
     runtime: &'a Runtime,
     run: &'a ClaimedRun,
     agent: &'a AgentSpec,
-    tools: Vec<(ListedTool, String)>,
+    tools: ToolList,
     in_flight: &'a InFlight,
 }
 
@@ -57,9 +57,7 @@ impl Runtime {
         };
         let mut talk = Conversation::new(agent, &run.input);
         self.resume(run, &mut talk).await?;
-        let tools = self.gateway.list_tools(run.scope(), &run.agent_id, None).await?;
-        let tools =
-            tools.into_iter().map(|t| (names::model_facing(&t.name), t)).map(|(n, t)| (t, n)).collect();
+        let tools = self.gateway.tool_list(run.scope(), &run.agent_id, None).await?;
         let drive = Drive { runtime: self, run, agent, tools, in_flight };
         loop {
             match talk.next() {
@@ -189,15 +187,18 @@ impl Drive<'_> {
 
     fn request(&self, talk: &Conversation<'_>, n: i32) -> ModelRequest {
         let agent = self.agent;
-        let tool = |(listed, name): &(ListedTool, String)| ToolSpec {
-            name: name.clone(),
-            description: listed.definition.description.clone().unwrap_or_default(),
-            input_schema: listed.definition.input_schema.clone(),
+        let tool = |tool: &ListedTool| ToolSpec {
+            name: names::model_facing(&tool.name),
+            description: tool.definition.description.clone().unwrap_or_default(),
+            input_schema: tool.definition.input_schema.clone(),
         };
+        // what was found is shown like what was listed: most models call nothing else
+        let found: Vec<ListedTool> =
+            talk.found_tools().iter().filter_map(|name| self.unlisted(name)).collect();
         ModelRequest {
             model: agent.provider_and_model().map_or("", |(_, model)| model).to_owned(),
             messages: talk.messages().to_vec(),
-            tools: self.tools.iter().map(tool).collect(),
+            tools: self.tools.listed.iter().chain(&found).map(tool).collect(),
             output_schema: Some(agent.output_schema.clone()),
             max_output_tokens: agent.max_output_tokens,
             idempotency_key: self.run.idempotency_key(n),
@@ -280,14 +281,13 @@ impl Drive<'_> {
         call: &ToolCall,
     ) -> Result<ControlFlow<()>, RecordError> {
         let (n, store) = (talk.next_n(), &self.runtime.store);
-        let known = self.tools.iter().find(|(_, name)| *name == call.name);
-        let full = known.map_or(call.name.as_str(), |(listed, _)| listed.name.as_str());
+        let full = self.full_name(&call.name);
         let arguments = call.parse_arguments().map_err(|e| e.to_string());
         let shown = match &arguments {
             Ok(map) => Value::Object(map.clone()),
             Err(_) => Value::String(call.arguments.clone()),
         };
-        let invocation = match self.runtime.gateway.call_in_run(self.run, n, full, arguments).await? {
+        let invocation = match self.runtime.gateway.call_in_run(self.run, n, &full, arguments).await? {
             Called::Done(invocation) => invocation,
             Called::Asks(request) => {
                 store.park_for_approval(self.run, &request).await?;
@@ -321,6 +321,19 @@ impl Drive<'_> {
         store.record_step(self.run, &step, None, Some(&invocation.record)).await?;
         talk.apply(&recorded(&step, &body_of(&step)));
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// The tool that a model means by a name it was told; any other name is as it is, for the gates to refuse.
+    fn full_name(&self, called: &str) -> String {
+        let listed = self.tools.listed.iter().map(|tool| tool.name.clone());
+        let mut all = listed.chain(self.tools.unlisted_names());
+        all.find(|full| names::model_facing(full) == called).unwrap_or_else(|| called.to_owned())
+    }
+
+    /// A tool that was not listed, by the name that the model was told.
+    fn unlisted(&self, called: &str) -> Option<ListedTool> {
+        let full = self.tools.unlisted_names().find(|full| names::model_facing(full) == called)?;
+        self.tools.find_unlisted(&full)
     }
 
     fn clean(&self, body: Value) -> Clean {

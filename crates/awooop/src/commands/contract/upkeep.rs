@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::draft::tag_of;
 use crate::cli::{PinArgs, ProjectArgs, ResignArgs};
 use crate::client::Client;
-use crate::commands::change;
+use crate::commands::{change, tools};
 use crate::failure::Failure;
 use crate::output::{Reply, cell, note, table};
 
@@ -31,16 +31,27 @@ pub(super) async fn pin(args: PinArgs) -> Result<Reply, Failure> {
             ));
         }
     })?;
+    let found: Vec<String> = pinned["finds"].as_array().into_iter().flatten().flat_map(of_tool).collect();
     if !pinned["draft"].is_object() {
-        return Ok(Reply::done(pinned, format!("every tool of {name} is pinned to what its server shows")));
+        let mut lines = vec![format!("every tool of {name} is pinned to what its server shows")];
+        lines.extend(found);
+        return Ok(Reply::done(pinned, lines.join("\n")));
     }
     let version = change::named(&pinned["draft"]);
     let mut lines = vec![format!("{version} is a draft with")];
     lines.extend(change::differences(&pinned["changes"]).iter().map(|line| format!("  {line}")));
+    lines.extend(found);
     let note = format!(
         "whoever signs for it approves those definitions:  awooop contract publish {version}{project}"
     );
     Ok(Reply::done(pinned, lines.join("\n")).with_note(note))
+}
+
+/// A tool, and below it what a look at its definition found.
+fn of_tool(tool: &Value) -> Vec<String> {
+    let finds = tools::finds(&tool["finds"]);
+    let head = std::iter::once(format!("look at {} before you sign:", cell(&tool["tool"])));
+    head.chain(finds.into_iter().map(|line| format!("  {line}"))).collect()
 }
 
 /// Carries out `awooop contract rematerialise`.

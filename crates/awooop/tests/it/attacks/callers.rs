@@ -29,6 +29,7 @@ const ANSWERS: &[(&str, &str, &str, &str)] = &[
     ("delete_project", "404 E-REQ-004", "200 -", "403 E-AUTH-002"),
     ("deliver_result", "404 E-REQ-004", "404 E-REQ-004", "409 E-RUN-001"),
     ("diff_contract", "404 E-REQ-004", "404 E-REQ-004", "200 -"),
+    ("diff_tool", "404 E-REQ-004", "404 E-REQ-004", "200 -"),
     ("disable_principal", "404 E-REQ-004", "404 E-REQ-004", "200 -"),
     ("enable_principal", "404 E-REQ-004", "404 E-REQ-004", "200 -"),
     ("explain_tool_call", "422 E-RUN-002", "422 E-RUN-002", "200 -"),

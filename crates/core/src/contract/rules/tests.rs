@@ -184,6 +184,19 @@ fn what_is_not_in_force_is_said_in_full_sentences() {
 }
 
 #[test]
+fn no_provider_is_named_as_the_platform_s_own() {
+    for id in ["awooop", "aw00op", "awo_oop"] {
+        let mut document =
+            manifest("provider", json!({"type": "llm", "dialect": "offline", "models": [{"name": "a"}]}));
+        document["id"] = json!(id);
+        assert_eq!(parse(document).unwrap_err()[0].keyword, "reserved", "{id}");
+    }
+    let tools = json!([{"name": "find_tools", "risk": "read_only"}, {"name": "awooop__find_tools", "risk": "read_only"}]);
+    let spec = json!({"type": "mcp", "transport": "stdio", "command": "x", "tools": tools});
+    check("provider", spec, &[("/spec/tools/1/name", "reserved")]);
+}
+
+#[test]
 fn arguments_ask_for_credentials_of_the_contract_and_each_of_those_is_asked_for() {
     let stdio = |args: Value, credentials: Value| {
         let mut spec =

@@ -15,3 +15,5 @@ pub(crate) mod retire;
 pub(crate) mod sign;
 pub(crate) mod versions;
 mod view;
+
+pub(crate) use view::ChangeItem;

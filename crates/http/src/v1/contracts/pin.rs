@@ -3,6 +3,7 @@
 
 use awooop_core::ErrorCode;
 use awooop_core::contract::{Kind, parse};
+use awooop_gateway::ToolStatus;
 use awooop_store::contract::ContractKey;
 use axum::Json;
 use axum::extract::State;
@@ -17,6 +18,7 @@ use crate::caller::Access;
 use crate::problem::Problem;
 use crate::query::PathPart;
 use crate::state::AppState;
+use crate::v1::tools::view::{FindItem, finds};
 
 /// A draft with pins.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,6 +27,16 @@ pub(crate) struct PinnedTools {
     draft: Option<VersionItem>,
     /// What changes.
     changes: Vec<ChangeItem>,
+    /// What a look at the definitions found, by tool: read it before you sign.
+    finds: Vec<ToolFinds>,
+}
+
+/// What a look at a tool's definition found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ToolFinds {
+    /// The full name.
+    tool: String,
+    finds: Vec<FindItem>,
 }
 
 /// Drafts the provider's contract with the definitions its server shows now.
@@ -65,11 +77,17 @@ pub(crate) async fn pin_tools(
             }
         }
     }
+    let of_provider = |tool: &ToolStatus| tool.provider == key.id && tool.status != "unlisted";
+    let finds: Vec<ToolFinds> = shown
+        .into_iter()
+        .filter(|tool| of_provider(tool) && !tool.finds.is_empty())
+        .map(|tool| ToolFinds { tool: tool.name, finds: finds(tool.finds) })
+        .collect();
     let (changes, _) = view::differences(Some(&current.document), &document);
     if changes.is_empty() {
-        return Ok(Json(PinnedTools { draft: None, changes }));
+        return Ok(Json(PinnedTools { draft: None, changes, finds }));
     }
     let manifest = parse(document).map_err(|found| Problem::of_violations(ErrorCode::Contract001, found))?;
     let saved = state.store.save_draft(&access.caller, &manifest, replaces.as_deref()).await?;
-    Ok(Json(PinnedTools { draft: Some(saved.version.into()), changes }))
+    Ok(Json(PinnedTools { draft: Some(saved.version.into()), changes, finds }))
 }

@@ -1,11 +1,11 @@
 //! The project's tools with how each stands; with an agent, what that agent would get.
 
-use awooop_gateway::ToolStatus;
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::view::ToolItem;
 use crate::caller::Access;
 use crate::page::{List, Page};
 use crate::problem::Problem;
@@ -27,28 +27,7 @@ pub(crate) struct ToolQuery {
     cursor: Option<String>,
 }
 
-/// A tool as it stands.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ToolItem {
-    /// The full name, `<provider>__<tool>`.
-    name: String,
-    provider: String,
-    title: Option<String>,
-    /// In the server's words.
-    description: Option<String>,
-    /// `read_only`, `write` or `destructive`, as the contract says, or the tool's own definition, where that is graver.
-    risk: &'static str,
-    /// `available`, `denied`, `drifted`, `not_offered`, `stopped` or `unreachable`.
-    status: &'static str,
-    /// Why it is not available.
-    reason: Option<String>,
-    /// Agents it is granted to.
-    granted_to: Vec<String>,
-    /// Hash of the definition its server offers; of a stopped one, which is not asked, of the pinned definition.
-    definition_sha256: Option<String>,
-}
-
-/// The project's tools by name, with how each stands.
+/// The project's tools by name, with how each stands; also those that a server offers and no contract lists.
 #[utoipa::path(get, path = "/v1/platform/tools", operation_id = "list_tools", tag = "tools", params(ToolQuery),
     responses((status = 200, description = "A page of tools", body = Page<ToolItem>)))]
 pub(crate) async fn list_tools(
@@ -63,19 +42,5 @@ pub(crate) async fn list_tools(
     let mut tools = state.gateway.inspect_tools(access.scope(), agent.as_ref()).await?;
     tools.retain(|tool| tool.name > after);
     tools.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Json(list.page(tools, limit, |tool| tool.name.clone(), item)))
-}
-
-fn item(tool: ToolStatus) -> ToolItem {
-    ToolItem {
-        name: tool.name,
-        provider: tool.provider,
-        title: tool.title,
-        description: tool.description,
-        risk: tool.risk.as_str(),
-        status: tool.status,
-        reason: tool.reason,
-        granted_to: tool.granted_to,
-        definition_sha256: tool.definition_sha256,
-    }
+    Ok(Json(list.page(tools, limit, |tool| tool.name.clone(), ToolItem::from)))
 }

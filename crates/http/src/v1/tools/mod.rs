@@ -5,7 +5,9 @@ use awooop_core::{AgentId, ErrorCode};
 use crate::caller::Access;
 use crate::problem::Problem;
 
+pub(crate) mod diff;
 pub(crate) mod list;
+pub(crate) mod view;
 pub(crate) mod why;
 
 /// A key bound to an agent sees that agent's tools and no other's.
