@@ -188,7 +188,7 @@ fn reasons(outcomes: &Outcomes, line: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_the_fixture_passes_the_official_suite_in_both_revisions() {
-    let peers = npm_peers();
+    let Some(peers) = npm_peers() else { return };
     for revision in REVISIONS {
         // as a server of both revisions, and of the one alone
         let alone = if revision == "2025-11-25" { Speaks::Only2025 } else { Speaks::Only2026 };
@@ -203,7 +203,7 @@ async fn heavy_the_fixture_passes_the_official_suite_in_both_revisions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_the_gateway_does_in_the_official_suite_what_its_results_say() {
-    let peers = npm_peers();
+    let Some(peers) = npm_peers() else { return };
     let (site, fixture) = (site().await, FixtureEverything::start(Speaks::Both).await.unwrap());
     let key = make_everything(site.server.api(), "conformance", &fixture).await;
     let forwarder = Forwarder::start(site.server.url(), &key).await.unwrap();

@@ -11,6 +11,7 @@ use awooop_journeys::fixture_issuer::{Behaviour, FixtureIssuer};
 use serde_json::{Value, json};
 
 use crate::scripted::Stage;
+use crate::support::npm_peers;
 
 const SHOP: &str = "shop";
 
@@ -223,20 +224,6 @@ impl Drop for Mock {
     }
 }
 
-/// Where the packages of `tests/peers` are installed. The test fails without them and says how to get them; only where
-/// `./x test` said that they cannot be had on this machine there are none.
-fn peers() -> Option<PathBuf> {
-    match std::env::var_os("AWOOOP_TEST_PEERS") {
-        Some(value) if value == "absent" => None,
-        Some(directory) => Some(directory.into()),
-        None => panic!(
-            "this test signs in at the npm package oauth2-mock-server. `./x test` sets it up; by hand:\n  \
-             cp -r crates/awooop/tests/peers /tmp/awooop-peers && npm ci --prefix /tmp/awooop-peers && \
-             export AWOOOP_TEST_PEERS=/tmp/awooop-peers"
-        ),
-    }
-}
-
 fn mock(peers: &Path, groups: &str) -> Mock {
     let script = crate::support::root().join("crates/awooop/tests/peers/issuer.mjs");
     // a module's imports are looked for beside it
@@ -252,7 +239,7 @@ fn mock(peers: &Path, groups: &str) -> Mock {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_a_person_signs_in_at_an_issuer_that_knows_nothing_of_us() {
-    let Some(peers) = peers() else { return println!("oauth2-mock-server is absent: NOT tested") };
+    let Some(peers) = npm_peers() else { return println!("oauth2-mock-server is absent: NOT tested") };
     let mock = mock(&peers, "leads,cooks");
     let sign_in =
         format!("[sign_in]\nissuer = \"{}\"\nclient_id = \"awooop-cli\"\naudience = \"awooop\"\n", mock.1);

@@ -89,10 +89,12 @@ pub(crate) async fn make_everything_but(
     inside.create_key(&json!({"name": "tester-key", "agent_id": "tester"})).await.expect("a key")
 }
 
-/// Where the npm packages of `tests/peers` are installed. The test fails without them, and says how to get them.
-pub(crate) fn npm_peers() -> PathBuf {
+/// Where the npm packages of `tests/peers` are installed. The test fails without them, and says how to get them; only
+/// where `./x test` said that they cannot be had on this machine there are none.
+pub(crate) fn npm_peers() -> Option<PathBuf> {
     match std::env::var_os("AWOOOP_TEST_PEERS").map(PathBuf::from) {
-        Some(peers) if peers.join("node_modules/@modelcontextprotocol").is_dir() => peers,
+        Some(value) if value.as_os_str() == "absent" => None,
+        Some(peers) if peers.join("node_modules/@modelcontextprotocol").is_dir() => Some(peers),
         _ => panic!(
             "this test needs what crates/awooop/tests/peers/package.json lists. `./x test` sets it up where npm is; \
              by hand:\n  cp -r crates/awooop/tests/peers /tmp/awooop-peers && npm ci --ignore-scripts --prefix \
