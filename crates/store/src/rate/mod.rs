@@ -118,7 +118,7 @@ fn full(limits: &[Limit], at: usize, wait: Duration) -> Full {
 }
 
 /// What a call counts as while it is under way. Given back by [`Place::release`] or when it is dropped; of a process that
-/// was killed, after [`LEASE`].
+/// was killed, after 15 seconds.
 pub struct Place {
     store: Store,
     scope: ProjectScope,
