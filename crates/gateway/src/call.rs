@@ -355,12 +355,16 @@ impl Gateway {
             tool: Some(&tool.name),
         };
         let mut answer = match &trace.listener {
-            None => place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call.clone()))).await?,
+            None => {
+                let called = ear.unless(work, self.call_tool(&tool.server, &spec, call.clone()));
+                place.hold(Box::pin(called)).await?
+            }
             Some(listener) => {
                 let (sender, mut heard) = notices();
                 let call = ToolCallRequest { notices: Some(sender), ..call.clone() };
-                let called = place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call)));
-                while_telling(called, &mut heard, listener, way).await?
+                let called =
+                    place.hold(Box::pin(ear.unless(work, self.call_tool(&tool.server, &spec, call))));
+                Box::pin(while_telling(called, &mut heard, listener, way)).await?
             }
         };
         // an idempotent effect is made once more under the same key: a model that hears of an error would call under
@@ -372,7 +376,8 @@ impl Gateway {
             && let Ok(timeout) = left()
         {
             call.timeout = Some(timeout);
-            let again = place.hold(ear.unless(work, self.call_tool(&tool.server, &spec, call))).await?;
+            let again = ear.unless(work, self.call_tool(&tool.server, &spec, call));
+            let again = place.hold(Box::pin(again)).await?;
             // that the second was not sent says nothing of the first
             answer = again.map_err(|failure| CallFailure { may_have_run: true, ..failure });
         }

@@ -199,7 +199,10 @@ fn cut(value: &Value, longest: usize) -> Value {
 
 /// What this process has recorded lately.
 #[derive(Default)]
-pub(crate) struct Looks(Mutex<HashMap<(ProjectId, ToolName), Vec<(u64, Instant)>>>);
+pub(crate) struct Looks(Mutex<HashMap<(ProjectId, ToolName), Vec<Looked>>>);
+
+/// The hash of a definition, and when it was recorded last.
+type Looked = (u64, Instant);
 
 impl Looks {
     fn is_news(&self, project: &ProjectId, look: &Look<'_>, standing: &Standing) -> bool {

@@ -94,11 +94,20 @@ impl Gateway {
     ) -> Result<Arc<Vec<ToolDefinition>>, UpstreamError> {
         match self.inner.upstreams.list_tools(spec).await {
             Err(refused @ UpstreamError::CredentialRefused(_)) => {
-                let Some(renewed) = self.renewed(server, spec).await else { return Err(refused) };
-                self.inner.upstreams.list_tools(&renewed).await
+                Box::pin(self.ask_again(server, spec)).await.unwrap_or(Err(refused))
             }
             answer => answer,
         }
+    }
+
+    /// The same with another credential; `None` where there is no other.
+    async fn ask_again(
+        &self,
+        server: &Server,
+        refused: &UpstreamSpec,
+    ) -> Option<Result<Arc<Vec<ToolDefinition>>, UpstreamError>> {
+        let renewed = self.renewed(server, refused).await?;
+        Some(self.inner.upstreams.list_tools(&renewed).await)
     }
 
     /// Makes a call, once: what a server refused with a 401 was not made.
@@ -109,18 +118,31 @@ impl Gateway {
         call: ToolCallRequest,
     ) -> Result<ToolResult, CallFailure> {
         let began = Instant::now();
-        let answer = self.inner.upstreams.call_tool(spec, call.clone()).await;
+        let answer = Box::pin(self.inner.upstreams.call_tool(spec, call.clone())).await;
         let Err(CallFailure { error: UpstreamError::CredentialRefused(status), .. }) = &answer else {
             return answer;
         };
-        let left = call.timeout.unwrap_or(Duration::MAX).saturating_sub(began.elapsed());
-        match tokio::time::timeout(left, self.renewed(server, spec)).await {
-            Ok(Some(renewed)) if *status == 401 => {
-                let timeout = call.timeout.map(|limit| limit.saturating_sub(began.elapsed()));
-                self.inner.upstreams.call_tool(&renewed, ToolCallRequest { timeout, ..call }).await
-            }
-            _ => answer,
+        let again = Box::pin(self.call_again(server, spec, call, began, *status == 401)).await;
+        again.unwrap_or(answer)
+    }
+
+    /// The same with another credential, within what is left of the call's time; `None` where it is not made again.
+    async fn call_again(
+        &self,
+        server: &Server,
+        refused: &UpstreamSpec,
+        call: ToolCallRequest,
+        began: Instant,
+        was_not_made: bool,
+    ) -> Option<Result<ToolResult, CallFailure>> {
+        let left = || call.timeout.map(|limit| limit.saturating_sub(began.elapsed()));
+        let renewed = self.renewed(server, refused);
+        let renewed = tokio::time::timeout(left().unwrap_or(Duration::MAX), renewed).await.ok()??;
+        if !was_not_made {
+            return None;
         }
+        let timeout = left();
+        Some(self.inner.upstreams.call_tool(&renewed, ToolCallRequest { timeout, ..call }).await)
     }
 
     /// Lets go of the credentials that a server refused, and says how it is reached with others, where there are others.

@@ -132,7 +132,10 @@ impl Gateway {
 }
 
 /// What each server answered.
-pub(crate) struct Offers(Vec<(ProviderId, Result<Arc<Vec<ToolDefinition>>, UpstreamError>)>);
+pub(crate) struct Offers(Vec<(ProviderId, Offered)>);
+
+/// What one server offers.
+type Offered = Result<Arc<Vec<ToolDefinition>>, UpstreamError>;
 
 impl Offers {
     /// What a tool's server says of it now; `None` when it does not have it or was not asked.

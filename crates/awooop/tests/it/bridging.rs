@@ -19,7 +19,7 @@ struct Client(Api);
 
 impl Client {
     async fn of(site: &Site, project: &str, fixture: &FixtureEverything) -> Client {
-        let key = make_everything(site.server.api(), project, fixture, "").await;
+        let key = make_everything(site.server.api(), project, fixture).await;
         Client(Api::new(site.server.url(), Some(&key)).unwrap())
     }
 

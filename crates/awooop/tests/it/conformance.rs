@@ -205,7 +205,7 @@ async fn heavy_the_fixture_passes_the_official_suite_in_both_revisions() {
 async fn heavy_the_gateway_does_in_the_official_suite_what_its_results_say() {
     let peers = npm_peers();
     let (site, fixture) = (site().await, FixtureEverything::start(Speaks::Both).await.unwrap());
-    let key = make_everything(site.server.api(), "conformance", &fixture, "").await;
+    let key = make_everything(site.server.api(), "conformance", &fixture).await;
     let forwarder = Forwarder::start(site.server.url(), &key).await.unwrap();
     let url = format!("{}/mcp/kit", forwarder.base());
     let mut results = Vec::new();

@@ -144,7 +144,7 @@ const REFUSED: &str = "E-MCP-GATE-003";
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_a_rug_pull_is_refused_until_a_person_pinned_what_the_tool_became() {
     let (before, after) = (tool("echo", "Gives the text back"), tool("echo", "Gives the text back, twice"));
-    let kit = Kit::start(&[before.clone()]).await;
+    let kit = Kit::start(std::slice::from_ref(&before)).await;
     kit.says(
         "tools diff kit__echo",
         1,
@@ -208,7 +208,7 @@ async fn heavy_a_rug_pull_is_refused_until_a_person_pinned_what_the_tool_became(
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_a_rug_pull_through_a_member_that_older_pins_do_not_cover_never_reaches_a_model() {
     let plain = tool("echo", "Gives the text back");
-    let mut kit = Kit::start(&[plain.clone()]).await;
+    let mut kit = Kit::start(std::slice::from_ref(&plain)).await;
     kit.listed[0].1 = Some(awooop_core::json::sha256_hex(&plain));
     kit.apply(2_000).await;
     let mut pulled = plain.clone();

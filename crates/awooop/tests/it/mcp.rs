@@ -10,7 +10,7 @@ use awooop_journeys::fixture_mcp::{BIG_CHARS, FixtureMcp, PLANTED};
 use awooop_journeys::server::Home;
 use serde_json::{Value, json};
 
-use crate::support::{make_everything, make_project, python, root, site};
+use crate::support::{make_everything_but, make_project, python, root, site};
 
 /// What a model gets of one result at most, marker included.
 const RESULT_CHARS: usize = 16_384;
@@ -291,7 +291,7 @@ async fn heavy_a_spawned_server_answers_each_line_and_outlives_nonsense_and_a_se
 #[tokio::test(flavor = "multi_thread")]
 async fn heavy_a_spawned_server_passes_progress_on_and_speaks_both_revisions() {
     let (site, server) = (site().await, FixtureEverything::start(Speaks::Only2025).await.unwrap());
-    let key = make_everything(site.server.api(), "mcp-all", &server, "").await;
+    let key = make_everything_but(site.server.api(), "mcp-all", &server, "held").await;
     let mut spoken = Spoken::start(&site.home, site.server.url(), &key);
     let call = |id: &str, meta: Value| {
         let params = json!({"name": "kit__test_tool_with_progress", "arguments": {}, "_meta": meta});

@@ -313,6 +313,6 @@ async fn heavy_tokens_of_oauth_are_fetched_once_and_anew_when_refused_or_rotated
     for secret in
         ["first-client-secret", "second-client-secret", "wrong-client-secret", "issued-0-", "issued-2-"]
     {
-        stage.assert_unseen(secret, &[said.clone()]).await;
+        stage.assert_unseen(secret, std::slice::from_ref(&said)).await;
     }
 }

@@ -69,9 +69,13 @@ pub(crate) async fn make_project(api: &Api, project: &str, fixture: &FixtureMcp,
     Api::new(api.base(), Some(&key)).expect("a client")
 }
 
-/// A project whose agent `tester` has every tool of the server that can everything but `ungranted`, and a key of that
-/// agent.
-pub(crate) async fn make_everything(
+/// A project whose agent `tester` has every tool of the server that can everything, and a key of that agent.
+pub(crate) async fn make_everything(api: &Api, project: &str, fixture: &FixtureEverything) -> String {
+    make_everything_but(api, project, fixture, "").await
+}
+
+/// The same without one tool.
+pub(crate) async fn make_everything_but(
     api: &Api,
     project: &str,
     fixture: &FixtureEverything,

@@ -74,7 +74,8 @@ impl Cluster {
         place: &Place,
         shown: impl Fn() -> String,
     ) -> Result<SecretString, CredentialError> {
-        let asked = tokio::time::timeout(LIMIT, self.ask(place)).await.unwrap_or(Err(Failure::Away));
+        let asked =
+            tokio::time::timeout(LIMIT, Box::pin(self.ask(place))).await.unwrap_or(Err(Failure::Away));
         let text = asked.map_err(|failure| match failure {
             Failure::NoCluster => CredentialError::NoCluster(shown()),
             Failure::Status(404) => CredentialError::NoSecret(shown()),

@@ -3,7 +3,7 @@
 //!
 //! Variables and files are read for every call. A Secret of Kubernetes is kept for [`KEPT`] and a token of OAuth until
 //! shortly before it expires; both are let go of at once when the tool's server refuses them, so that a rotation needs
-//! no restart. Every value that was handed out is remembered as one to mask in what comes back ([`known`]).
+//! no restart. Every value that was handed out is remembered as one to mask in what comes back (`known`).
 //! How it fails: with [`CredentialError`], whose text names the reference, never a path of the host, a value or what a
 //! server said.
 
@@ -105,7 +105,8 @@ impl Credentials {
         let secret = self.resolve(project, &spec.client_secret).await?;
         let key = TokenKey::new(project, spec, &secret);
         let allowed = self.operator.private_addresses(project);
-        let token = self.tokens.get(key, async || Ok(oauth::fetch(spec, &secret, &allowed).await?)).await?;
+        let fetch = async || Ok(oauth::fetch(spec, &secret, &allowed).await?);
+        let token = Box::pin(self.tokens.get(key, fetch)).await?;
         self.remembered.add(project, &token);
         Ok(token)
     }
@@ -146,7 +147,7 @@ impl Credentials {
             CredentialRef::K8s { namespace, secret, key } => {
                 let place = Place::new(namespace, secret, key);
                 let read = async || Ok((self.cluster.read(&place, shown).await?, KEPT));
-                return self.secrets.get((project.clone(), place.clone()), read).await;
+                return Box::pin(self.secrets.get((project.clone(), place.clone()), read)).await;
             }
         };
         match found.as_deref().map(str::trim_end) {

@@ -29,7 +29,7 @@ pub(super) const REFUSED: i32 = -32001;
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
-    problem: Option<Problem>,
+    problem: Option<Box<Problem>>,
     id: Value,
     error: Value,
 }
@@ -74,7 +74,7 @@ impl Refusal {
             code => (INVALID_REQUEST, code),
         };
         let error = json!({"code": number, "message": problem.detail(), "data": {"code": code}});
-        Self { status, problem: Some(problem.clone()), id: Value::Null, error }
+        Self { status, problem: Some(Box::new(problem.clone())), id: Value::Null, error }
     }
 
     /// The response.

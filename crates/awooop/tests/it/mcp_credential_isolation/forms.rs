@@ -17,8 +17,11 @@ pub(super) fn folded(text: &str, every: usize, with: &str) -> String {
     chars.chunks(every).map(|chunk| chunk.iter().collect::<String>()).collect::<Vec<_>>().join(with)
 }
 
+/// A form's name, and what writes a value in it.
+type Form = (&'static str, fn(&str) -> String);
+
 /// Each form of a text, by name.
-pub(super) const FORMS: [(&str, fn(&str) -> String); 17] = [
+pub(super) const FORMS: [Form; 17] = [
     ("plain", str::to_owned),
     ("upper_case", str::to_uppercase),
     ("reversed", |t| t.chars().rev().collect()),

@@ -265,6 +265,11 @@ async fn heavy_no_answer_of_a_tool_server_shows_its_credential_in_any_place_or_f
         }
         answers.push((case, answer.text));
     }
+    for case in ["progress", "log_message", "text_plain"] {
+        let listening = json!({"name": format!("leaks__{case}"), "_meta": {"progressToken": "heard"}});
+        let answer = ask_mcp(&site.client, "tools/call", listening).await;
+        answers.push((format!("{case}, listened to"), answer.text));
+    }
     for name in ["child__tells", "oauth__text_plain", "child__dies", "child__tells"] {
         let answer = ask_mcp(&site.client, "tools/call", json!({ "name": name })).await;
         let is_masked = name == "child__dies" || answer.text.contains("[SECRET]");

@@ -162,12 +162,16 @@ fn a_provider_that_looks_like_another_is_refused_with_both_names_unless_it_was_i
     let named = |id: &str| {
         manifest("provider", id, json!({"type": "mcp", "transport": "stdio", "command": "x", "tools": []}))
     };
-    let (shop, fake) = ([named("shop")], [named("sh0p")]);
-    let both = [named("shop"), named("sh0p")];
-    check(&fake, &shop, &[], &[("/manifests/0/id", "`sh0p` looks like the provider `shop`")]);
-    check(&both, &[], &[], &[("/manifests/1/id", "`sh0p` looks like")]);
+    let (shop, fake) = (named("shop"), named("sh0p"));
+    check(
+        std::slice::from_ref(&fake),
+        std::slice::from_ref(&shop),
+        &[],
+        &[("/manifests/0/id", "`sh0p` looks like the provider `shop`")],
+    );
+    check(&[shop.clone(), fake.clone()], &[], &[], &[("/manifests/1/id", "`sh0p` looks like")]);
     check(&[named("calender")], &[named("calendar")], &[], &[("/manifests/0/id", "`calendar`")]);
-    check(&fake, &both, &[], &[]);
-    check(&fake, &shop, &[(Kind::Provider, "shop")], &[]);
-    check(&[named("crm"), named("shop-eu"), named("shop-us")], &shop, &[], &[]);
+    check(std::slice::from_ref(&fake), &[shop.clone(), fake.clone()], &[], &[]);
+    check(&[fake], std::slice::from_ref(&shop), &[(Kind::Provider, "shop")], &[]);
+    check(&[named("crm"), named("shop-eu"), named("shop-us")], &[shop], &[], &[]);
 }
