@@ -480,14 +480,18 @@ fn keys_and_tools_are_listed_and_a_key_is_revoked() {
         "GET /v1/platform/tools?agent_id=clerk&limit=200" => Answer::Json(
             200,
             json!({"items": [{"name": "shop__x", "risk": "read_only", "status": "drifted",
-                "reason": "the \u{1b}[31mdefinition changed", "granted_to": ["clerk"]}], "next_cursor": null}),
+                "pinned_by": "contract", "reason": "the \u{1b}[31mdefinition changed",
+                "granted_to": ["clerk"]}], "next_cursor": null}),
         ),
         _ => Answer::Unexpected,
     });
     assert_eq!(stdout(&against(&fake, &["key", "list"])), "no keys\n");
     assert_eq!(code(&against(&fake, &["key", "revoke", "Id/../01"])), 0);
     let tools = stdout(&against(&fake, &["tools", "list", "--agent", "clerk"]));
-    assert!(tools.contains("shop__x  read_only  drifted  clerk       the [31mdefinition changed"), "{tools}");
+    assert!(
+        tools.contains("shop__x  read_only  drifted  contract   clerk       the [31mdefinition changed"),
+        "{tools}"
+    );
 }
 
 #[test]

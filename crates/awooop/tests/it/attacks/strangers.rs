@@ -19,7 +19,10 @@ fn seen(answer: &Answer, ids: &[(&str, String)]) -> String {
     headers.sort();
     let body = if body.is_null() { answer.text.clone() } else { body.to_string() };
     let mut all = format!("{}\n{}\n{body}", answer.status, headers.join("\n"));
-    for (name, value) in ids.iter().filter(|(_, value)| value.len() > 2) {
+    // the longest first: one id may hold another
+    let mut ids: Vec<_> = ids.iter().filter(|(_, value)| value.len() > 2).collect();
+    ids.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+    for (name, value) in ids {
         all = all.replace(value.as_str(), &format!("<{name}>"));
     }
     all
