@@ -114,7 +114,7 @@ while read -r line; do
     *'"tools/list"'*) result='{"tools":[{"name":"show","description":"Shows","inputSchema":{"type":"object"}}]}' ;;
     *'"tools/call"'*)
       seen=$(env | tr '\n' ' ' | tr -d '"\\')
-      result="{\"content\":[{\"type\":\"text\",\"text\":\"seen: $seen end\"}]}" ;;
+      result="{\"content\":[{\"type\":\"text\",\"text\":\"seen: $seen length ${#MINE} end\"}]}" ;;
     *) result='{}' ;;
   esac
   [ -n "$id" ] && printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
@@ -152,8 +152,9 @@ async fn heavy_a_child_gets_the_credentials_it_was_given_and_nothing_else_of_the
     let client = agent_client(&api, "tester").await;
     let said = ask_mcp(&client, "tools/call", json!({"name": "host__show"})).await.json();
     let seen = said["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{said}"));
-    assert!(seen.contains("MINE=given-value-7"), "{seen}");
-    for kept in ["AWOOOP_", "kept-value-7", "DATABASE", "password", stage.server.key()] {
+    // it has the value, and does not get it past the gateway
+    assert!(seen.contains("MINE=[SECRET]") && seen.contains("length 13"), "{seen}");
+    for kept in ["AWOOOP_", "given-value-7", "kept-value-7", "DATABASE", "password", stage.server.key()] {
         assert!(!seen.contains(kept), "{kept} in {seen}");
     }
 }
