@@ -15,7 +15,7 @@ mod shared;
 use std::future::Future;
 use std::time::Duration;
 
-use awooop_core::rate::{Bound, Limit};
+use awooop_core::rate::{Bound, Limit, slice_ms};
 use uuid::Uuid;
 
 use crate::announce::Announcer;
@@ -49,6 +49,16 @@ impl Rates {
     pub(crate) fn new(announcer: &Announcer) -> Self {
         Self { local: Local::default(), shared: announcer.client().map(Shared::new) }
     }
+
+    /// What this process counts leaves no room. Redis parts time by a clock of its own, so that there a call may count for
+    /// one slice longer: whoever waits as told is let in by both.
+    fn full_here(&self, limits: &[Limit], at: usize, wait: Duration) -> Full {
+        let longer = match (&self.shared, limits[at].bound) {
+            (Some(_), Bound::Calls { window, .. }) => Duration::from_millis(slice_ms(window)),
+            _ => Duration::ZERO,
+        };
+        full(limits, at, wait + longer)
+    }
 }
 
 impl Store {
@@ -61,7 +71,7 @@ impl Store {
             return Ok(());
         }
         let rates = &self.inner.rates;
-        rates.local.look(scope.project(), limits).map_err(|(i, wait)| full(limits, i, wait))?;
+        rates.local.look(scope.project(), limits).map_err(|(i, wait)| rates.full_here(limits, i, wait))?;
         let Some(shared) = &rates.shared else { return Ok(()) };
         match shared.ask(scope.project(), limits, How::Look, Uuid::nil()).await {
             Answer::Full { at, wait } => Err(full(limits, at, wait)),
@@ -85,7 +95,7 @@ impl Store {
         }
         let rates = &self.inner.rates;
         let counted = rates.local.take(scope.project(), &limits, must);
-        let counted = counted.map_err(|(i, wait)| full(&limits, i, wait))?;
+        let counted = counted.map_err(|(i, wait)| rates.full_here(&limits, i, wait))?;
         place.id = self.inner.clock.new_id();
         // whoever goes away while Redis is asked may have got its answer: the place is given back there, too
         let is_shared = rates.shared.is_some();
