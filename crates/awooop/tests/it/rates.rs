@@ -90,11 +90,14 @@ async fn call(api: &Api, tool: &str) -> Answer {
     ask_mcp(api, "tools/call", json!({"name": format!("kit__{tool}"), "arguments": {}})).await
 }
 
+/// What a server says once Redis did not answer in time.
+const AWAY: &str = "Redis does not answer: this process counts rates";
+
 /// Two servers on one database.
 struct Nodes {
     stage: Stage,
     second: Server,
-    _home: Home,
+    home: Home,
     tools: Scripted,
     _model: Scripted,
     api: Api,
@@ -115,7 +118,7 @@ impl Nodes {
         let second = home.start().await.expect("a second server starts");
         let key = client(&api).await;
         let clients = [stage.server.api().with_key(Some(&key)), Api::new(second.url(), Some(&key)).unwrap()];
-        Nodes { stage, second, _home: home, tools, _model: model, api, clients }
+        Nodes { stage, second, home, tools, _model: model, api, clients }
     }
 
     /// So many calls at once over both servers; those that were refused.
@@ -133,10 +136,21 @@ async fn heavy_two_servers_share_exact_rates_and_lose_nothing_but_that_with_thei
         return;
     };
     let nodes = Nodes::start(&redis.url()).await;
-    let ten = json!([{"per": "project", "tools": ["kit__reads"], "calls": 10, "window_s": 3600}]);
-    nodes.api.apply(&[rates(ten)]).await.unwrap();
-    let refused = nodes.at_once("reads", 64).await;
-    assert_eq!((nodes.tools.calls_of("reads"), refused.len()), (10, 54));
+    let away_of = |home: &Home| home.log().matches(AWAY).count();
+    let away = || away_of(&nodes.stage.home) + away_of(&nodes.home);
+    // a machine on which Redis did not answer in time shows what comes then, and is asked again
+    let mut window = 3600;
+    let (refused, made) = loop {
+        let ten = json!([{"per": "project", "tools": ["kit__reads"], "calls": 10, "window_s": window}]);
+        nodes.api.apply(&[rates(ten)]).await.unwrap();
+        let (before, away_before) = (nodes.tools.calls_of("reads"), away());
+        let refused = nodes.at_once("reads", 64).await;
+        if away() == away_before || window == 3604 {
+            assert_eq!((nodes.tools.calls_of("reads") - before, refused.len()), (10, 54));
+            break (refused, before);
+        }
+        window += 1;
+    };
     for body in &refused {
         assert_eq!(
             (&body["error"]["code"], &body["error"]["data"]["code"]),
@@ -156,16 +170,16 @@ async fn heavy_two_servers_share_exact_rates_and_lose_nothing_but_that_with_thei
     let theirs = client(&nodes.stage.api(OTHER)).await;
     assert!(call(&nodes.stage.server.api().with_key(Some(&theirs)), "reads").await.json()["error"].is_null());
     // another number keeps the count
-    let twelve = json!([{"per": "project", "tools": ["kit__reads"], "calls": 12, "window_s": 3600}]);
+    let twelve = json!([{"per": "project", "tools": ["kit__reads"], "calls": 12, "window_s": window}]);
     nodes.api.apply(&[rates(twelve)]).await.unwrap();
     nodes.at_once("reads", 16).await;
-    assert_eq!(nodes.tools.calls_of("reads"), 10 + 1 + 2);
+    assert_eq!(nodes.tools.calls_of("reads") - made, 10 + 1 + 2);
+    let away_before = away_of(&nodes.stage.home);
     redis.kill().unwrap();
     // each has let through some of the twelve, and goes on to twelve of its own
     nodes.at_once("reads", 64).await;
-    assert_eq!(nodes.tools.calls_of("reads"), 1 + 2 * 12);
-    let log = nodes.stage.home.log();
-    assert_eq!(log.matches("Redis does not answer: this process counts rates").count(), 1, "said once");
+    assert_eq!(nodes.tools.calls_of("reads") - made, 1 + 2 * 12);
+    assert_eq!(away_of(&nodes.stage.home) - away_before, 1, "said once");
     let metrics = nodes.api.with_key(None).get("/metrics").await.unwrap();
     assert!(metrics.text.contains("awooop_redis_away 1"), "{}", metrics.text);
     nodes.stage.assert_well().await;
